@@ -1,0 +1,98 @@
+"""Where the stack and the worker meet: environment names, exit codes, and what packs are handed.
+
+The stack writes these names into the job definition, the worker reads them; neither knows
+the other. Importing this module imports neither celery nor pulumi.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    import pulumi
+
+WORKER_COMMAND: Final = ("python", "-m", "worker")
+"""What a Batch job runs, in the image's working folder."""
+
+
+class Variable(StrEnum):
+    """The worker's environment, as the job definition sets it."""
+
+    PACK = "TASKPACKS_PACK"
+    """Name of the pack whose tasks the worker runs."""
+    DEPLOYMENT = "TASKPACKS_DEPLOYMENT"
+    """Name of the deployment, which is Celery's name of its task queue."""
+    QUEUE_URL = "TASKPACKS_QUEUE_URL"
+    RESULT_BACKEND = "TASKPACKS_RESULT_BACKEND"
+    """A Celery result backend URL; empty stores no results."""
+    VCPUS = "TASKPACKS_VCPUS"
+    MEMORY_MIB = "TASKPACKS_MEMORY_MIB"
+    IDLE_SECONDS = "TASKPACKS_IDLE_SECONDS"
+    TASK_TIME_LIMIT_SECONDS = "TASKPACKS_TASK_TIME_LIMIT_SECONDS"
+    URI_SCHEMES = "TASKPACKS_URI_SCHEMES"
+    """Comma-separated: where tasks may read and write, "s3" or "s3,file"."""
+
+
+class ExitCode(IntEnum):
+    """How a worker ends. Anything else is a crash."""
+
+    DRAINED = 0
+    """The task queue was empty for idle_seconds."""
+    SETTINGS_REFUSED = 64
+    """Its environment or its pack cannot be used: starting it again would not help."""
+    QUEUE_UNUSABLE = 69
+    """The task queue does not answer, is not ours to read, or has no dead-letter queue."""
+    STOPPED = 75
+    """A signal asked it to leave before the queue was drained; what it held is given back."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerContext:
+    """What a pack's tasks and worker hooks know about where they run."""
+
+    deployment: str
+    vcpus: float
+    memory_mib: int
+    uri_schemes: frozenset[str]
+    scratch_root: Path
+    """A folder of this worker's own, removed when it leaves."""
+    environment: Mapping[str, str]
+    """The worker's whole environment, which has what the pack's own hooks put there."""
+
+    @property
+    def thread_budget(self) -> int:
+        """Threads for an external program: all vCPUs but the worker's own, at least one."""
+        return max(1, int(self.vcpus) - 1)
+
+    @contextmanager
+    def scratch_folder(self) -> Iterator[Path]:
+        """Gives a task a folder of its own and removes it, whatever happens inside."""
+        with tempfile.TemporaryDirectory(prefix="task-", dir=self.scratch_root) as folder:
+            yield Path(folder)
+
+
+@dataclass(frozen=True, kw_only=True)
+class InfrastructureContext:
+    """What `taskpack_infrastructure` builds upon."""
+
+    deployment: str
+    worker_role: pulumi.Input[str]
+    """Name of the IAM role that the tasks run under: attach what the resources need."""
+    parent: pulumi.Resource
+    """Give it to every resource: `opts=pulumi.ResourceOptions(parent=context.parent)`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoContext:
+    """What `taskpack_demo` works with."""
+
+    output: str
+    """URI of a folder for this deployment, without a slash at the end; its tasks may read
+    from it and write to it, and so may the caller."""

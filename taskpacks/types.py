@@ -1,0 +1,271 @@
+"""What a pack declares: records that validate themselves, with the unit in every name.
+
+Defaults are written so that `PackSpec()` is deployable. A stack's YAML overlays any field
+(`overlaid`). AWS's rules about one deployment are checked here, so that a refusal names
+the field before any resource exists.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from taskpacks import limits
+from taskpacks.errors import RefusedDeclarationError, nearest
+
+Architecture = Literal["x86_64", "arm64"]
+Platform = Literal["fargate", "ec2"]
+Purchase = Literal["on_demand", "spot"]
+
+_S3_PREFIX = r"^s3://[a-z0-9.-]{3,63}/[^*?]*$"
+
+
+class _Record(BaseModel):
+    # Strict: a YAML "2" for a number is a mistake to be told, not to be guessed at.
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Resources(_Record):
+    """The hardware of one worker, and how much of it may run at once."""
+
+    vcpus: float = Field(default=1, gt=0)
+    memory_mib: int = Field(default=2048, ge=512)
+    gpus: int = Field(default=0, ge=0)
+    architecture: Architecture = "x86_64"
+    platform: Platform = "fargate"
+    instance_types: tuple[str, ...] = ()
+    """EC2 only; empty lets Batch choose among current general families."""
+    purchase: Purchase = "on_demand"
+    scratch_gib: int = Field(default=limits.FARGATE_SCRATCH_GIB_MIN, ge=1)
+    """Fargate's ephemeral storage. On EC2 the instance's own root volume serves."""
+    max_vcpus: int = Field(default=16, ge=1)
+    """Of all workers of a deployment together: the ceiling on what it can cost an hour."""
+
+    @model_validator(mode="after")
+    def _fits_its_platform(self) -> Self:
+        if self.platform == "fargate":
+            self._check_fargate()
+        elif self.vcpus != int(self.vcpus):
+            raise ValueError(f"vcpus is {self.vcpus:g}: EC2 jobs take whole vCPUs; round up")
+        if self.max_vcpus < self.vcpus:
+            raise ValueError(
+                f"max_vcpus is {self.max_vcpus}: one worker alone needs {self.vcpus:g} vCPUs, "
+                f"so none could start; raise max_vcpus to at least {self.vcpus:g}"
+            )
+        return self
+
+    def _check_fargate(self) -> None:
+        if self.gpus:
+            raise ValueError(
+                f"gpus is {self.gpus}: Fargate has no GPUs; set platform: ec2, or gpus: 0"
+            )
+        if self.instance_types:
+            raise ValueError(
+                f"instance_types is {list(self.instance_types)}: Fargate has no instances to "
+                "choose; set platform: ec2, or leave instance_types out"
+            )
+        sizes = limits.FARGATE_MEMORY_MIB_BY_VCPUS.get(self.vcpus)
+        if sizes is None:
+            offered = ", ".join(f"{vcpus:g}" for vcpus in limits.FARGATE_MEMORY_MIB_BY_VCPUS)
+            raise ValueError(
+                f"vcpus is {self.vcpus:g}: Fargate offers {offered} vCPUs; "
+                "take one of these, or set platform: ec2"
+            )
+        if self.memory_mib not in sizes:
+            fitting = next((size for size in sizes if size >= self.memory_mib), sizes[-1])
+            raise ValueError(
+                f"memory_mib is {self.memory_mib}: with {self.vcpus:g} vCPUs Fargate offers "
+                f"{sizes[0]} to {sizes[-1]} MiB in fixed steps; take {fitting}, "
+                "or other vcpus"
+            )
+        low, high = limits.FARGATE_SCRATCH_GIB_MIN, limits.FARGATE_SCRATCH_GIB_MAX
+        if not low <= self.scratch_gib <= high:
+            raise ValueError(
+                f"scratch_gib is {self.scratch_gib}: Fargate's ephemeral storage is {low} to "
+                f"{high} GiB; take a size in that range, or set platform: ec2"
+            )
+
+
+class Scaling(_Record):
+    """When workers start, how many, and how long an idle one lingers.
+
+    Mode `alarms`: each alarm acts once, when it *enters* ALARM. Depth is the number of
+    visible messages.
+    """
+
+    mode: Literal["alarms"] = "alarms"
+    low_depth: int = Field(default=5, ge=1)
+    low_workers: int = Field(default=1, ge=1, le=limits.ARRAY_SIZE_MAX)
+    high_depth: int = Field(default=50, ge=2)
+    high_workers: int = Field(default=10)
+    """The size of the array job that high_depth starts."""
+    start_within_seconds: int = Field(default=600, ge=60)
+    """The longest that a message should wait for a worker: the SLA on age."""
+    startup_seconds: int = Field(default=120, ge=0)
+    """From SubmitJob to the worker's first receive, as a prior."""
+    idle_seconds: int = Field(default=30, ge=0)
+    """How long a worker that finds its task queue empty waits for more before it leaves."""
+
+    @model_validator(mode="after")
+    def _makes_sense_together(self) -> Self:
+        if self.low_depth >= self.high_depth:
+            raise ValueError(
+                f"low_depth is {self.low_depth} and high_depth is {self.high_depth}: the low "
+                "threshold must lie below the high one; lower low_depth or raise high_depth"
+            )
+        low, high = limits.ARRAY_SIZE_MIN, limits.ARRAY_SIZE_MAX
+        if not low <= self.high_workers <= high:
+            raise ValueError(
+                f"high_workers is {self.high_workers}: it is the size of an array job, and AWS "
+                f"Batch takes {low} to {high:_} children; choose a number in that range"
+            )
+        least = self.startup_seconds + limits.METRIC_PERIOD_SECONDS
+        if self.start_within_seconds < least:
+            raise ValueError(
+                f"start_within_seconds is {self.start_within_seconds}: a worker needs "
+                f"{self.startup_seconds} s to start and the metric comes once in "
+                f"{limits.METRIC_PERIOD_SECONDS} s; allow at least {least}"
+            )
+        return self
+
+
+class Queue(_Record):
+    """The task queue: how long a message is hidden, kept and tried again."""
+
+    visibility_timeout_seconds: int = Field(default=960, ge=30)
+    max_receives: int = Field(default=3, ge=1, le=limits.MAX_RECEIVES_MAX)
+    """Receives before a message goes to the dead-letter queue."""
+    retention_seconds: int = Field(
+        default=4 * 24 * 60 * 60,
+        ge=limits.MESSAGE_RETENTION_SECONDS_MIN,
+        le=limits.MESSAGE_RETENTION_SECONDS_MAX,
+    )
+    task_time_limit_seconds: int = Field(default=900, ge=limits.JOB_TIMEOUT_SECONDS_MIN)
+    """A task that runs longer is ended and counts as a failed attempt."""
+
+    @model_validator(mode="after")
+    def _hides_a_message_for_as_long_as_its_task_runs(self) -> Self:
+        if self.visibility_timeout_seconds > limits.VISIBILITY_SECONDS_MAX:
+            raise ValueError(
+                f"visibility_timeout_seconds is {self.visibility_timeout_seconds}: SQS hides a "
+                f"message for at most {limits.VISIBILITY_SECONDS_MAX} s (12 h); shorten it, and "
+                "split tasks that run longer"
+            )
+        if self.visibility_timeout_seconds <= self.task_time_limit_seconds:
+            raise ValueError(
+                f"visibility_timeout_seconds is {self.visibility_timeout_seconds} and "
+                f"task_time_limit_seconds is {self.task_time_limit_seconds}: a task that outlives "
+                "its message's visibility is started a second time; make the visibility longer "
+                "than the time limit"
+            )
+        return self
+
+
+class Image(_Record):
+    """What the pack's container image holds beyond the worker and requirements.txt."""
+
+    base: str = "python:3.12-slim-bookworm"
+    apt: tuple[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9+.-]+$")], ...] = ()
+    """Debian packages."""
+
+
+class Permissions(_Record):
+    """What the pack's tasks may do in AWS, beyond their own queue, results and logs."""
+
+    read: tuple[Annotated[str, Field(pattern=_S3_PREFIX)], ...] = ()
+    """S3 prefixes, as s3://bucket/prefix, that tasks may read."""
+    write: tuple[Annotated[str, Field(pattern=_S3_PREFIX)], ...] = ()
+    """S3 prefixes that tasks may write."""
+    statements: tuple[Mapping[str, Any], ...] = ()
+    """Further IAM policy statements, as they stand in a policy document."""
+
+
+class PackSpec(_Record):
+    """All that a pack declares about what its tasks need."""
+
+    resources: Resources = Resources()
+    scaling: Scaling = Scaling()
+    queue: Queue = Queue()
+    image: Image = Image()
+    permissions: Permissions = Permissions()
+    environment: Mapping[Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")], str] = {}
+    """Plain variables for the worker. Names starting with TASKPACKS_ and AWS_ are taken."""
+    secrets: Mapping[Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")], str] = {}
+    """Variable -> ARN in Secrets Manager or SSM: the value never passes through Pulumi."""
+
+    @model_validator(mode="after")
+    def _leaves_reserved_names_alone(self) -> Self:
+        for name in (*self.environment, *self.secrets):
+            if name.startswith(("TASKPACKS_", "AWS_")):
+                raise ValueError(
+                    f"environment variable {name}: the prefixes TASKPACKS_ and AWS_ belong to "
+                    "the worker and to AWS; choose another name"
+                )
+        return self
+
+    @classmethod
+    def declared(cls, values: object, where: str) -> Self:
+        """Validates plain data (a YAML mapping, say) as a spec.
+
+        Args:
+            values: Nested mappings and sequences.
+            where: What the values belong to, for the message: "taskpacks:packs.pi".
+
+        Raises:
+            RefusedDeclarationError: With the path, the value, the rule and the remedy of
+                every field that is refused, a line each.
+        """
+        try:
+            return cls.model_validate(_tupled(values))
+        except ValidationError as error:
+            raise RefusedDeclarationError(_refusals(error, cls, where)) from error
+
+    def overlaid(self, overrides: Mapping[str, Any], where: str) -> Self:
+        """Returns this spec with nested overrides applied, validated again as a whole.
+
+        Raises:
+            RefusedDeclarationError: As `declared` does.
+        """
+        return self.declared(_merged(self.model_dump(), overrides), where)
+
+
+def _merged(base: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in overrides.items():
+        below = merged.get(key)
+        both_nest = isinstance(below, Mapping) and isinstance(value, Mapping)
+        merged[key] = _merged(below, value) if both_nest else value
+    return merged
+
+
+def _tupled(value: object) -> object:
+    """YAML knows lists only; strict records hold tuples. Whole floats stand for integers."""
+    if isinstance(value, Mapping):
+        return {key: _tupled(below) for key, below in value.items()}
+    if isinstance(value, list | tuple):
+        return tuple(_tupled(below) for below in value)
+    return value
+
+
+def _refusals(error: ValidationError, model: type[BaseModel], where: str) -> str:
+    lines: list[str] = []
+    for refusal in error.errors():
+        path = ".".join((where, *(str(part) for part in refusal["loc"])))
+        if refusal["type"] == "extra_forbidden":
+            *above, name = (str(part) for part in refusal["loc"])
+            known = _model_at(model, above).model_fields
+            lines.append(f"{path}: there is no such setting.{nearest(name, known)}")
+        elif refusal["type"] == "value_error":
+            lines.append(f"{path}: {refusal['ctx']['error']}.")
+        else:
+            lines.append(f"{path}: {refusal['input']!r} is refused: {refusal['msg']}.")
+    return "\n".join(lines)
+
+
+def _model_at(model: type[BaseModel], path: list[str]) -> type[BaseModel]:
+    for name in path:
+        below = model.model_fields[name].annotation
+        if not (isinstance(below, type) and issubclass(below, BaseModel)):
+            break
+        model = below
+    return model
