@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Generator, Mapping
 
     import pulumi
 
@@ -72,7 +72,7 @@ class WorkerContext:
         return max(1, int(self.vcpus) - 1)
 
     @contextmanager
-    def scratch_folder(self) -> Iterator[Path]:
+    def scratch_folder(self) -> Generator[Path]:
         """Gives a task a folder of its own and removes it, whatever happens inside."""
         with tempfile.TemporaryDirectory(prefix="task-", dir=self.scratch_root) as folder:
             yield Path(folder)

@@ -1,4 +1,6 @@
-"""The hooks of a task pack. Implement them in `taskpacks/NAME/__init__.py`:
+"""The hooks of a task pack, to be implemented in `taskpacks/NAME/__init__.py`.
+
+The least that a pack needs::
 
     from taskpacks import PackSpec, Resources, hookimpl
 
@@ -14,7 +16,6 @@
 The first two are required. A hook may leave out arguments that it does not use. Every hook
 is called for one pack at a time, so results of different packs never mix.
 """
-# ruff: noqa: ARG001 -- specifications: they have arguments and documentation, and no body
 
 from __future__ import annotations
 

@@ -11,7 +11,6 @@ import inspect
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pluggy
@@ -28,6 +27,7 @@ from taskpacks.types import PackSpec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from types import ModuleType
 
 ENTRY_POINT_GROUP = "taskpacks"
 FOLDER = Path(__file__).parent

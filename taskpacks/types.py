@@ -233,8 +233,10 @@ def _merged(base: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, 
     merged = dict(base)
     for key, value in overrides.items():
         below = merged.get(key)
-        both_nest = isinstance(below, Mapping) and isinstance(value, Mapping)
-        merged[key] = _merged(below, value) if both_nest else value
+        if isinstance(below, Mapping) and isinstance(value, Mapping):
+            merged[key] = _merged(below, value)
+        else:
+            merged[key] = value
     return merged
 
 
@@ -256,7 +258,7 @@ def _refusals(error: ValidationError, model: type[BaseModel], where: str) -> str
             known = _model_at(model, above).model_fields
             lines.append(f"{path}: there is no such setting.{nearest(name, known)}")
         elif refusal["type"] == "value_error":
-            lines.append(f"{path}: {refusal['ctx']['error']}.")
+            lines.append(f"{path}: {refusal['msg'].removeprefix('Value error, ')}.")
         else:
             lines.append(f"{path}: {refusal['input']!r} is refused: {refusal['msg']}.")
     return "\n".join(lines)
