@@ -105,6 +105,8 @@ class Scaling(_Record):
     """From SubmitJob to the worker's first receive, as a prior."""
     idle_seconds: int = Field(default=30, ge=0)
     """How long a worker that finds its task queue empty waits for more before it leaves."""
+    worker_lifetime_seconds: int = Field(default=24 * 60 * 60, ge=limits.JOB_TIMEOUT_SECONDS_MIN)
+    """Batch ends a worker that lives longer: the guard against a stuck one."""
 
     @model_validator(mode="after")
     def _makes_sense_together(self) -> Self:

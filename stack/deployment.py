@@ -1,0 +1,142 @@
+"""One pack, deployed under one name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pulumi
+import pulumi_aws as aws
+
+from stack.roles import WorkerRoles, WorkerRolesArgs
+from stack.scaling_alarms import ScalingAlarms, ScalingAlarmsArgs
+from stack.task_queue import TaskQueue
+from stack.worker_fleet import WorkerFleet, WorkerFleetArgs
+from taskpacks.contract import WORKER_COMMAND, InfrastructureContext, Variable
+from taskpacks.errors import RefusedDeclarationError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from stack.images import ImageRepository
+    from stack.network import Network
+    from stack.results import ResultStore
+    from stack.settings import Deployment, StackSettings
+    from taskpacks.types import PackSpec
+
+LOG_RETENTION_DAYS = 30
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackDeploymentArgs:
+    """A deployment, and what it shares with the rest of its stack."""
+
+    deployment: Deployment
+    settings: StackSettings
+    network: Network
+    results: ResultStore
+    images: ImageRepository
+
+
+class PackDeployment(pulumi.ComponentResource):
+    """All that one pack needs to have its tasks run.
+
+    Consists of: a TaskQueue, a log group, WorkerRoles, what the pack's own hook makes, a
+    WorkerFleet and ScalingAlarms.
+    """
+
+    pack: str
+    queue: TaskQueue
+    fleet: WorkerFleet
+
+    def __init__(
+        self, name: str, args: PackDeploymentArgs, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
+        super().__init__("taskpacks:stack:PackDeployment", name, None, opts)
+        child = pulumi.ResourceOptions(parent=self)
+        pack, spec = args.deployment.pack, args.deployment.spec
+        self.pack = pack.name
+        self.queue = TaskQueue(name, spec.queue, opts=child)
+        log_group = aws.cloudwatch.LogGroup(
+            f"{name}-log", retention_in_days=LOG_RETENTION_DAYS, opts=child
+        )
+        roles = WorkerRoles(
+            name,
+            WorkerRolesArgs(
+                queue_arn=self.queue.arn,
+                results_arn=args.results.table_arn,
+                repository_arn=args.images.arn,
+                log_group_arn=log_group.arn,
+                permissions=spec.permissions,
+                secret_arns=tuple(spec.secrets.values()),
+            ),
+            opts=child,
+        )
+        own = pack.hooks.taskpack_infrastructure(
+            context=InfrastructureContext(
+                deployment=name, worker_role=roles.worker_name, parent=self
+            )
+        )
+        self.fleet = WorkerFleet(
+            name,
+            WorkerFleetArgs(
+                resources=spec.resources,
+                network=args.network,
+                image=args.images.image(pack.name, args.settings.image_tag),
+                command=WORKER_COMMAND,
+                environment={
+                    **pack_environment(name, spec, own or {}),
+                    **worker_environment(args.deployment, args.settings),
+                    Variable.QUEUE_URL: self.queue.url,
+                    Variable.RESULT_BACKEND: args.results.backend_url,
+                },
+                secrets=spec.secrets,
+                worker_role_arn=roles.worker_arn,
+                execution_role_arn=roles.execution_arn,
+                log_group_name=log_group.name,
+                worker_lifetime_seconds=spec.scaling.worker_lifetime_seconds,
+            ),
+            opts=child,
+        )
+        ScalingAlarms(
+            name,
+            ScalingAlarmsArgs(
+                scaling=spec.scaling,
+                queue_name=self.queue.name,
+                job_queue_arn=self.fleet.job_queue_arn,
+                job_definition_arn=self.fleet.job_definition_arn,
+            ),
+            opts=child,
+        )
+        self.register_outputs({"queue_url": self.queue.url})
+
+
+def worker_environment(deployment: Deployment, settings: StackSettings) -> dict[str, str]:
+    """The worker's settings that are known before anything is made."""
+    spec = deployment.spec
+    return {
+        Variable.PACK: deployment.pack.name,
+        Variable.DEPLOYMENT: deployment.name,
+        Variable.VCPUS: f"{spec.resources.vcpus:g}",
+        Variable.MEMORY_MIB: str(spec.resources.memory_mib),
+        Variable.IDLE_SECONDS: str(spec.scaling.idle_seconds),
+        Variable.TASK_TIME_LIMIT_SECONDS: str(spec.queue.task_time_limit_seconds),
+        Variable.URI_SCHEMES: ",".join(settings.uri_schemes),
+    }
+
+
+def pack_environment(
+    name: str, spec: PackSpec, own: Mapping[str, pulumi.Input[str]]
+) -> dict[str, pulumi.Input[str]]:
+    """The pack's declared variables and those of its own infrastructure.
+
+    Raises:
+        RefusedDeclarationError: Both set one variable.
+    """
+    for variable in own:
+        if variable in spec.environment or variable in spec.secrets:
+            raise RefusedDeclarationError(
+                f"Deployment '{name}': taskpack_infrastructure returns {variable}, which the "
+                "spec sets too; each variable has one source: rename one of them."
+            )
+    return {**spec.environment, **own}

@@ -1,0 +1,163 @@
+"""A stack's settings, read from its configuration and refused before any resource exists."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from taskpacks import limits, manager
+from taskpacks.errors import RefusedSettingsError, nearest
+
+if TYPE_CHECKING:
+    import pulumi
+
+    from taskpacks.types import PackSpec
+
+NAMESPACE: Final = "taskpacks"
+"""The prefix of our keys in Pulumi.<stack>.yaml."""
+URI_SCHEMES: Final = ("s3", "file")
+
+_DEPLOYMENT_NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """A pack under a name in a stack, with the stack's overrides applied to its spec."""
+
+    name: str
+    pack: manager.Pack
+    spec: PackSpec
+
+
+@dataclass(frozen=True)
+class StackSettings:
+    """All that the program needs to know.
+
+    Attributes:
+        deployments: At least one, in the order of the YAML.
+        image_tag: Which build of each pack's image runs; the image's tag is PACK-TAG.
+        subnet_ids: The operator's own subnets; empty makes a small network.
+        security_group_ids: The operator's own; given together with subnet_ids.
+        uri_schemes: Where tasks may read and write: "s3", and "file" on one machine only.
+    """
+
+    deployments: tuple[Deployment, ...]
+    image_tag: str = "latest"
+    subnet_ids: tuple[str, ...] = ()
+    security_group_ids: tuple[str, ...] = ()
+    uri_schemes: tuple[str, ...] = ("s3",)
+
+
+STRUCTURED: Final = ("packs", "subnet_ids", "security_group_ids", "uri_schemes")
+KEYS: Final = (*STRUCTURED, "image_tag")
+
+
+def parse(config: Mapping[str, object], modules: Mapping[str, str] | None = None) -> StackSettings:
+    """Checks a stack's configuration.
+
+    Args:
+        config: The values of the keys in `KEYS`; a missing or None value takes its default.
+        modules: The packs to choose from, as `manager.available()` gives them; None asks it.
+
+    Raises:
+        TaskpacksError: Naming the key's path, the value, the rule and the remedy.
+    """
+    for key in config:
+        if key not in KEYS:
+            raise RefusedSettingsError(
+                f"{NAMESPACE}:{key}: there is no such setting.{nearest(key, KEYS)}"
+            )
+    modules = manager.available() if modules is None else modules
+    given = {key: value for key, value in config.items() if value is not None}
+    deployments = _deployments(given.pop("packs", None), modules)
+    settings = StackSettings(
+        deployments=deployments,
+        image_tag=_text("image_tag", given.get("image_tag", StackSettings.image_tag)),
+        subnet_ids=_texts("subnet_ids", given.get("subnet_ids", ())),
+        security_group_ids=_texts("security_group_ids", given.get("security_group_ids", ())),
+        uri_schemes=_texts("uri_schemes", given.get("uri_schemes", StackSettings.uri_schemes)),
+    )
+    _check_together(settings)
+    return settings
+
+
+def _deployments(packs: object, modules: Mapping[str, str]) -> tuple[Deployment, ...]:
+    where = f"{NAMESPACE}:packs"
+    if not isinstance(packs, Mapping) or not packs:
+        raise RefusedSettingsError(
+            f"{where} is {packs!r}: a stack must select at least one pack, as a mapping of "
+            f"deployment names to overrides; write for example `{where}: {{pi: {{}}}}`."
+            f"{nearest('', modules)}"
+        )
+    if len(packs) > limits.JOB_QUEUES_PER_REGION:
+        raise RefusedSettingsError(
+            f"{where} has {len(packs)} deployments: AWS Batch allows "
+            f"{limits.JOB_QUEUES_PER_REGION} job queues in a region, and each deployment needs "
+            "one; spread them over several regions or accounts."
+        )
+    return tuple(_deployment(name, overrides, modules) for name, overrides in packs.items())
+
+
+def _deployment(name: object, overrides: object, modules: Mapping[str, str]) -> Deployment:
+    where = f"{NAMESPACE}:packs.{name}"
+    if not isinstance(name, str) or not _DEPLOYMENT_NAME.fullmatch(name):
+        raise RefusedSettingsError(
+            f"{where}: a deployment's name is 1 to 32 lower-case letters, digits, '-' and '_', "
+            "beginning with a letter; rename it (`pack:` below it says which pack it is)."
+        )
+    if overrides is None:
+        overrides = {}
+    if not isinstance(overrides, Mapping):
+        raise RefusedSettingsError(
+            f"{where} is {overrides!r}: overrides are a mapping; write {{}} for none."
+        )
+    settings: dict[str, Any] = {str(key): value for key, value in overrides.items()}
+    pack_name = settings.pop("pack", name)
+    if not isinstance(pack_name, str):
+        raise RefusedSettingsError(f"{where}.pack is {pack_name!r}: it is the name of a pack.")
+    pack = manager.load(pack_name, modules)
+    return Deployment(name=name, pack=pack, spec=pack.spec.overlaid(settings, where))
+
+
+def _check_together(settings: StackSettings) -> None:
+    if bool(settings.subnet_ids) != bool(settings.security_group_ids):
+        raise RefusedSettingsError(
+            f"{NAMESPACE}:subnet_ids is {list(settings.subnet_ids)} and "
+            f"{NAMESPACE}:security_group_ids is {list(settings.security_group_ids)}: workers in "
+            "your own network need both; give both, or neither to have a network made."
+        )
+    for scheme in settings.uri_schemes:
+        if scheme not in URI_SCHEMES:
+            raise RefusedSettingsError(
+                f"{NAMESPACE}:uri_schemes has {scheme!r}: tasks read and write only "
+                f"{' and '.join(URI_SCHEMES)}; leave it out."
+            )
+
+
+def _text(key: str, value: object) -> str:
+    if not isinstance(value, str) or not value:
+        raise RefusedSettingsError(f"{NAMESPACE}:{key} is {value!r}: it is a text; quote it.")
+    return value
+
+
+def _texts(key: str, value: object) -> tuple[str, ...]:
+    if not isinstance(value, list | tuple):
+        raise RefusedSettingsError(f"{NAMESPACE}:{key} is {value!r}: it is a list of texts.")
+    return tuple(_text(key, item) for item in value)
+
+
+def from_config(config: pulumi.Config, key: str) -> object:
+    """Reads one key as the YAML has it: structured where it is, else as text."""
+    text = config.get(key)
+    if text is None or key not in STRUCTURED:
+        return text
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise RefusedSettingsError(
+            f"{NAMESPACE}:{key} is {text!r}: it must be a YAML list or mapping; see "
+            "Pulumi.dev.yaml for an example."
+        ) from error
