@@ -1,0 +1,90 @@
+"""A worker's settings, read once from its environment and refused with a sentence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from taskpacks.contract import Variable
+from taskpacks.errors import RefusedSettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+REGION_VARIABLES = ("AWS_REGION", "AWS_DEFAULT_REGION")
+"""AWS sets one of them in every container."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerSettings:
+    """What a worker must know to serve its task queue."""
+
+    pack: str
+    deployment: str
+    queue_url: str
+    region: str
+    result_backend: str | None
+    vcpus: float
+    memory_mib: int
+    idle_seconds: float
+    task_time_limit_seconds: float
+    uri_schemes: frozenset[str]
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> WorkerSettings:
+        """Reads and checks the variables of `taskpacks.contract.Variable`.
+
+        Raises:
+            RefusedSettingsError: Naming the variable, its value and what it should be.
+        """
+        return cls(
+            pack=_text(environment, Variable.PACK),
+            deployment=_text(environment, Variable.DEPLOYMENT),
+            queue_url=_text(environment, Variable.QUEUE_URL),
+            region=_region(environment),
+            result_backend=environment.get(Variable.RESULT_BACKEND) or None,
+            vcpus=_number(environment, Variable.VCPUS, above=0),
+            memory_mib=int(_number(environment, Variable.MEMORY_MIB, above=0)),
+            idle_seconds=_number(environment, Variable.IDLE_SECONDS),
+            task_time_limit_seconds=_number(environment, Variable.TASK_TIME_LIMIT_SECONDS, above=0),
+            uri_schemes=frozenset(_text(environment, Variable.URI_SCHEMES).split(",")),
+        )
+
+
+def _text(environment: Mapping[str, str], variable: Variable) -> str:
+    value = environment.get(variable, "")
+    if not value:
+        raise RefusedSettingsError(
+            f"{variable.value} is not set: the job definition sets it; start the worker through "
+            "AWS Batch, or set every variable of taskpacks/contract.py."
+        )
+    return value
+
+
+def _number(
+    environment: Mapping[str, str], variable: Variable, *, above: float | None = None
+) -> float:
+    text = _text(environment, variable)
+    try:
+        value = float(text)
+    except ValueError as error:
+        raise RefusedSettingsError(
+            f"{variable.value} is {text!r}: it must be a number; correct the job definition."
+        ) from error
+    least_is_wrong = value <= above if above is not None else value < 0
+    if least_is_wrong or value != value:  # noqa: PLR0124 -- NaN is the value that differs from itself
+        bound = f"above {above:g}" if above is not None else "0 or more"
+        raise RefusedSettingsError(
+            f"{variable.value} is {text!r}: it must be {bound}; correct the job definition."
+        )
+    return value
+
+
+def _region(environment: Mapping[str, str]) -> str:
+    for variable in REGION_VARIABLES:
+        if region := environment.get(variable):
+            return region
+    raise RefusedSettingsError(
+        f"{' and '.join(REGION_VARIABLES)} are not set: the worker must know the region of its "
+        "task queue; set AWS_REGION."
+    )
