@@ -11,4 +11,5 @@ logging.basicConfig(
     level=logging.INFO,
     format="%(asctime)s %(levelname)s %(name)s: %(message)s",
 )
+logging.getLogger("botocore").setLevel(logging.WARNING)
 sys.exit(run(os.environ))

@@ -9,12 +9,20 @@ from kombu import Queue
 
 from taskpacks.errors import BadInputError
 from worker import transport
+from worker.telemetry import Telemetry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from worker.leaving import DrainPolicy
     from worker.settings import WorkerSettings
+
+
+class WorkerTask(Task):
+    """The base of every task: bad input is an expected ending, logged without a trace."""
+
+    throws = (BadInputError,)
+    Request = "worker.request:TaskRequest"
 
 
 def make(settings: WorkerSettings, policy: DrainPolicy, on_drained: Callable[[], None]) -> Celery:
@@ -28,6 +36,7 @@ def make(settings: WorkerSettings, policy: DrainPolicy, on_drained: Callable[[],
     app = Celery(settings.pack, set_as_current=True, task_cls=WorkerTask)
     app.conf.update(_broker(settings, policy, on_drained))
     app.conf.update(_execution(settings))
+    app.conf.taskpacks_telemetry = Telemetry(deployment=settings.deployment, pack=settings.pack)
     app.conf.update(
         result_backend=settings.result_backend or "disabled://",
         task_serializer="json",
@@ -49,6 +58,7 @@ def _broker(
             "region": settings.region,
             # Known queues: the worker never lists or creates any.
             "predefined_queues": {settings.deployment: {"url": settings.queue_url}},
+            "fetch_message_attributes": ["ApproximateReceiveCount", "SentTimestamp"],
             "wait_time_seconds": transport.RECEIVE_WAIT_SECONDS,
             transport.POLICY_OPTION: policy,
             transport.ON_DRAINED_OPTION: on_drained,

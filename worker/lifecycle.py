@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 from celery import signals
+from celery.app import trace
 from celery.worker import state as celery_state
 
 from taskpacks import manager
@@ -85,6 +86,8 @@ def _serve(settings: WorkerSettings, pack: manager.Pack, context: WorkerContext)
         return ExitCode.SETTINGS_REFUSED
     # Logging is set up where the process starts; a receiver keeps Celery from doing it again.
     signals.setup_logging.connect(_log_as_set_up, weak=False)
+    # Celery's own message would hold the task's whole result.
+    trace.LOG_SUCCESS = "Task %(name)s[%(id)s] succeeded in %(runtime)ss"
     signals.worker_process_init.connect(_child_started, weak=False)
     worker: Any = app.Worker(without_gossip=True, without_mingle=True, without_heartbeat=True)
     # Celery announces itself with a banner on stdout; the log says it in one line.
