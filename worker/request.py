@@ -55,7 +55,7 @@ class TaskRequest(Request):
         if self._reported:
             return
         self._reported = True
-        attributes = self._delivery_info.get("sqs_message", {}).get("Attributes", {})
+        attributes = self._message.delivery_info.get("sqs_message", {}).get("Attributes", {})
         sent, started = attributes.get("SentTimestamp"), self.time_start
         telemetry: Telemetry = self.app.conf.taskpacks_telemetry
         telemetry.tell(
