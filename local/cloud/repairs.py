@@ -1,0 +1,215 @@
+"""What moto 5.2.5 does differently from AWS and would be noticed here, put right.
+
+Each repair replaces one function of moto while the cloud runs. tests/cloud/test_repairs.py
+fails when moto changes a signature that stands here.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextlib import ExitStack, contextmanager
+from copy import deepcopy
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from moto.cloudwatch.models import CloudWatchBackend
+from moto.core.config import default_user_config
+from moto.core.utils import unix_time
+from moto.sqs import models as sqs_models
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable, Generator
+
+sqs: Any = sqs_models  # its private names are needed
+_POLL_SECONDS: Final = 0.1
+"""How soon a long poll sees a message whose visibility timeout or delay has ended."""
+
+
+@contextmanager
+def replaced(owner: Any, name: str, replacement: Any) -> Generator[None]:
+    """Replaces an attribute and puts the old one back."""
+    original = getattr(owner, name)
+    setattr(owner, name, replacement)
+    try:
+        yield
+    finally:
+        setattr(owner, name, original)
+
+
+@contextmanager
+def all_repairs(closing: threading.Event) -> Generator[None]:
+    """Applies every repair of this file.
+
+    Args:
+        closing: Once set, long polls return at once, so that the server can stop.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(_managed_policies())
+        stack.enter_context(_quiet_server())
+        for owner, name, make in (
+            (sqs.SQSBackend, "receive_message", _receive_message(closing)),
+            (sqs.SQSBackend, "change_message_visibility", _locked),
+            (sqs.SQSBackend, "purge_queue", _locked),
+            (sqs.SQSBackend, "get_queue_attributes", _get_queue_attributes),
+            (sqs.Queue, "delete_message", _delete_message),
+            (CloudWatchBackend, "put_metric_alarm", _put_metric_alarm),
+        ):
+            stack.enter_context(replaced(owner, name, make(getattr(owner, name))))
+        yield
+
+
+@contextmanager
+def _managed_policies() -> Generator[None]:
+    """AWS's managed policies can be attached to roles; moto leaves them out by default."""
+    settings = cast("dict[str, Any]", default_user_config)["iam"]
+    before = settings["load_aws_managed_policies"]
+    settings["load_aws_managed_policies"] = True
+    try:
+        yield
+    finally:
+        settings["load_aws_managed_policies"] = before
+
+
+@contextmanager
+def _quiet_server() -> Generator[None]:
+    """Werkzeug logs every request at INFO, to stderr when nobody configured logging."""
+    logger = logging.getLogger("werkzeug")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
+def _receive_message(closing: threading.Event) -> Callable[[Any], Any]:
+    """Receives under the queue's lock, and polls in short steps.
+
+    moto scans the messages without a lock, so that two threads can be handed one message,
+    and its long poll wakes once a second.
+    """
+
+    def make(_original: Any) -> Any:
+        def receive_message(  # noqa: PLR0917 - moto's signature
+            self: Any,
+            queue_name: str,
+            count: int,
+            wait_seconds_timeout: int,
+            visibility_timeout: int,
+            message_attribute_names: list[str] | None = None,
+        ) -> list[Any]:
+            queue = self.get_queue(queue_name)
+            ends = unix_time() + wait_seconds_timeout
+            while True:
+                with queue._messages_lock:  # noqa: SLF001 - moto's own lock of this list
+                    received, exhausted = _take(queue, count, visibility_timeout)
+                for message in exhausted:  # outside the lock: the other queue has its own
+                    queue.dead_letter_queue.add_message(message)
+                if received or closing.is_set() or unix_time() >= ends:
+                    break
+                with queue._messages_lock:  # noqa: SLF001 - see above
+                    queue._messages_lock.wait(_POLL_SECONDS)  # noqa: SLF001 - see above
+            for message in received:
+                sqs._filter_message_attributes(  # noqa: SLF001 - what moto's own receive calls
+                    message, message_attribute_names or []
+                )
+            return received
+
+        return receive_message
+
+    return make
+
+
+def _take(queue: Any, count: int, visibility_timeout: int) -> tuple[list[Any], list[Any]]:
+    """Takes up to `count` visible messages; the caller holds the queue's lock.
+
+    Returns:
+        Copies of the messages that are received now, and the messages that were received
+        too often and were taken out for the dead-letter queue.
+    """
+    received: list[Any] = []
+    gone: list[Any] = []
+    exhausted: list[Any] = []
+    now = unix_time()
+    pending = queue.pending_messages
+    for message in queue._messages:  # noqa: SLF001 - there is no public way to the list
+        if len(received) >= count:
+            break
+        if not message.visible or message.delayed:
+            continue
+        pending.discard(message)  # it is visible again: whoever had it took too long
+        if message.sent_timestamp / 1000 + queue.message_retention_period <= now:
+            gone.append(message)
+            continue
+        if queue.fifo_queue and message.group_id in queue.pending_message_groups:
+            continue
+        policy = queue.dead_letter_queue and queue.redrive_policy
+        if policy and message.approximate_receive_count >= policy["maxReceiveCount"]:
+            exhausted.append(message)
+            continue
+        pending.add(message)
+        message.mark_received(visibility_timeout=visibility_timeout)
+        received.append(deepcopy(message))
+    if gone or exhausted:
+        removed = {id(message) for message in (*gone, *exhausted)}
+        queue._messages = [  # noqa: SLF001 - as above
+            message
+            for message in queue._messages  # noqa: SLF001 - as above
+            if id(message) not in removed
+        ]
+    return received, exhausted
+
+
+def _locked(original: Any) -> Any:
+    """Holds the queue's lock meanwhile: moto walks the same list without it."""
+
+    def locked(self: Any, queue_name: str, *args: Any, **kwargs: Any) -> Any:
+        with self.get_queue(queue_name)._messages_lock:  # noqa: SLF001 - moto's own lock
+            return original(self, queue_name, *args, **kwargs)
+
+    return locked
+
+
+def _delete_message(original: Any) -> Any:
+    """Holds the lock: moto rebuilds the list, and a message sent meanwhile would be lost."""
+
+    def delete_message(self: Any, receipt_handle: str) -> None:
+        with self._messages_lock:  # moto's own lock
+            original(self, receipt_handle)
+
+    return delete_message
+
+
+def _get_queue_attributes(original: Any) -> Any:
+    """Counts under the lock, and once: moto walks all messages for every single name."""
+
+    def get_queue_attributes(self: Any, queue_name: str, attribute_names: list[str]) -> Any:
+        queue = self.get_queue(queue_name)
+        with queue._messages_lock:  # noqa: SLF001 - moto's own lock
+            if "All" in attribute_names:
+                return original(self, queue_name, attribute_names)
+            known = original(self, queue_name, ["All"])
+        if set(attribute_names) - known.keys():
+            return original(self, queue_name, attribute_names)
+        return {name: known[name] for name in attribute_names if known[name] is not None}
+
+    return get_queue_attributes
+
+
+def _put_metric_alarm(original: Any) -> Any:
+    """A new alarm starts with INSUFFICIENT_DATA (moto: OK); an updated one keeps its state.
+
+    https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricAlarm.html
+    """
+
+    def put_metric_alarm(self: Any, name: str, *args: Any, **kwargs: Any) -> Any:
+        before = self.alarms.get(name)
+        alarm = original(self, name, *args, **kwargs)
+        if before is None:
+            alarm.state_value = "INSUFFICIENT_DATA"
+        else:
+            for field in ("value", "reason", "reason_data", "updated_timestamp"):
+                setattr(alarm, f"state_{field}", getattr(before, f"state_{field}"))
+        return alarm
+
+    return put_metric_alarm
