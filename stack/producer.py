@@ -38,6 +38,9 @@ def document(
             "broker_transport_options": {
                 "region": region,
                 "predefined_queues": {name: {"url": url} for name, url in known[0].items()},
+                # JSON as it is: base64 twice over would take a message's size times 1.8.
+                "sqs_base64_encoding": False,
+                "body_encoding": "utf-8",
             },
             "task_routes": routes(deployments),
             "result_backend": known[1],

@@ -1,0 +1,33 @@
+# syntax=docker/dockerfile:1
+# The worker and one pack:  docker build --build-arg PACK=pi -t …:pi-latest .
+ARG BASE=python:3.12-slim-bookworm
+
+# What the pack declares, read without installing it.
+FROM ${BASE} AS declaration
+ARG PACK
+WORKDIR /app
+RUN pip install --no-cache-dir "pip>=25.1"
+COPY pyproject.toml requirements.lock ./
+RUN pip install --no-cache-dir pluggy pydantic --constraint requirements.lock
+COPY taskpacks/*.py taskpacks/
+COPY taskpacks/${PACK}/ taskpacks/${PACK}/
+RUN python -c "from taskpacks import manager; print(*manager.load('${PACK}').spec.image.apt, sep='\n')" > /apt.txt
+
+FROM ${BASE}
+ARG PACK
+COPY --from=declaration /apt.txt /apt.txt
+RUN apt-get update \
+    && xargs --no-run-if-empty --arg-file=/apt.txt apt-get install --yes --no-install-recommends \
+    && rm -rf /var/lib/apt/lists/* /apt.txt
+WORKDIR /app
+COPY pyproject.toml requirements.lock ./
+COPY taskpacks/${PACK}/requirements.txt ./pack-requirements.txt
+RUN pip install --no-cache-dir "pip>=25.1" \
+    && pip install --no-cache-dir --group worker --requirement pack-requirements.txt \
+        --constraint requirements.lock
+COPY taskpacks/*.py taskpacks/
+COPY taskpacks/${PACK}/ taskpacks/${PACK}/
+COPY worker/ worker/
+RUN useradd --system worker
+USER worker
+CMD ["python", "-m", "worker"]

@@ -1,0 +1,44 @@
+# `make` lists the targets. Every target sets up what it needs, in $(VENV), from the lock file.
+PYTHON ?= python3
+VENV ?= .venv
+RUN = $(VENV)/bin/python -m
+READY = $(VENV)/.ready
+DECLARED = pyproject.toml requirements.lock $(wildcard taskpacks/*/requirements.txt taskpacks/*/demo-requirements.txt)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check format lock clean
+
+help: ## List the targets.
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(READY) ## Set up the environment: uv where it is there, else venv and pip.
+
+$(READY): $(DECLARED)
+	PYTHON="$(PYTHON)" VENV="$(VENV)" sh tools/setup.sh
+	@touch $@
+
+demo: $(READY) ## Run the whole system on this machine: no cloud account, no Pulumi CLI.
+	$(RUN) cli demo
+
+test: $(READY) ## Run the tests.
+	$(RUN) pytest -q
+
+check: $(READY) ## Check format, lint, types, import contracts and left-over marks.
+	$(RUN) ruff format --check --quiet .
+	$(RUN) ruff check --quiet .
+	$(VENV)/bin/basedpyright --level error
+	$(VENV)/bin/lint-imports
+	@! git grep -nE '(TODO|FIXME|XXX)' -- '*.py' '*.md' '*.yaml' || { echo 'left-over marks: finish them or open an issue' >&2; exit 1; }
+
+format: $(READY) ## Format the code and mend what lint can mend.
+	$(RUN) ruff format .
+	$(RUN) ruff check --fix .
+
+lock: ## Write requirements.lock anew from pyproject.toml and the packs' requirements (needs uv).
+	@command -v uv >/dev/null || { echo 'make lock needs uv: pip install uv' >&2; exit 1; }
+	uv pip compile pyproject.toml --group dev taskpacks/*/requirements.txt --quiet --universal \
+		--python-version 3.11 --generate-hashes --no-annotate --no-header \
+		--no-emit-index-url --no-emit-find-links --output-file requirements.lock
+
+clean: ## Remove the environment and what the demo wrote.
+	rm -rf $(VENV) demo-output build *.egg-info

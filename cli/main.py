@@ -1,0 +1,65 @@
+"""The `taskpacks` command."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+from rich.console import Console
+
+from taskpacks.errors import TaskpacksError
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+PROJECT_FOLDER = Path(__file__).resolve().parent.parent
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__
+)
+
+
+@app.callback()
+def taskpacks() -> None:
+    """Celery's heavy tasks on AWS Batch."""
+
+
+@app.command()
+def demo(
+    stack: Annotated[str, typer.Option(help="Which Pulumi.STACK.yaml to deploy.")] = "local",
+    output: Annotated[
+        Path, typer.Option(help="Where this run's folder is made.", file_okay=False)
+    ] = Path("demo-output"),
+    pace: Annotated[
+        float, typer.Option(help="Cloud seconds that pass in a second.", min=1, max=600)
+    ] = 60,
+    time_limit: Annotated[float, typer.Option(help="Give up after so many seconds.", min=1)] = 600,
+) -> None:
+    """Runs the whole system on this machine: no cloud account, no Pulumi CLI."""
+    from local import demo as local_demo  # noqa: PLC0415 -- seconds of imports that --help does without
+
+    signal.signal(signal.SIGTERM, _interrupt)
+    options = local_demo.DemoOptions(
+        project_folder=PROJECT_FOLDER,
+        stack=stack,
+        output_folder=output,
+        pace=pace,
+        time_limit_seconds=time_limit,
+    )
+    local_demo.run(options, Console())
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def main() -> None:
+    """Runs the command; an error of ours is one sentence, not a trace."""
+    try:
+        app()
+    except TaskpacksError as error:
+        Console(stderr=True).print(f"taskpacks: {error}", style="red", markup=False, soft_wrap=True)
+        sys.exit(1)

@@ -1,0 +1,146 @@
+"""What the demo shows: the cloud's events as a log, a live table where there is a terminal."""
+
+from __future__ import annotations
+
+import logging
+import time
+from contextlib import contextmanager
+from statistics import median
+from typing import TYPE_CHECKING, Final
+
+from rich.live import Live
+from rich.markup import escape
+from rich.table import Table
+
+from local.cloud import CloudEvent, JobChanged, LogLine
+from local.demo.progress import ENDED, task_report
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+    from rich.console import Console
+
+    from local.demo.progress import DeploymentProgress, Progress, Task
+
+_STYLES: Final = {"ALARM": "bold red", "OK": "green", "INSUFFICIENT_DATA": "dim"}
+_TOLD_STATUSES: Final = ("RUNNING", *ENDED)
+
+
+class Display:
+    """Writes the demo's log and tables to a console."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._began = time.monotonic()
+
+    def say(self, text: str, style: str = "") -> None:
+        """Writes one line of the log, with the seconds since the start."""
+        seconds = time.monotonic() - self._began
+        self._console.print(
+            f"[dim]{seconds:6.1f} s[/dim]  {escape(text)}",
+            style=style,
+            highlight=False,
+            soft_wrap=True,
+        )
+
+    def on_event(self, event: CloudEvent) -> None:
+        """Writes the events that tell the story."""
+        if isinstance(event, LogLine):
+            self._log_line(event)
+        elif not isinstance(event, JobChanged) or event.status in _TOLD_STATUSES:
+            self.say(str(event), style="red" if event.level >= logging.ERROR else "")
+
+    def _log_line(self, event: LogLine) -> None:
+        # Of a worker's log only its leaving and its troubles; the whole is in CloudWatch Logs.
+        if task_report(event.line) is None and any(
+            mark in event.line for mark in (" worker.lifecycle: ", " ERROR ", " CRITICAL ")
+        ):
+            _, _, text = event.line.partition(": ")
+            self.say(f"worker {event.job_id}: {text or event.line}")
+
+    @contextmanager
+    def live(self, progress: Progress) -> Generator[Callable[[], None]]:
+        """Shows a table that is refreshed whenever the yielded function is called."""
+        if not self._console.is_terminal:
+            yield lambda: None
+            return
+        with Live(status_table(progress), console=self._console, auto_refresh=False) as live:
+            yield lambda: live.update(status_table(progress), refresh=True)
+
+    def story(self, progress: Progress) -> None:
+        """Writes the figures at the end."""
+        self._console.print(story_table(progress))
+
+
+def status_table(progress: Progress) -> Table:
+    """Depth, alarms, workers and tasks of every deployment, as they are now."""
+    table = Table(title="Taskpacks on this machine")
+    for heading in ("deployment", "visible", "in flight", "alarms", "workers", "done", "failed"):
+        table.add_column(heading)
+    for made in progress.deployments.values():
+        tasks = progress.of(made.name)
+        done = sum(task.outcome == "done" for task in tasks)
+        failed = sum(task.outcome not in (None, "done", "retried") for task in tasks)
+        table.add_row(
+            made.name,
+            str(made.depth[0]),
+            str(made.depth[1]),
+            _alarms(made),
+            f"{made.working} of {len(made.workers)}",
+            f"{done} of {len(tasks)}",
+            str(failed),
+        )
+    return table
+
+
+def _alarms(made: DeploymentProgress) -> str:
+    return "  ".join(
+        f"[{_STYLES.get(state, '')}]{trigger_name(alarm, made.name)}[/]"
+        for alarm, state in sorted(made.alarms.items())
+    )
+
+
+def trigger_name(alarm: str, deployment: str) -> str:
+    """The part of an alarm's name between its deployment and its random ending."""
+    return alarm.removeprefix(f"{deployment}-").rpartition("-")[0] or alarm
+
+
+def story_table(progress: Progress) -> Table:
+    """What happened, in figures, by deployment."""
+    table = Table(title="The story in figures (seconds: median / longest)")
+    for heading in (
+        "deployment",
+        "tasks",
+        "done",
+        "failed",
+        "wait to start",
+        "run time",
+        "workers started",
+        "last task to last exit",
+    ):
+        table.add_column(heading, justify="right" if heading != "deployment" else "left")
+    for made in progress.deployments.values():
+        tasks = progress.of(made.name)
+        done = [task for task in tasks if task.outcome == "done"]
+        delay = made.exit_delay_seconds
+        table.add_row(
+            made.name,
+            str(len(tasks)),
+            str(len(done)),
+            str(sum(task.outcome not in (None, "done", "retried") for task in tasks)),
+            _spread([task.wait_seconds for task in done]),
+            _spread([task.run_seconds for task in done]),
+            str(len(made.workers)),
+            "-" if delay is None else f"{delay:.1f}",
+        )
+    return table
+
+
+def _spread(seconds: list[float | None]) -> str:
+    known = [value for value in seconds if value is not None]
+    return f"{median(known):.1f} / {max(known):.1f}" if known else "-"
+
+
+def describe(task: Task) -> str:
+    """A task in a few words."""
+    return f"{task.deployment}: {task.name}"

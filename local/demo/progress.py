@@ -1,0 +1,196 @@
+"""How far the demo is: facts from the cloud's events and its API, by deployment. No display."""
+
+from __future__ import annotations
+
+import json
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from local.cloud import CloudEvent, JobChanged, JobSubmitted, LogLine
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+ENDED: Final = ("SUCCEEDED", "FAILED")
+DEPTH: Final = (
+    "ApproximateNumberOfMessages",
+    "ApproximateNumberOfMessagesNotVisible",
+    "ApproximateNumberOfMessagesDelayed",
+)
+
+
+@dataclass
+class Task:
+    """A sample task, from its sending to its report."""
+
+    name: str
+    deployment: str
+    outcome: str | None = None
+    wait_seconds: float | None = None
+    run_seconds: float | None = None
+
+
+@dataclass
+class DeploymentProgress:
+    """What is known of one deployment.
+
+    Attributes:
+        depth: Visible, in flight and delayed messages, as SQS counts them.
+        alarms: Alarm's name -> its state, in CloudWatch's words.
+        workers: Job id -> its status, in Batch's words; children of array jobs, not their
+            parents.
+    """
+
+    name: str
+    queue_url: str
+    queue_name: str
+    job_queue: str
+    depth: tuple[int, int, int] = (0, 0, 0)
+    alarms: dict[str, str] = field(default_factory=dict[str, str])
+    workers: dict[str, str] = field(default_factory=dict[str, str])
+    last_task_at: datetime | None = None
+    last_exit_at: datetime | None = None
+
+    @property
+    def working(self) -> int:
+        """Workers that have not ended yet."""
+        return sum(status not in ENDED for status in self.workers.values())
+
+    @property
+    def exit_delay_seconds(self) -> float | None:
+        """From the end of the last task to the exit of the last worker."""
+        if self.last_task_at is None or self.last_exit_at is None:
+            return None
+        return (self.last_exit_at - self.last_task_at).total_seconds()
+
+
+class Progress:
+    """All deployments and all sample tasks. Safe to use from several threads."""
+
+    def __init__(self, deployments: Mapping[str, Mapping[str, str]]) -> None:
+        """Starts with the stack's output `deployments`."""
+        self._lock = threading.RLock()
+        self._arrays: set[str] = set()
+        self.deployments = {
+            name: DeploymentProgress(
+                name=name,
+                queue_url=facts["queue_url"],
+                queue_name=facts["queue_name"],
+                job_queue=facts["job_queue"],
+            )
+            for name, facts in deployments.items()
+        }
+        self.tasks: dict[str, Task] = {}
+
+    def sent(self, task_id: str, task: Task) -> None:
+        """Notes a task that was sent."""
+        with self._lock:
+            self.tasks[task_id] = task
+
+    def of(self, deployment: str) -> list[Task]:
+        """The tasks that were sent to a deployment."""
+        with self._lock:
+            return [task for task in self.tasks.values() if task.deployment == deployment]
+
+    def unfinished(self) -> int:
+        """Tasks without a final report."""
+        with self._lock:
+            return sum(task.outcome in (None, "retried") for task in self.tasks.values())
+
+    def unsuccessful(self) -> list[Task]:
+        """Tasks that were reported, and not as done."""
+        with self._lock:
+            return [
+                task
+                for task in self.tasks.values()
+                if task.outcome not in (None, "done", "retried")
+            ]
+
+    def at_rest(self) -> bool:
+        """Nothing waits, nothing runs, every worker has left."""
+        with self._lock:
+            return all(
+                made.working == 0 and sum(made.depth) == 0 for made in self.deployments.values()
+            )
+
+    def workers_left(self) -> bool:
+        """No worker is at work."""
+        with self._lock:
+            return all(made.working == 0 for made in self.deployments.values())
+
+    def on_event(self, event: CloudEvent) -> None:
+        """Takes in what the cloud says."""
+        with self._lock:
+            match event:
+                case JobSubmitted():
+                    self._submitted(event)
+                case JobChanged():
+                    self._changed(event)
+                case LogLine():
+                    self._reported(event)
+                case _:
+                    pass
+
+    def _submitted(self, event: JobSubmitted) -> None:
+        if event.array_size:
+            self._arrays.add(event.job_id)
+        made = self._with_job_queue(event.queue)
+        if made is None:
+            return
+        if event.array_size is None:
+            made.workers[event.job_id] = "SUBMITTED"
+        for index in range(event.array_size or 0):
+            made.workers[f"{event.job_id}:{index}"] = "SUBMITTED"
+
+    def _changed(self, event: JobChanged) -> None:
+        for made in self.deployments.values():
+            if event.job_id in made.workers:
+                made.workers[event.job_id] = event.status
+                if event.status in ENDED:
+                    made.last_exit_at = event.when.real
+
+    def _reported(self, event: LogLine) -> None:
+        report = task_report(event.line)
+        if report is None or report["TaskId"] not in self.tasks:
+            return
+        task = self.tasks[report["TaskId"]]
+        task.outcome = report["Outcome"]
+        task.wait_seconds = report.get("WaitSeconds")
+        task.run_seconds = report.get("RunSeconds")
+        self.deployments[task.deployment].last_task_at = event.when.real
+
+    def _with_job_queue(self, job_queue: str) -> DeploymentProgress | None:
+        for made in self.deployments.values():
+            if job_queue in (made.job_queue, made.job_queue.rpartition("/")[2]):
+                return made
+        return None
+
+    def observe(self, sqs: Any, cloudwatch: Any) -> None:
+        """Asks the cloud for depths and alarm states."""
+        alarms = cloudwatch.describe_alarms()["MetricAlarms"]
+        for made in self.deployments.values():
+            attributes = sqs.get_queue_attributes(
+                QueueUrl=made.queue_url, AttributeNames=list(DEPTH)
+            )["Attributes"]
+            visible, in_flight, delayed = (int(attributes[name]) for name in DEPTH)
+            states = {
+                alarm["AlarmName"]: alarm["StateValue"]
+                for alarm in alarms
+                if {"Name": "QueueName", "Value": made.queue_name} in alarm["Dimensions"]
+            }
+            with self._lock:
+                made.depth = (visible, in_flight, delayed)
+                made.alarms = states
+
+
+def task_report(line: str) -> dict[str, Any] | None:
+    """The worker's report on a task, when a line of its log is one."""
+    if not line.startswith("{"):
+        return None
+    try:
+        report = json.loads(line)
+    except ValueError:
+        return None
+    return report if isinstance(report, dict) and "TaskId" in report else None

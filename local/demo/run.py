@@ -1,0 +1,199 @@
+"""The demo from beginning to end: cloud, `up`, tasks, workers, checks, figures."""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from celery import Celery
+
+from local.cloud import LocalCloud
+from local.demo.display import Display
+from local.demo.progress import Progress, Task
+from local.engine import Engine
+from taskpacks import DemoContext, TaskpacksError, manager
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Mapping, Sequence
+    from pathlib import Path
+
+    from celery import Signature
+    from celery.result import AsyncResult
+    from rich.console import Console
+
+LOOK_SECONDS: Final = 0.5
+"""Between two looks at the cloud."""
+RESULT_SECONDS: Final = 10
+"""How long the result of a finished task may take to be read."""
+
+
+class DemoFailedError(TaskpacksError):
+    """The demo ran, and something in it was not right."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoOptions:
+    """How to run the demo.
+
+    Attributes:
+        project_folder: Where Pulumi.yaml lies.
+        stack: Its stack, as in Pulumi.STACK.yaml.
+        output_folder: Where each run makes a folder of its own.
+        pace: Cloud seconds that pass in a second.
+        time_limit_seconds: After which the demo gives up.
+    """
+
+    project_folder: Path
+    stack: str
+    output_folder: Path
+    pace: float
+    time_limit_seconds: float
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A sample task that was sent, and what is needed to check its result."""
+
+    pack: manager.Pack
+    context: DemoContext
+    signature: Signature
+    result: AsyncResult
+
+
+def run(options: DemoOptions, console: Console) -> None:
+    """Runs the demo.
+
+    Raises:
+        DemoFailedError: A task failed, a result is wrong, or time ran out.
+        TaskpacksError: The stack or a pack is refused.
+    """
+    display = Display(console)
+    folder = options.output_folder.resolve() / datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
+    folder.mkdir(parents=True)
+    display.say(f"starting a cloud on this machine, {options.pace:g} times faster than real")
+    with LocalCloud(
+        folder / "cloud", pace=options.pace, program_folder=options.project_folder
+    ) as cloud:
+        outputs = _deploy(options, cloud, folder, display)
+        progress = Progress(outputs["deployments"])
+        cloud.subscribe(progress.on_event)
+        cloud.subscribe(display.on_event)
+        with _environment(cloud.environment):
+            samples = _send(outputs, folder, progress, display)
+            _watch(options, cloud, progress, display)
+            display.story(progress)
+            _check(samples, progress, display)
+    display.say(f"outputs lie in {folder}")
+
+
+def _deploy(
+    options: DemoOptions, cloud: LocalCloud, folder: Path, display: Display
+) -> dict[str, Any]:
+    display.say(f"deploying Pulumi.{options.stack}.yaml")
+    engine = Engine(
+        options.project_folder,
+        options.stack,
+        endpoint_url=cloud.endpoint_url,
+        state_file=folder / "cloud" / "state.json",
+    )
+    summary = engine.up()
+    display.say(f"deployed: {summary}")
+    return engine.outputs()
+
+
+@contextmanager
+def _environment(variables: Mapping[str, str]) -> Generator[None]:
+    """Sets environment variables for boto3 inside Celery, and restores what was there."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _send(
+    outputs: Mapping[str, Any], folder: Path, progress: Progress, display: Display
+) -> list[Sample]:
+    app = Celery("demo", set_as_current=False)
+    app.conf.update(outputs["producer"], task_serializer="json", accept_content=["json"])
+    samples: list[Sample] = []
+    for name, facts in outputs["deployments"].items():
+        pack = manager.load(facts["pack"])
+        context = DemoContext(output=(folder / name).as_uri())
+        signatures: Sequence[Signature] = pack.hooks.taskpack_demo(context=context) or ()
+        for signature in signatures:
+            result = app.send_task(
+                signature.task, signature.args, signature.kwargs, queue=name, **signature.options
+            )
+            progress.sent(result.id, Task(name=signature.task, deployment=name))
+            samples.append(Sample(pack, context, signature, result))
+        display.say(f"sent {len(signatures)} tasks to {name}")
+    return samples
+
+
+def _watch(options: DemoOptions, cloud: LocalCloud, progress: Progress, display: Display) -> None:
+    """Waits until every task is reported and every worker has left.
+
+    Raises:
+        DemoFailedError: Time ran out.
+    """
+    sqs, cloudwatch = cloud.client("sqs"), cloud.client("cloudwatch")
+    give_up_at = time.monotonic() + options.time_limit_seconds
+    with display.live(progress) as refresh:
+        while True:
+            progress.observe(sqs, cloudwatch)
+            refresh()
+            if progress.unfinished() == 0 and _ended(progress):
+                return
+            if time.monotonic() > give_up_at:
+                raise DemoFailedError(
+                    f"{progress.unfinished()} tasks are not done after "
+                    f"{options.time_limit_seconds:g} s; the log above says what happened. On a "
+                    "slow machine give it longer: taskpacks demo --time-limit SECONDS."
+                )
+            time.sleep(LOOK_SECONDS)
+
+
+def _ended(progress: Progress) -> bool:
+    # A failed attempt stays in its queue until its visibility ends: that is not waited for.
+    return progress.workers_left() if progress.unsuccessful() else progress.at_rest()
+
+
+def _check(samples: Sequence[Sample], progress: Progress, display: Display) -> None:
+    """Has every pack check its own results.
+
+    Raises:
+        DemoFailedError: A task failed or a result is wrong.
+    """
+    wrong: list[str] = []
+    for sample in samples:
+        task = progress.tasks[sample.result.id]
+        what = f"{task.deployment}: {task.name}{sample.signature.kwargs or sample.signature.args}"
+        if task.outcome != "done":
+            error = sample.result.result
+            wrong.append(f"{what} {task.outcome}: {error}")
+            continue
+        value = sample.result.get(timeout=RESULT_SECONDS)
+        try:
+            sentence = sample.pack.hooks.taskpack_demo_check(
+                context=sample.context, task=sample.signature, result=value
+            )
+        except AssertionError as error:
+            wrong.append(f"{what}: {error}")
+            continue
+        if sentence:
+            display.say(f"checked: {sentence}")
+    for text in wrong:
+        display.say(text, style="red")
+    if wrong:
+        raise DemoFailedError(f"{len(wrong)} of {len(samples)} tasks are not right; see above.")
+    display.say(f"all {len(samples)} tasks done and checked")

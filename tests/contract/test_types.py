@@ -1,0 +1,118 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from taskpacks import PackSpec, Resources, limits
+from taskpacks.errors import RefusedDeclarationError
+
+
+def refusal(**overrides):
+    with pytest.raises(RefusedDeclarationError) as caught:
+        PackSpec().overlaid(overrides, "taskpacks:packs.pi")
+    return str(caught.value)
+
+
+def test_the_defaults_are_deployable():
+    assert PackSpec().resources.platform == "fargate"
+
+
+def test_three_vcpus_on_fargate_names_the_sizes_that_there_are():
+    text = refusal(resources={"vcpus": 3})
+    assert "taskpacks:packs.pi.resources: vcpus is 3" in text
+    assert "0.25, 0.5, 1, 2, 4, 8, 16" in text
+    assert "platform: ec2" in text
+
+
+def test_memory_that_does_not_pair_with_the_vcpus_is_told_which_does():
+    text = refusal(resources={"vcpus": 8, "memory_mib": 17000})
+    assert "memory_mib is 17000" in text
+    assert "take 20480" in text
+
+
+def test_a_gpu_on_fargate_is_sent_to_ec2():
+    assert "gpus is 1: Fargate has no GPUs; set platform: ec2" in refusal(resources={"gpus": 1})
+
+
+def test_a_gpu_on_ec2_is_taken():
+    spec = PackSpec().overlaid({"resources": {"gpus": 1, "platform": "ec2"}}, "here")
+    assert spec.resources.gpus == 1
+
+
+def test_instance_types_on_fargate_are_refused():
+    assert "no instances to choose" in refusal(resources={"instance_types": ["c7i.large"]})
+
+
+def test_a_visibility_longer_than_twelve_hours_is_refused():
+    text = refusal(queue={"visibility_timeout_seconds": 43_201})
+    assert "visibility_timeout_seconds is 43201" in text
+    assert "43200 s (12 h)" in text
+
+
+def test_a_visibility_shorter_than_the_time_limit_is_refused():
+    text = refusal(queue={"visibility_timeout_seconds": 60, "task_time_limit_seconds": 60})
+    assert "started a second time" in text
+
+
+@pytest.mark.parametrize(("low", "high"), [(50, 50), (51, 50)])
+def test_a_low_threshold_that_is_not_below_the_high_one_is_refused(low, high):
+    text = refusal(scaling={"low_depth": low, "high_depth": high})
+    assert f"low_depth is {low} and high_depth is {high}" in text
+    assert "lower low_depth or raise high_depth" in text
+
+
+@pytest.mark.parametrize("size", [0, 1, 10_001])
+def test_an_array_that_batch_would_refuse_is_refused(size):
+    text = refusal(scaling={"high_workers": size})
+    assert f"high_workers is {size}" in text
+    assert "2 to 10_000" in text
+
+
+def test_an_sla_shorter_than_a_start_is_refused():
+    assert "allow at least 180" in refusal(scaling={"start_within_seconds": 100})
+
+
+def test_fewer_vcpus_in_all_than_one_worker_needs_are_refused():
+    assert "none could start" in refusal(resources={"max_vcpus": 1, "vcpus": 2, "memory_mib": 4096})
+
+
+def test_an_unknown_setting_names_the_nearest_one():
+    text = refusal(scaling={"high_wrkers": 3})
+    assert text.startswith("taskpacks:packs.pi.scaling.high_wrkers: there is no such setting.")
+    assert "Did you mean 'high_workers'?" in text
+
+
+def test_a_number_written_as_text_is_refused_and_not_guessed_at():
+    assert "'2' is refused" in refusal(resources={"memory_mib": "2"})
+
+
+def test_every_refused_field_has_a_line_of_its_own():
+    lines = refusal(resources={"gpus": 1}, queue={"max_receives": 0}).splitlines()
+    assert [line.split(":")[1] for line in lines] == [
+        "packs.pi.resources",
+        "packs.pi.queue.max_receives",
+    ]
+
+
+def test_reserved_environment_names_are_refused():
+    assert "TASKPACKS_" in refusal(environment={"TASKPACKS_PACK": "x"})
+
+
+def test_an_overlay_changes_what_it_names_and_nothing_else():
+    spec = PackSpec(resources=Resources(vcpus=2, memory_mib=4096))
+    overlaid = spec.overlaid({"scaling": {"low_depth": 2}}, "here")
+    assert overlaid.resources == spec.resources
+    assert overlaid.scaling == spec.scaling.model_copy(update={"low_depth": 2})
+
+
+@given(
+    vcpus=st.sampled_from(sorted(limits.FARGATE_MEMORY_MIB_BY_VCPUS)),
+    memory_mib=st.integers(512, 130_000),
+)
+def test_fargate_takes_exactly_the_pairs_of_its_table(vcpus, memory_mib):
+    try:
+        Resources(vcpus=vcpus, memory_mib=memory_mib, max_vcpus=16)
+    except ValueError:
+        taken = False
+    else:
+        taken = True
+    assert taken == (memory_mib in limits.FARGATE_MEMORY_MIB_BY_VCPUS[vcpus])

@@ -1,0 +1,173 @@
+import pytest
+
+from stack import hardware, network, policies, producer, results, scaling_alarms
+from stack.settings import Deployment
+from taskpacks import PackSpec, Permissions, Resources, Scaling
+from taskpacks.manager import Pack
+
+QUEUE = "arn:aws:sqs:us-east-1:111122223333:pi-tasks"
+TABLE = "arn:aws:dynamodb:us-east-1:111122223333:table/results"
+
+
+def actions(document):
+    return {action for statement in document["Statement"] for action in statement["Action"]}
+
+
+def test_a_worker_may_use_its_own_queue_and_table_and_nothing_else():
+    document = policies.worker(QUEUE, TABLE, Permissions())
+    assert {
+        resource for statement in document["Statement"] for resource in statement["Resource"]
+    } == {QUEUE, TABLE}
+    assert "sqs:SendMessage" not in actions(document)
+
+
+def test_declared_prefixes_become_exactly_what_reading_and_writing_needs():
+    document = policies.worker(
+        QUEUE, TABLE, Permissions(read=("s3://inbox/raw/",), write=("s3://outbox/done/",))
+    )
+    assert document["Statement"][2:] == [
+        {
+            "Effect": "Allow",
+            "Action": ["s3:ListBucket"],
+            "Resource": ["arn:aws:s3:::inbox"],
+            "Condition": {"StringLike": {"s3:prefix": "raw/*"}},
+        },
+        {"Effect": "Allow", "Action": ["s3:GetObject"], "Resource": ["arn:aws:s3:::inbox/raw/*"]},
+        {
+            "Effect": "Allow",
+            "Action": ["s3:PutObject", "s3:AbortMultipartUpload"],
+            "Resource": ["arn:aws:s3:::outbox/done/*"],
+        },
+    ]
+
+
+def test_declared_statements_are_added_as_they_are():
+    own = {"Effect": "Allow", "Action": ["polly:SynthesizeSpeech"], "Resource": ["arn:x"]}
+    document = policies.worker(QUEUE, TABLE, Permissions(statements=(own,)))
+    assert document["Statement"][-1] == own
+
+
+def test_the_only_star_is_the_registry_token():
+    document = policies.execution("arn:repo", "arn:log", [])
+    stars = [s["Action"] for s in document["Statement"] if "*" in s["Resource"]]
+    assert stars == [["ecr:GetAuthorizationToken"]]
+
+
+def test_secrets_are_readable_each_by_its_own_arn():
+    secret = "arn:aws:secretsmanager:us-east-1:1:secret:a"
+    parameter = "arn:aws:ssm:us-east-1:1:parameter/b"
+    statements = policies.execution("arn:repo", "arn:log", [secret, parameter])["Statement"][3:]
+    assert [(s["Action"], s["Resource"]) for s in statements] == [
+        (["secretsmanager:GetSecretValue"], [secret]),
+        (["ssm:GetParameters"], [parameter]),
+    ]
+
+
+def test_eventbridge_may_submit_this_job_in_any_revision_to_this_queue():
+    document = policies.submit("arn:q", "arn:aws:batch:us-east-1:1:job-definition/pi-worker:7")
+    assert document["Statement"][0]["Resource"] == [
+        "arn:q",
+        "arn:aws:batch:us-east-1:1:job-definition/pi-worker:*",
+    ]
+
+
+def test_the_alarms_are_low_high_and_age_with_time_left_to_start():
+    scaling = Scaling(
+        low_depth=5, high_depth=50, high_workers=10, start_within_seconds=600, startup_seconds=120
+    )
+    assert [(t.name, t.threshold, t.workers) for t in scaling_alarms.triggers(scaling)] == [
+        ("depth-low", 5, 1),
+        ("depth-high", 50, 10),
+        ("age", 480, 1),
+    ]
+
+
+def test_a_rule_matches_its_own_alarm_entering_alarm_only():
+    pattern = scaling_alarms.event_pattern("arn:alarm")
+    assert pattern["resources"] == ["arn:alarm"]
+    assert pattern["detail"] == {"state": {"value": ["ALARM"]}}
+
+
+@pytest.mark.parametrize(
+    ("platform", "purchase", "kind"),
+    [
+        ("fargate", "on_demand", "FARGATE"),
+        ("fargate", "spot", "FARGATE_SPOT"),
+        ("ec2", "on_demand", "EC2"),
+        ("ec2", "spot", "SPOT"),
+    ],
+)
+def test_platform_and_purchase_choose_the_compute_type(platform, purchase, kind):
+    assert hardware.compute_type(Resources(platform=platform, purchase=purchase)) == kind
+
+
+def test_a_gpu_brings_gpu_families_and_their_image():
+    resources = Resources(platform="ec2", gpus=1)
+    assert hardware.instance_types(resources)[0] == "g6"
+    assert hardware.image_type(resources) == "ECS_AL2023_NVIDIA"
+
+
+def test_named_instance_types_are_taken_as_they_are():
+    resources = Resources(platform="ec2", instance_types=("c7i.4xlarge",))
+    assert hardware.instance_types(resources) == ["c7i.4xlarge"]
+
+
+def test_a_worker_starts_anew_only_when_its_machine_was_taken():
+    assert [rule["action"] for rule in hardware.EVALUATE_ON_EXIT] == ["retry", "retry", "exit"]
+    assert hardware.EVALUATE_ON_EXIT[-1] == {"action": "exit", "on_reason": "*"}
+
+
+def properties(resources):
+    return hardware.container_properties(
+        resources,
+        image="repo:pi-latest",
+        command=("python", "-m", "worker"),
+        environment={"B": "2", "A": "1"},
+        secrets={"KEY": "arn:secret"},
+        job_role_arn="arn:job",
+        execution_role_arn="arn:execution",
+        log_group="log",
+        assign_public_ip=True,
+    )
+
+
+def test_a_fargate_job_names_its_platform_network_storage_and_architecture():
+    made = properties(Resources(vcpus=0.5, memory_mib=1024, architecture="arm64", scratch_gib=30))
+    assert made["resourceRequirements"] == [
+        {"type": "VCPU", "value": "0.5"},
+        {"type": "MEMORY", "value": "1024"},
+    ]
+    assert made["ephemeralStorage"] == {"sizeInGiB": 30}
+    assert made["runtimePlatform"]["cpuArchitecture"] == "ARM64"
+    assert made["networkConfiguration"] == {"assignPublicIp": "ENABLED"}
+    assert made["environment"] == [{"name": "A", "value": "1"}, {"name": "B", "value": "2"}]
+    assert made["secrets"] == [{"name": "KEY", "valueFrom": "arn:secret"}]
+
+
+def test_an_ec2_job_has_none_of_what_only_fargate_takes():
+    made = properties(Resources(platform="ec2", gpus=1))
+    assert {"type": "GPU", "value": "1"} in made["resourceRequirements"]
+    assert not made.keys() & {
+        "fargatePlatformConfiguration",
+        "networkConfiguration",
+        "ephemeralStorage",
+        "runtimePlatform",
+    }
+
+
+def test_the_subnets_do_not_overlap():
+    assert [network.subnet_cidr(index) for index in range(3)] == [
+        "10.42.0.0/20",
+        "10.42.16.0/20",
+        "10.42.32.0/20",
+    ]
+
+
+def test_the_result_backend_carries_no_credentials():
+    assert results.backend_url("eu-west-1", "t") == "dynamodb://@eu-west-1/t?ttl_seconds=604800"
+
+
+def test_a_pack_that_is_deployed_twice_is_routed_to_its_first_deployment():
+    pack = Pack(name="sort", spec=PackSpec(), hooks=None)
+    deployments = [Deployment(name, pack, PackSpec()) for name in ("urgent", "bulk")]
+    assert producer.routes(deployments) == {"sort.*": {"queue": "urgent"}}
