@@ -1,0 +1,62 @@
+"""Sorts CSV files larger than memory, and changes nothing but the order of their records.
+
+This file holds hooks only; `tasks.py` is the work, `masking.py` and `keys.py` its two halves.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from taskpacks import PackSpec, Resources, hookimpl
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from celery import Celery, Signature
+
+    from taskpacks import DemoContext, WorkerContext
+
+logger = logging.getLogger(__name__)
+
+
+@hookimpl
+def taskpack_spec() -> PackSpec:
+    """Scratch space for about three times the largest file; memory only makes it faster."""
+    return PackSpec(
+        resources=Resources(vcpus=4, memory_mib=16384, scratch_gib=100, max_vcpus=40),
+    )
+
+
+@hookimpl
+def taskpack_register_tasks(app: Celery, context: WorkerContext) -> None:
+    """Registers `csv_sort.sort`."""
+    from taskpacks.csv_sort import tasks  # noqa: PLC0415 - heavy: only the worker comes here
+
+    tasks.register(app, context)
+
+
+@hookimpl
+def taskpack_worker_stopping(context: WorkerContext) -> None:
+    """Logs the most memory that a task's process took: what `memory_mib` should be set by."""
+    import resource  # noqa: PLC0415 - absent on Windows, where a declaration is still read
+
+    kib = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    if kib:
+        logger.info("sorting took at most %d of %d MiB", kib // 1024, context.memory_mib)
+
+
+@hookimpl
+def taskpack_demo(context: DemoContext) -> Sequence[Signature]:
+    """A year of flights by delay, and two small files with every kind of quoting."""
+    from taskpacks.csv_sort import demo  # noqa: PLC0415 - only the demo needs it
+
+    return demo.samples(context)
+
+
+@hookimpl
+def taskpack_demo_check(context: DemoContext, task: Signature, result: Any) -> str:
+    """Sorts again with Python's own `csv` and `sorted`, and compares."""
+    from taskpacks.csv_sort import demo  # noqa: PLC0415 - only the demo needs it
+
+    return demo.check(context, task, result)
