@@ -1,0 +1,84 @@
+"""boto3 clients for the local cloud, and its refusals as errors that say what was attempted."""
+
+from __future__ import annotations
+
+import re
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+import boto3.session
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from local.engine.errors import CloudError
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+ACCOUNT_ID: Final = "123456789012"
+"""moto's account."""
+PARTITION: Final = "aws"
+
+_MISSING = re.compile(r"NotFound|NoSuch|NonExistent|DoesNotExist|^404$")
+
+
+class Cloud:
+    """One region of the cloud behind an endpoint. Clients are made when first asked for."""
+
+    def __init__(self, endpoint_url: str, region: str) -> None:
+        self.endpoint_url = endpoint_url
+        self.region = region
+        self._clients: dict[str, Any] = {}
+        self._regions: dict[str, Cloud] = {region: self}
+
+    def at(self, region: str | None) -> Cloud:
+        """The same cloud in a resource's own region, if it names one."""
+        name = region or self.region
+        if name not in self._regions:
+            self._regions[name] = Cloud(self.endpoint_url, name)
+        return self._regions[name]
+
+    def client(self, service: str) -> Any:
+        """The boto3 client of a service; not for two threads at once."""
+        if service not in self._clients:
+            session: Any = boto3.session.Session(
+                aws_access_key_id="local",
+                aws_secret_access_key="local",  # noqa: S106 - moto asks for some value, any value
+                region_name=self.region,
+            )
+            self._clients[service] = session.client(
+                service,
+                endpoint_url=self.endpoint_url,
+                config=Config(
+                    connect_timeout=5,
+                    read_timeout=30,
+                    retries={"total_max_attempts": 1},
+                    proxies={},
+                    s3={"addressing_style": "path"},
+                ),
+            )
+        return self._clients[service]
+
+    def arn(self, service: str, resource: str) -> str:
+        """An ARN in this region and account."""
+        return f"arn:{PARTITION}:{service}:{self.region}:{ACCOUNT_ID}:{resource}"
+
+
+@contextmanager
+def calls_for(subject: str) -> Generator[None]:
+    """Turns boto3's errors into one that names the subject and keeps the cloud's words.
+
+    Raises:
+        CloudError: In place of any error of boto3.
+    """
+    try:
+        yield
+    except ClientError as error:
+        raise CloudError(f"{subject}: {error}") from error
+    except BotoCoreError as error:
+        raise CloudError(f"{subject}: the call could not be made: {error}") from error
+
+
+def is_missing(error: ClientError) -> bool:
+    """Whether the cloud says that there is no such thing."""
+    return bool(_MISSING.search(error.response.get("Error", {}).get("Code", "")))

@@ -1,0 +1,63 @@
+"""One handler per resource type; a type without one is refused by name."""
+
+from types import MappingProxyType
+from typing import Final
+
+from local.engine.errors import UnsupportedError
+from local.engine.handlers.base import Handler, Update, Values
+from local.engine.handlers.batch import ComputeEnvironment, JobDefinition, JobQueue
+from local.engine.handlers.cloudwatch import LogGroup, MetricAlarm
+from local.engine.handlers.dynamodb import Table
+from local.engine.handlers.ecr import LifecyclePolicy, Repository
+from local.engine.handlers.events import EventRule, EventTarget
+from local.engine.handlers.iam import InstanceProfile, Role, RolePolicy, RolePolicyAttachment
+from local.engine.handlers.network import (
+    InternetGateway,
+    Route,
+    RouteTable,
+    RouteTableAssociation,
+    Subnet,
+    Vpc,
+)
+from local.engine.handlers.s3 import Bucket, BucketPublicAccessBlock
+from local.engine.handlers.security_groups import SecurityGroup, SecurityGroupEgressRule
+from local.engine.handlers.sqs import Queue, QueuePolicy
+from taskpacks.errors import nearest
+
+__all__ = ["HANDLERS", "Handler", "Update", "Values", "handler_for"]
+
+_ALL: tuple[Handler, ...] = (
+    Bucket(), BucketPublicAccessBlock(), ComputeEnvironment(), EventRule(), EventTarget(),
+    InstanceProfile(), InternetGateway(), JobDefinition(), JobQueue(), LifecyclePolicy(),
+    LogGroup(), MetricAlarm(), Queue(), QueuePolicy(), Repository(), Role(), RolePolicy(),
+    RolePolicyAttachment(), Route(), RouteTable(), RouteTableAssociation(), SecurityGroup(),
+    SecurityGroupEgressRule(), Subnet(), Table(), Vpc(),
+)  # fmt: skip
+
+HANDLERS: Final = MappingProxyType({handler.resource_type: handler for handler in _ALL})
+"""By type token."""
+
+
+def handler_for(type_token: str, name: str) -> Handler:
+    """Finds a type's handler.
+
+    Args:
+        type_token: Pulumi's, such as "aws:sqs/queue:Queue".
+        name: The resource's logical name, for the error message.
+
+    Raises:
+        UnsupportedError: There is none, or the type is a provider.
+    """
+    if type_token.startswith("pulumi:providers:"):
+        raise UnsupportedError(
+            f"The provider '{name}' ({type_token}) cannot be made here: the local cloud has one "
+            "default provider. Set its region with the config key aws:region, and a resource's "
+            "own with its region property."
+        )
+    if type_token not in HANDLERS:
+        raise UnsupportedError(
+            f"'{name}' is of type {type_token}, which the local cloud cannot make."
+            f"{nearest(type_token, HANDLERS)} All known types: {', '.join(sorted(HANDLERS))}. "
+            "Leave the resource out of local stacks, or add a handler in local/engine/handlers."
+        )
+    return HANDLERS[type_token]

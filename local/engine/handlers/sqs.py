@@ -1,0 +1,160 @@
+"""SQS: queues and their access policies."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+from local.engine.handlers.base import (
+    AutoName,
+    Handler,
+    Update,
+    Values,
+    dropped_tags,
+    tagged,
+    without,
+)
+from local.engine.properties import REGION, TAGS, Property
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from local.engine.cloud import Cloud
+
+_FIFO_SUFFIX: Final = ".fifo"
+
+
+class Queue(Handler):
+    """A queue. Its id is its URL."""
+
+    resource_type = "aws:sqs/queue:Queue"
+    auto_name = AutoName(max_length=80)
+    properties: ClassVar[Mapping[str, Property]] = {
+        "name": Property(api="QueueName", replaces=True),
+        "fifoQueue": Property(replaces=True, default=False),
+        "contentBasedDeduplication": Property(default=False),
+        "delaySeconds": Property(default=0),
+        "kmsDataKeyReusePeriodSeconds": Property(default=300),
+        "kmsMasterKeyId": Property(default=""),
+        "maxMessageSize": Property(api="MaximumMessageSize", default=262144),
+        "messageRetentionSeconds": Property(api="MessageRetentionPeriod", default=345600),
+        "policy": Property(json=True, default=""),
+        "receiveWaitTimeSeconds": Property(api="ReceiveMessageWaitTimeSeconds", default=0),
+        "redriveAllowPolicy": Property(json=True, default=""),
+        "redrivePolicy": Property(json=True, default=""),
+        "sqsManagedSseEnabled": Property(),
+        "visibilityTimeoutSeconds": Property(api="VisibilityTimeout", default=30),
+        "tags": TAGS,
+        "region": REGION,
+    }
+
+    def name_suffix(self, inputs: Mapping[str, Any]) -> str:
+        """What SQS wants of a FIFO queue's name."""
+        return _FIFO_SUFFIX if inputs.get("fifoQueue") else ""
+
+    def create(self, cloud: Cloud, inputs: Values) -> str:
+        """Makes the queue with all its attributes."""
+        sqs = cloud.client("sqs")
+        answer = sqs.create_queue(
+            QueueName=inputs["name"],
+            Attributes=self._attributes(without(inputs, "name", "tags")),
+            tags=inputs.get("tags", {}),
+        )
+        return answer["QueueUrl"]
+
+    def read(self, cloud: Cloud, resource_id: str, inputs: Mapping[str, Any]) -> Values | None:
+        """Reads attributes and tags."""
+        sqs = cloud.client("sqs")
+        attributes: dict[str, str] = sqs.get_queue_attributes(
+            QueueUrl=resource_id, AttributeNames=["All"]
+        )["Attributes"]
+        values = {name: _typed(text) for name, text in self.wire(attributes).items()}
+        for name in ("policy", "redrivePolicy", "redriveAllowPolicy"):
+            if name in inputs:
+                values.setdefault(name, "")
+            else:
+                values.pop(name, None)  # policies have a resource of their own, too
+        return {
+            **values,
+            **tagged(sqs.list_queue_tags(QueueUrl=resource_id).get("Tags", {})),
+            "name": resource_id.rpartition("/")[2],
+            "arn": attributes["QueueArn"],
+            "url": resource_id,
+        }
+
+    def update(self, cloud: Cloud, change: Update) -> str:
+        """Sets the changed attributes."""
+        sqs = cloud.client("sqs")
+        if attributes := self._attributes(self.wanted(change.new, change.changed - {"tags"})):
+            sqs.set_queue_attributes(QueueUrl=change.id, Attributes=attributes)
+        if "tags" in change.changed:
+            if dropped := dropped_tags(change):
+                sqs.untag_queue(QueueUrl=change.id, TagKeys=dropped)
+            if tags := change.new.get("tags"):
+                sqs.tag_queue(QueueUrl=change.id, Tags=tags)
+        return change.id
+
+    def delete(
+        self, cloud: Cloud, resource_id: str, inputs: Mapping[str, Any], outputs: Mapping[str, Any]
+    ) -> None:
+        """Deletes the queue with its messages."""
+        del inputs, outputs
+        cloud.client("sqs").delete_queue(QueueUrl=resource_id)
+
+    def _attributes(self, inputs: Mapping[str, Any]) -> dict[str, str]:
+        """SQS takes every attribute as text, and refuses FifoQueue=false."""
+        values = {name: value for name, value in inputs.items() if (name, value) != _STANDARD}
+        return {
+            name: value if isinstance(value, str) else str(value).lower()
+            for name, value in self.api(values).items()
+        }
+
+
+_STANDARD: Final = ("fifoQueue", False)
+
+
+def _typed(text: Any) -> Any:
+    if text in ("true", "false"):
+        return text == "true"
+    return int(text) if isinstance(text, str) and text.isdigit() else text
+
+
+class QueuePolicy(Handler):
+    """Who may use a queue. Its id is the queue's URL."""
+
+    resource_type = "aws:sqs/queuePolicy:QueuePolicy"
+    delete_before_replace = True
+    properties: ClassVar[Mapping[str, Property]] = {
+        "queueUrl": Property(replaces=True),
+        "policy": Property(json=True, exact=True),
+        "region": REGION,
+    }
+
+    def create(self, cloud: Cloud, inputs: Values) -> str:
+        """Sets the queue's policy attribute."""
+        self._put(cloud, inputs["queueUrl"], inputs["policy"])
+        return inputs["queueUrl"]
+
+    def read(self, cloud: Cloud, resource_id: str, inputs: Mapping[str, Any]) -> Values | None:
+        """Reads it; a queue without a policy has no such resource."""
+        del inputs
+        answer = cloud.client("sqs").get_queue_attributes(
+            QueueUrl=resource_id, AttributeNames=["Policy"]
+        )
+        policy = answer.get("Attributes", {}).get("Policy")
+        return {"queueUrl": resource_id, "policy": policy} if policy else None
+
+    def update(self, cloud: Cloud, change: Update) -> str:
+        """Sets it anew."""
+        self._put(cloud, change.id, change.new["policy"])
+        return change.id
+
+    def delete(
+        self, cloud: Cloud, resource_id: str, inputs: Mapping[str, Any], outputs: Mapping[str, Any]
+    ) -> None:
+        """Empties it."""
+        del inputs, outputs
+        self._put(cloud, resource_id, "")
+
+    @staticmethod
+    def _put(cloud: Cloud, url: str, policy: str) -> None:
+        cloud.client("sqs").set_queue_attributes(QueueUrl=url, Attributes={"Policy": policy})

@@ -1,0 +1,100 @@
+"""The provider functions that a program may call: what it asks about where it runs."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
+
+from local.engine.cloud import ACCOUNT_ID, PARTITION
+from local.engine.errors import UnsupportedError
+from taskpacks.errors import nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from local.engine.cloud import Cloud
+
+Values = dict[str, Any]
+
+
+def _region(cloud: Cloud, args: Mapping[str, Any]) -> Values:
+    name = args.get("region") or args.get("name") or cloud.region
+    return {
+        "id": name,
+        "name": name,
+        "region": name,
+        "description": name,
+        "endpoint": f"ec2.{name}.amazonaws.com",
+    }
+
+
+def _caller_identity(cloud: Cloud, args: Mapping[str, Any]) -> Values:
+    del args
+    answer = cloud.client("sts").get_caller_identity()
+    return {
+        "id": ACCOUNT_ID,
+        "accountId": answer["Account"],
+        "arn": answer["Arn"],
+        "userId": answer["UserId"],
+    }
+
+
+def _partition(cloud: Cloud, args: Mapping[str, Any]) -> Values:
+    del cloud, args
+    return {
+        "id": PARTITION,
+        "partition": PARTITION,
+        "dnsSuffix": "amazonaws.com",
+        "reverseDnsPrefix": "com.amazonaws",
+    }
+
+
+def _availability_zones(cloud: Cloud, args: Mapping[str, Any]) -> Values:
+    zones = cloud.client("ec2").describe_availability_zones()["AvailabilityZones"]
+    wanted = [
+        zone
+        for zone in zones
+        if args.get("state", zone["State"]) == zone["State"]
+        and zone["ZoneName"] not in args.get("excludeNames", ())
+        and zone["ZoneId"] not in args.get("excludeZoneIds", ())
+    ]
+    return {
+        "id": cloud.region,
+        "names": sorted(zone["ZoneName"] for zone in wanted),
+        "zoneIds": [zone["ZoneId"] for zone in sorted(wanted, key=lambda zone: zone["ZoneName"])],
+        "groupNames": sorted({cloud.region}),
+        **args,
+    }
+
+
+_ARGUMENTS: Final = MappingProxyType(
+    {
+        "aws:index/getRegion:getRegion": (_region, {"id", "name", "region"}),
+        "aws:index/getCallerIdentity:getCallerIdentity": (_caller_identity, {"id"}),
+        "aws:index/getPartition:getPartition": (_partition, {"id"}),
+        "aws:index/getAvailabilityZones:getAvailabilityZones": (
+            _availability_zones,
+            {"excludeNames", "excludeZoneIds", "id", "region", "state"},
+        ),
+    }
+)
+
+
+def invoke(cloud: Cloud, token: str, args: Mapping[str, Any]) -> Values:
+    """Answers a provider function.
+
+    Raises:
+        UnsupportedError: The function or one of its arguments is not known here.
+    """
+    if token not in _ARGUMENTS:
+        raise UnsupportedError(
+            f"The function {token} is not known to the local cloud."
+            f"{nearest(token, _ARGUMENTS)} All known: {', '.join(_ARGUMENTS)}."
+        )
+    function: Callable[[Cloud, Mapping[str, Any]], Values]
+    function, known = _ARGUMENTS[token]
+    if unknown := sorted(args.keys() - known):
+        raise UnsupportedError(
+            f"{token} has no argument '{unknown[0]}' here.{nearest(unknown[0], known)}"
+        )
+    return function(cloud.at(args.get("region")), args)
