@@ -61,7 +61,7 @@ class Sample:
     pack: manager.Pack
     context: DemoContext
     signature: Signature
-    result: AsyncResult
+    result: AsyncResult[Any]
 
 
 def run(options: DemoOptions, console: Console) -> None:
@@ -101,7 +101,8 @@ def _deploy(
         state_file=folder / "cloud" / "state.json",
     )
     summary = engine.up()
-    display.say(f"deployed: {summary}")
+    counts = ", ".join(f"{count} {action}" for action, count in summary.counts.items())
+    display.say(f"deployed: {counts} resources")
     return engine.outputs()
 
 
@@ -131,10 +132,11 @@ def _send(
         context = DemoContext(output=(folder / name).as_uri())
         signatures: Sequence[Signature] = pack.hooks.taskpack_demo(context=context) or ()
         for signature in signatures:
+            task_name = str(signature.task)
             result = app.send_task(
-                signature.task, signature.args, signature.kwargs, queue=name, **signature.options
+                task_name, signature.args, signature.kwargs, queue=name, **signature.options
             )
-            progress.sent(result.id, Task(name=signature.task, deployment=name))
+            progress.sent(result.id, Task(name=task_name, deployment=name))
             samples.append(Sample(pack, context, signature, result))
         display.say(f"sent {len(signatures)} tasks to {name}")
     return samples

@@ -1,0 +1,87 @@
+"""The real program, run by the local engine against the local cloud, with packs made for tests."""
+
+import shutil
+from pathlib import Path
+
+import boto3
+import pytest
+import yaml
+
+from local.cloud import LocalCloud
+from local.engine import Engine
+
+ROOT = Path(__file__).resolve().parents[2]
+
+PACK = """
+from taskpacks import PackSpec, hookimpl
+
+@hookimpl
+def taskpack_spec():
+    return PackSpec()
+
+@hookimpl
+def taskpack_register_tasks(app):
+    pass
+"""
+
+
+@pytest.fixture(scope="module")
+def cloud(tmp_path_factory):
+    # At real pace: nothing here waits for an alarm.
+    folder = tmp_path_factory.mktemp("cloud")
+    with LocalCloud(folder, program_folder=ROOT, pace=1) as cloud:
+        yield cloud
+
+
+class Project:
+    """A folder with the program and one stack's YAML, and an engine for it."""
+
+    def __init__(self, folder, cloud):
+        self.folder = folder
+        self.cloud = cloud
+        for name in ("Pulumi.yaml", "__main__.py"):
+            shutil.copy(ROOT / name, folder)
+
+    def select(self, packs, **settings):
+        config = {"aws:region": "us-east-1", "taskpacks:packs": packs}
+        config |= {f"taskpacks:{key}": value for key, value in settings.items()}
+        (self.folder / "Pulumi.test.yaml").write_text(yaml.safe_dump({"config": config}))
+        return self.engine()
+
+    def engine(self):
+        return Engine(
+            self.folder,
+            "test",
+            endpoint_url=self.cloud.endpoint_url,
+            state_file=self.folder / "state.json",
+        )
+
+    def client(self, service):
+        return boto3.client(
+            service,
+            endpoint_url=self.cloud.endpoint_url,
+            region_name="us-east-1",
+            aws_access_key_id="test",
+            aws_secret_access_key="test",
+        )
+
+
+@pytest.fixture
+def project(tmp_path, cloud, monkeypatch):
+    """A project whose packs are `small` and `other`, installed as distributions."""
+    site = tmp_path / "site"
+    info = site / "testpacks-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: testpacks\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(
+        "[taskpacks]\nsmall = small_test_pack\nother = other_test_pack\n"
+    )
+    for name in ("small", "other"):
+        (site / f"{name}_test_pack.py").write_text(PACK)
+    monkeypatch.syspath_prepend(site)
+    folder = tmp_path / "project"
+    folder.mkdir()
+    made = Project(folder, cloud)
+    yield made
+    if (folder / "state.json").exists():
+        made.engine().destroy()
