@@ -15,6 +15,7 @@ from taskpacks.errors import TaskpacksError
 if TYPE_CHECKING:
     from types import FrameType
 
+LOG_WIDTH = 120
 PROJECT_FOLDER = Path(__file__).resolve().parent.parent
 
 app = typer.Typer(
@@ -49,7 +50,9 @@ def demo(
         pace=pace,
         time_limit_seconds=time_limit,
     )
-    local_demo.run(options, Console())
+    # A log in a file is read with long lines; a terminal knows its own width.
+    console = Console() if sys.stdout.isatty() else Console(width=LOG_WIDTH)
+    local_demo.run(options, console)
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:

@@ -16,14 +16,16 @@ from local.cloud import CloudEvent, JobChanged, LogLine
 from local.demo.progress import ENDED, task_report
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Mapping, Sequence
 
     from rich.console import Console
 
-    from local.demo.progress import DeploymentProgress, Progress, Task
+    from local.demo.progress import DeploymentProgress, Progress
 
 _STYLES: Final = {"ALARM": "bold red", "OK": "green", "INSUFFICIENT_DATA": "dim"}
 _TOLD_STATUSES: Final = ("RUNNING", *ENDED)
+FINDINGS_TOLD: Final = 6
+"""Of a deployment; of more findings than these only the number is told."""
 
 
 class Display:
@@ -66,6 +68,16 @@ class Display:
             return
         with Live(status_table(progress), console=self._console, auto_refresh=False) as live:
             yield lambda: live.update(status_table(progress), refresh=True)
+
+    def findings(self, right: Mapping[str, Sequence[str]], wrong: Sequence[str]) -> None:
+        """Writes what the packs found when they checked their results."""
+        for deployment, sentences in right.items():
+            for sentence in sentences[:FINDINGS_TOLD]:
+                self.say(f"checked {deployment}: {sentence}")
+            if (more := len(sentences) - FINDINGS_TOLD) > 0:
+                self.say(f"checked {deployment}: {more} more, all right")
+        for sentence in wrong:
+            self.say(sentence, style="red")
 
     def story(self, progress: Progress) -> None:
         """Writes the figures at the end."""
@@ -115,7 +127,7 @@ def story_table(progress: Progress) -> Table:
         "failed",
         "wait to start",
         "run time",
-        "workers started",
+        "workers",
         "last task to last exit",
     ):
         table.add_column(heading, justify="right" if heading != "deployment" else "left")
@@ -139,8 +151,3 @@ def story_table(progress: Progress) -> Table:
 def _spread(seconds: list[float | None]) -> str:
     known = [value for value in seconds if value is not None]
     return f"{median(known):.1f} / {max(known):.1f}" if known else "-"
-
-
-def describe(task: Task) -> str:
-    """A task in a few words."""
-    return f"{task.deployment}: {task.name}"

@@ -176,26 +176,33 @@ def _check(samples: Sequence[Sample], progress: Progress, display: Display) -> N
     Raises:
         DemoFailedError: A task failed or a result is wrong.
     """
+    right: dict[str, list[str]] = {name: [] for name in progress.deployments}
     wrong: list[str] = []
     for sample in samples:
         task = progress.tasks[sample.result.id]
-        what = f"{task.deployment}: {task.name}{sample.signature.kwargs or sample.signature.args}"
-        if task.outcome != "done":
-            error = sample.result.result
-            wrong.append(f"{what} {task.outcome}: {error}")
-            continue
-        value = sample.result.get(timeout=RESULT_SECONDS)
         try:
-            sentence = sample.pack.hooks.taskpack_demo_check(
-                context=sample.context, task=sample.signature, result=value
-            )
+            right[task.deployment].append(_finding(sample, task))
         except AssertionError as error:
-            wrong.append(f"{what}: {error}")
-            continue
-        if sentence:
-            display.say(f"checked: {sentence}")
-    for text in wrong:
-        display.say(text, style="red")
+            arguments = sample.signature.kwargs or sample.signature.args
+            wrong.append(f"{task.deployment}: {task.name}({arguments}): {error}")
+    display.findings(right, wrong)
     if wrong:
         raise DemoFailedError(f"{len(wrong)} of {len(samples)} tasks are not right; see above.")
     display.say(f"all {len(samples)} tasks done and checked")
+
+
+def _finding(sample: Sample, task: Task) -> str:
+    """What the pack found to be right; "done" when it does not check.
+
+    Raises:
+        AssertionError: The task failed, or its result is wrong.
+    """
+    if task.outcome != "done":
+        raise AssertionError(f"{task.outcome}: {sample.result.result}")
+    value = sample.result.get(timeout=RESULT_SECONDS)
+    return (
+        sample.pack.hooks.taskpack_demo_check(
+            context=sample.context, task=sample.signature, result=value
+        )
+        or "done"
+    )
