@@ -11,7 +11,7 @@ from decimal import Decimal
 
 import pytest
 from celery import Celery
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from taskpacks import BadInputError, DemoContext, TaskpacksError, WorkerContext, manager
@@ -61,6 +61,10 @@ def sort(tmp_path):
 
 def numeric(column, order="ascending"):
     return {"column": column, "type": "numeric", "order": order}
+
+
+# Other work on the machine must not fail a test.
+EXAMPLES = settings(deadline=None, max_examples=60)
 
 
 # What comes out
@@ -187,6 +191,7 @@ def tables(draw):
     return rows, draw(st.lists(entry, min_size=1, max_size=3))
 
 
+@EXAMPLES
 @given(
     table=tables(),
     delimiter=st.sampled_from(",;\t"),
@@ -228,6 +233,7 @@ def test_the_result_is_what_sorted_makes_of_the_same_records(
     assert destination.read_bytes().decode() == mark + "".join(text for _, text in expected)
 
 
+@EXAMPLES
 @given(st.lists(NUMBERS, min_size=1, max_size=20))
 def test_numbers_are_in_the_order_of_decimals(folder, numbers):
     source, destination = folder / "numbers.csv", folder / "sorted.csv"
@@ -242,6 +248,7 @@ def test_numbers_are_in_the_order_of_decimals(folder, numbers):
     )
 
 
+@EXAMPLES
 @given(
     st.text(st.sampled_from('a",\n\r\x01'), max_size=30).map(str.encode),
     st.integers(1, 4),
