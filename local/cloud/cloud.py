@@ -30,6 +30,10 @@ _LOOPBACK: Final = "127.0.0.1"
 _CREDENTIAL: Final = "local"
 _MINUTES_MADE_UP: Final = 60
 _JOIN_SECONDS: Final = 5
+# Nothing is tried again: on the loopback a failure is a defect, and must not be done twice.
+_CLIENT_CONFIG: Final = Config(
+    max_pool_connections=50, proxies={}, retries={"total_max_attempts": 1, "mode": "standard"}
+)
 _one_at_a_time = threading.Lock()
 
 
@@ -37,7 +41,8 @@ class LocalCloud:
     """A cloud with an endpoint on the loopback, for as long as its block lasts.
 
     Deploy into it and talk to it with boto3 alone: it reads back from its own API what was
-    deployed. One may be open in a process at a time, since moto keeps its state in globals.
+    deployed. One may be open in a process at a time, since moto keeps its state in globals,
+    and each is entered once.
     """
 
     def __init__(
@@ -67,6 +72,9 @@ class LocalCloud:
         self._clock = Clock(pace)
         self._closing = threading.Event()
         self._stack = ExitStack()
+        self._session = Session(
+            aws_access_key_id=_CREDENTIAL, aws_secret_access_key=_CREDENTIAL, region_name=region
+        )
         self._clients: dict[str, Any] = {}
         self._clients_lock = threading.Lock()
         self._endpoint_url: str | None = None
@@ -112,14 +120,10 @@ class LocalCloud:
         """A boto3 client of one service, the same one each time; threads may share it."""
         with self._clients_lock:
             if service not in self._clients:
-                self._clients[service] = Session(
-                    aws_access_key_id=_CREDENTIAL,
-                    aws_secret_access_key=_CREDENTIAL,
-                    region_name=self._region,
-                ).client(
+                self._clients[service] = self._session.client(
                     service,  # pyright: ignore[reportArgumentType, reportCallIssue] - any service's name
                     endpoint_url=self.endpoint_url,
-                    config=Config(max_pool_connections=50, proxies={}),
+                    config=_CLIENT_CONFIG,
                 )
             return self._clients[service]
 
@@ -135,9 +139,9 @@ class LocalCloud:
         """
         self._workdir.mkdir(parents=True, exist_ok=True)
         stack.enter_context(_alone())
-        stack.enter_context(all_repairs(self._closing))
-        moto_api_backend.reset()
         stack.callback(moto_api_backend.reset)
+        stack.enter_context(all_repairs(self._closing))
+        moto_api_backend.reset()  # with the repairs in place, since some act on a fresh state
         self._start_server(stack)
         stack.callback(self._close_clients)
         self.events.start()

@@ -84,6 +84,8 @@ class QueueMetrics:
             for page in self._sqs.get_paginator("list_queues").paginate()
             for url in page.get("QueueUrls", ())
         ]
+        names = {_name(url) for url in urls}
+        self._last = {name: last for name, last in self._last.items() if name in names}
         for url in urls:
             data += metric_data(*self._sample(url), minutes)
         for start in range(0, len(data), _PUT_LIMIT):
@@ -92,7 +94,7 @@ class QueueMetrics:
             )
 
     def _sample(self, url: str) -> tuple[str, dict[str, float]]:
-        queue = url.rpartition("/")[2]
+        queue = _name(url)
         try:
             attributes = self._sqs.get_queue_attributes(
                 QueueUrl=url, AttributeNames=[name for name, _ in _COUNTS]
@@ -126,3 +128,7 @@ class QueueMetrics:
                 for message in record._messages  # noqa: SLF001 - see above
             ]
         return oldest_age_seconds(messages, datetime.now(UTC).timestamp(), self._pace)
+
+
+def _name(url: str) -> str:
+    return url.rpartition("/")[2]

@@ -2,8 +2,8 @@
 
 PutEvents is the one way in, for the cloud's own alarms as for any client. moto matches and
 delivers per rule in `Rule.send_to_targets`, knows no Batch targets and does not look whether
-a rule is enabled; that function is replaced here. Its other targets (SQS, log groups, buses,
-archives) are left to moto.
+a rule is enabled; that function is replaced here. Log groups, other buses and archives are left to
+moto.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import ClientError
-from moto.events.models import Rule
+from moto.events.models import EventPattern, Rule
 
 from local.cloud.events import DeliveryFailed, RuleMatched
 from local.cloud.patterns import BadPatternError, matches
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from local.cloud.events import EventStream
 
-_UNSUPPORTED: Final = ("Input", "InputPath", "InputTransformer")
+_TRANSFORMS: Final = ("Input", "InputPath", "InputTransformer")
 
 
 class DeliveryError(Exception):
@@ -71,7 +71,7 @@ def submission(target: Mapping[str, Any]) -> Submission:
         raise DeliveryError(
             "INVALID_PARAMETER", "the target has no BatchParameters, which a Batch target must have"
         )
-    if unsupported := [name for name in _UNSUPPORTED if target.get(name)]:
+    if unsupported := [name for name in _TRANSFORMS if target.get(name)]:
         raise DeliveryError(
             "INVALID_PARAMETER", f"the local cloud knows no {unsupported[0]} for Batch targets"
         )
@@ -148,9 +148,14 @@ class Delivery:
 
     def _send(self, rule: Any, target: Any, event: Any, transform_input: bool) -> str:
         """Delivers to one target; says in words what came of it."""
-        if ":batch:" not in target["Arn"]:
+        service = target["Arn"].split(":")[2]
+        if service == "sqs" and not any(target.get(name) for name in _TRANSFORMS):
+            self._send_message(target, event)
+            return f"task queue {target['Arn'].rpartition(':')[2]}"
+        if service != "batch":
             alone = copy(rule)
             alone.targets = [target]
+            alone.event_pattern = EventPattern(None, {})  # it has matched already
             try:
                 self._original(alone, event, transform_input)
             except NotImplementedError:
@@ -168,6 +173,18 @@ class Delivery:
                 "NO_RESOURCE" if missing else "INVALID_PARAMETER", message
             ) from error
         return f"{job} ({answer['jobId']})"
+
+    def _send_message(self, target: Any, event: Any) -> None:
+        group = target.get("SqsParameters", {}).get("MessageGroupId")
+        try:
+            url = self._sqs.get_queue_url(QueueName=target["Arn"].rpartition(":")[2])["QueueUrl"]
+            self._sqs.send_message(
+                QueueUrl=url,
+                MessageBody=json.dumps(as_delivered(event)),
+                **({"MessageGroupId": group} if group else {}),
+            )
+        except self._sqs.exceptions.QueueDoesNotExist as error:
+            raise DeliveryError("NO_RESOURCE", str(error)) from error
 
     def _failed(self, rule: Any, target: Any, event: Any, error: DeliveryError) -> None:
         """https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-rule-dlq.html."""

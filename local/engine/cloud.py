@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from contextlib import contextmanager
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 import boto3.session
@@ -41,14 +42,12 @@ class Cloud:
     def client(self, service: str) -> Any:
         """The boto3 client of a service; not for two threads at once."""
         if service not in self._clients:
-            session: Any = boto3.session.Session(
+            self._clients[service] = _session().client(
+                service,
+                region_name=self.region,
+                endpoint_url=self.endpoint_url,
                 aws_access_key_id="local",
                 aws_secret_access_key="local",  # noqa: S106 - moto asks for some value, any value
-                region_name=self.region,
-            )
-            self._clients[service] = session.client(
-                service,
-                endpoint_url=self.endpoint_url,
                 config=Config(
                     connect_timeout=5,
                     read_timeout=30,
@@ -62,6 +61,12 @@ class Cloud:
     def arn(self, service: str, resource: str) -> str:
         """An ARN in this region and account."""
         return f"arn:{PARTITION}:{service}:{self.region}:{ACCOUNT_ID}:{resource}"
+
+
+@cache
+def _session() -> Any:
+    """One for all engines of a process: it keeps AWS's large service models once read."""
+    return boto3.session.Session()
 
 
 @contextmanager

@@ -158,7 +158,7 @@ class Engine:
             with self._as_program():
                 context.run(self._in_context, monitor, dry_run)
         except Exception as error:
-            if isinstance(deployment.error, EngineError):
+            if deployment.error is not None:
                 raise deployment.error from deployment.error.__cause__
             if isinstance(error, EngineError):
                 raise
