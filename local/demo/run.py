@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from celery.result import AsyncResult
     from rich.console import Console
 
+WORKERS_AT_ONCE: Final = 8
+"""More than the CPUs of a small machine: workers mostly wait, and arrays should be seen at work."""
 LOOK_SECONDS: Final = 0.5
 """Between two looks at the cloud."""
 RESULT_SECONDS: Final = 10
@@ -76,7 +78,10 @@ def run(options: DemoOptions, console: Console) -> None:
     folder.mkdir(parents=True)
     display.say(f"starting a cloud on this machine, {options.pace:g} times faster than real")
     with LocalCloud(
-        folder / "cloud", pace=options.pace, program_folder=options.project_folder
+        folder / "cloud",
+        pace=options.pace,
+        program_folder=options.project_folder,
+        max_running_jobs=WORKERS_AT_ONCE,
     ) as cloud:
         outputs = _deploy(options, cloud, folder, display)
         progress = Progress(outputs["deployments"])
@@ -86,6 +91,7 @@ def run(options: DemoOptions, console: Console) -> None:
             samples = _send(outputs, folder, progress, display)
             _watch(options, cloud, progress, display)
             display.story(progress)
+            display.say("every pack checks its results, independently of the code that made them")
             _check(samples, progress, display)
     display.say(f"outputs lie in {folder}")
 

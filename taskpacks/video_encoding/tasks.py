@@ -7,6 +7,8 @@ import time
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
+from celery.exceptions import SoftTimeLimitExceeded
+
 from taskpacks import BadInputError, storage
 from taskpacks.errors import nearest
 from taskpacks.video_encoding import ffmpeg, probe
@@ -114,6 +116,8 @@ def register(app: Celery, context: WorkerContext) -> None:
         def report(percent: float) -> None:
             try:
                 task.update_state(state="PROGRESS", meta={"percent": percent})
+            except SoftTimeLimitExceeded:
+                raise
             except Exception as error:  # noqa: BLE001 - whatever ails the result backend, encoding goes on
                 logger.warning("progress could not be stored: %s", error)
 
