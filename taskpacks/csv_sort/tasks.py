@@ -86,7 +86,7 @@ def sort(
 def register(app: Celery, context: WorkerContext) -> None:
     """Registers the pack's Celery task."""
 
-    @app.task(name="csv_sort.sort")
+    @app.task(name="csv_sort.sort", shared=False)
     def sort_(
         source: str, destination: str, by: list[Any], header: bool = True, delimiter: str = ","
     ) -> dict[str, Any]:

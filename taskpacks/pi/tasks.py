@@ -79,7 +79,7 @@ def decimals(digits: int, threads: int = 1) -> str:
 def register(app: Celery, context: WorkerContext) -> None:
     """Registers the pack's Celery task."""
 
-    @app.task(name="pi.calculate", bind=True)
+    @app.task(name="pi.calculate", bind=True, shared=False)
     def calculate_(task: Task[Any, Any], digits: int, output: str | None = None) -> dict[str, Any]:
         return calculate(context, digits, output, task_id=str(task.request.id))
 

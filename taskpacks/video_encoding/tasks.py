@@ -101,7 +101,7 @@ def encode(
 def register(app: Celery, context: WorkerContext) -> None:
     """Registers the pack's Celery task, which reports its progress as state PROGRESS."""
 
-    @app.task(name="video_encoding.encode", bind=True)
+    @app.task(name="video_encoding.encode", bind=True, shared=False)
     def encode_(
         task: Task[Any, Any],
         source: str,

@@ -391,7 +391,6 @@ def test_a_file_larger_than_memory_is_sorted_within_it(tmp_path):
     )
     # The worker's main process needs its part of the 512 MiB too, about 100.
     assert int(done.stdout) < 400
-    print(done.stdout)
     with (tmp_path / "sorted.csv").open() as file:
         assert next(file) == "id,text,number\n"
         texts = [line.split(",", 2)[1] for line in file]
