@@ -1,6 +1,7 @@
 """Real worker processes against a real SQS protocol server on loopback."""
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -35,6 +36,7 @@ def wait_until():
 
 @pytest.fixture(scope="session")
 def endpoint():
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     yield f"http://127.0.0.1:{server.get_host_and_port()[1]}"
@@ -120,7 +122,8 @@ class Site:
         )
 
     def send(self, task, **arguments):
-        return self.producer.send_task(f"probe.{task}", kwargs=arguments)
+        name = task if "." in task else f"probe.{task}"
+        return self.producer.send_task(name, kwargs=arguments)
 
     def attributes(self, url, *names):
         return self.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=list(names or ["All"]))[
