@@ -18,7 +18,12 @@ from local.cloud.events import JobSubmitted
 from local.cloud.jobs import NOT_STARTED, LocalJob
 from local.cloud.process import container_details
 from local.cloud.repairs import replaced
-from taskpacks.limits import ARRAY_SIZE_MAX, ARRAY_SIZE_MIN
+from taskpacks.limits import (
+    ARRAY_SIZE_MAX,
+    ARRAY_SIZE_MIN,
+    JOB_ATTEMPTS_MAX,
+    JOB_ATTEMPTS_MIN,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -83,6 +88,11 @@ def _check(request: Any) -> None:
     if size is not None and not ARRAY_SIZE_MIN <= size <= ARRAY_SIZE_MAX:
         raise ClientException(
             f"Array size {size} is not between {ARRAY_SIZE_MIN} and {ARRAY_SIZE_MAX}"
+        )
+    attempts = (request._get_param("retryStrategy") or {}).get("attempts", 1)  # noqa: SLF001 - as above
+    if not JOB_ATTEMPTS_MIN <= attempts <= JOB_ATTEMPTS_MAX:
+        raise ClientException(
+            f"{attempts} attempts are not between {JOB_ATTEMPTS_MIN} and {JOB_ATTEMPTS_MAX}"
         )
     if queue.state != "ENABLED":
         raise ClientException(f"Job queue {queue.arn} is {queue.state}: it takes no jobs")

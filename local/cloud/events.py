@@ -6,6 +6,7 @@ import logging
 import queue
 import sys
 import threading
+import time
 from collections import deque
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -185,6 +186,7 @@ class EventStream:
         self._changed = threading.Condition()
         self._subscribers: list[Callable[[CloudEvent], None]] = []
         self._past: deque[CloudEvent] = deque(maxlen=_REMEMBERED)
+        self._emitted = 0
         self._outbox: queue.SimpleQueue[CloudEvent | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._deliver, name="cloud-events", daemon=True)
 
@@ -229,19 +231,24 @@ class EventStream:
         Raises:
             TimeoutError: None came in that many real seconds.
         """
+        until = time.monotonic() + seconds
         with self._changed:
-            if not self._changed.wait_for(
-                lambda: any(wanted(event) for event in self._past), timeout=seconds
-            ):
-                tail = "; ".join(str(event) for event in list(self._past)[-10:]) or "none"
-                raise TimeoutError(f"no such event in {seconds} s; the last were: {tail}")
-            return next(event for event in self._past if wanted(event))
+            looked_at = self._emitted - len(self._past)
+            while True:
+                fresh = list(self._past)[looked_at - self._emitted :] if self._past else []
+                looked_at = self._emitted
+                if found := next((event for event in fresh if wanted(event)), None):
+                    return found
+                if not self._changed.wait(max(0.0, until - time.monotonic())):
+                    tail = "; ".join(str(event) for event in list(self._past)[-10:]) or "none"
+                    raise TimeoutError(f"no such event in {seconds} s; the last were: {tail}")
 
     def emit(self, event: CloudEvent) -> None:
         """Logs a record, remembers it and passes it on."""
         logging.getLogger(f"local.cloud.{event.part}").log(event.level, "%s", event)
         with self._changed:
             self._past.append(event)
+            self._emitted += 1
             self._changed.notify_all()
             self._outbox.put(event)
 

@@ -53,6 +53,7 @@ class LogStream:
         container: Mapping[str, Any],
         default_prefix: str,
         on_line: Callable[[str], None],
+        on_lost: Callable[[str], None],
     ) -> None:
         """Creates the log stream, and the default log group where it is the one.
 
@@ -61,6 +62,7 @@ class LogStream:
             container: The container's properties, for its logConfiguration.
             default_prefix: What the stream's name starts with when nothing else is said.
             on_line: Called with each line.
+            on_lost: Called with the reason when lines could not be sent; the job goes on.
 
         Raises:
             CannotStartError: The log group does not exist.
@@ -71,6 +73,7 @@ class LogStream:
         self.name = f"{prefix}/default/{uuid.uuid4().hex}"
         self._logs = logs
         self._on_line = on_line
+        self._on_lost = on_lost
         self._splitter = LineSplitter()
         self._batch: list[dict[str, Any]] = []
         self._flushed = time.monotonic()
@@ -113,6 +116,9 @@ class LogStream:
         self._flushed = time.monotonic()
         if self._batch:
             batch, self._batch = self._batch, []
-            self._logs.put_log_events(
-                logGroupName=self.group, logStreamName=self.name, logEvents=batch
-            )
+            try:
+                self._logs.put_log_events(
+                    logGroupName=self.group, logStreamName=self.name, logEvents=batch
+                )
+            except ClientError as error:
+                self._on_lost(f"{len(batch)} log lines were lost: {error}")

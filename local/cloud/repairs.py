@@ -7,6 +7,7 @@ fails when moto changes a signature that stands here.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from contextlib import ExitStack, contextmanager
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -18,7 +19,7 @@ from moto.sqs import models as sqs_models
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Generator
+    from collections.abc import Generator
 
 sqs: Any = sqs_models  # its private names are needed
 _POLL_SECONDS: Final = 0.1
@@ -46,6 +47,8 @@ def all_repairs(closing: threading.Event) -> Generator[None]:
     with ExitStack() as stack:
         stack.enter_context(_managed_policies())
         stack.enter_context(_quiet_server())
+        for name, counts in _COUNTS.items():
+            stack.enter_context(replaced(sqs.Queue, name, property(_count(counts))))
         for owner, name, make in (
             (sqs.SQSBackend, "receive_message", _receive_message(closing)),
             (sqs.SQSBackend, "change_message_visibility", _locked),
@@ -131,11 +134,12 @@ def _take(queue: Any, count: int, visibility_timeout: int) -> tuple[list[Any], l
     gone: list[Any] = []
     exhausted: list[Any] = []
     now = unix_time()
+    now_ms = now * 1000
     pending = queue.pending_messages
     for message in queue._messages:  # noqa: SLF001 - there is no public way to the list
         if len(received) >= count:
             break
-        if not message.visible or message.delayed:
+        if not _is_visible(message, now_ms):
             continue
         pending.discard(message)  # it is visible again: whoever had it took too long
         if message.sent_timestamp / 1000 + queue.message_retention_period <= now:
@@ -158,6 +162,31 @@ def _take(queue: Any, count: int, visibility_timeout: int) -> tuple[list[Any], l
             if id(message) not in removed
         ]
     return received, exhausted
+
+
+def _is_visible(message: Any, now_ms: float) -> bool:
+    return message.visible_at < now_ms and message.delayed_until <= now_ms
+
+
+_COUNTS: Final[dict[str, Callable[[Any, float], bool]]] = {
+    "approximate_number_of_messages": _is_visible,
+    "approximate_number_of_messages_not_visible": lambda each, now_ms: each.visible_at >= now_ms,
+    "approximate_number_of_messages_delayed": lambda each, now_ms: each.delayed_until > now_ms,
+}
+
+
+def _count(counts: Callable[[Any, float], bool]) -> Callable[[Any], int]:
+    """Counts with one look at the clock.
+
+    moto looks at it for every message, and counts all messages whenever one is sent: a
+    thousand messages take seconds to send, ten thousand minutes.
+    """
+
+    def count(queue: Any) -> int:
+        now_ms = unix_time() * 1000
+        return sum(counts(message, now_ms) for message in queue._messages)  # noqa: SLF001 - moto's list
+
+    return count
 
 
 def _locked(original: Any) -> Any:

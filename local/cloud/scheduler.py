@@ -250,7 +250,8 @@ class Scheduler:
             self._logs,
             job.container,
             job.job_definition.name,
-            lambda line: self._events.emit(LogLine(self._events.now(), job.job_id, line)),
+            on_line=lambda line: self._events.emit(LogLine(self._events.now(), job.job_id, line)),
+            on_lost=lambda text: self._events.error(f"job {job.job_id}: {text}"),
         )
         job.log_stream_name = stream.name
         return stream

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from contextlib import contextmanager
 from statistics import median
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 _STYLES: Final = {"ALARM": "bold red", "OK": "green", "INSUFFICIENT_DATA": "dim"}
 _TOLD_STATUSES: Final = ("RUNNING", *ENDED)
+_JOB_ID: Final = re.compile(r"\b([0-9a-f]{8})(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
 FINDINGS_TOLD: Final = 6
 """Of a deployment; of more findings than these only the number is told."""
 
@@ -39,7 +41,7 @@ class Display:
         """Writes one line of the log, with the seconds since the start."""
         seconds = time.monotonic() - self._began
         self._console.print(
-            f"[dim]{seconds:6.1f} s[/dim]  {escape(text)}",
+            f"[dim]{seconds:6.1f} s[/dim]  {escape(short_ids(text))}",
             style=style,
             highlight=False,
             soft_wrap=True,
@@ -82,6 +84,11 @@ class Display:
     def story(self, progress: Progress) -> None:
         """Writes the figures at the end."""
         self._console.print(story_table(progress))
+
+
+def short_ids(text: str) -> str:
+    """Leaves of every job id the first eight digits, which tell jobs apart well enough here."""
+    return _JOB_ID.sub(r"\1", text)
 
 
 def status_table(progress: Progress) -> Table:

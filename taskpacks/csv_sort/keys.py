@@ -82,48 +82,71 @@ def position(key: Key, names: list[str], *, header: bool) -> int:
     return found[0]
 
 
-def order_by(key: Key, value: str, name: str) -> tuple[list[str], list[str]]:
+@dataclass(frozen=True)
+class Ordering:
+    """What a key is to the engine."""
+
+    steps: tuple[tuple[str, ...], ...]
+    """Columns, each "expression AS name", in steps of which each uses the ones before. One
+    step for all would have the engine compute shared parts many times."""
+    columns: tuple[str, ...]
+    """Those that are sorted by."""
+    terms: tuple[str, ...]
+    """For ORDER BY."""
+
+
+def ordering(key: Key, value: str, name: str) -> Ordering:
     """Makes the engine's ordering of a key.
 
     Args:
         key: How to sort.
         value: An SQL expression for the field's text.
         name: Prefix for the columns that this makes.
-
-    Returns:
-        Columns to be selected, each "expression AS name", and terms for ORDER BY.
     """
     direction = "DESC" if key.descending else "ASC"
     if not key.numeric:
         # The engine compares bytes of UTF-8, whose order is that of code points.
-        return [f"{value} AS {name}"], [f"{name} {direction}"]
+        return Ordering(((f"{value} AS {name}",),), (name,), (f"{name} {direction}",))
     # Exact for any length: sign, then the decimal point's place, then the digits as text.
     # In negative numbers larger digits come first, so these are complemented.
-    whole, digits, led = f"{name}_whole", f"{name}_digits", f"{name}_led"
-    columns = [
-        f"lower(trim({value}, ' ' || chr(9))) AS {name}_text",
-        f"NOT regexp_full_match({name}_text, '{_NUMBER}') AS {name}_other",
-        f"ltrim(split_part({name}_text, 'e', 1), '+-') AS {name}_plain",
-        f"split_part({name}_plain, '.', 1) AS {whole}",
-        f"{whole} || split_part({name}_plain, '.', 2) AS {digits}",
-        f"ltrim({digits}, '0') AS {led}",
+    text, other, plain, whole = f"{name}_text", f"{name}_other", f"{name}_plain", f"{name}_whole"
+    digits, led, sign = f"{name}_digits", f"{name}_led", f"{name}_sign"
+    exponent = (
+        f"CASE WHEN contains({text}, 'e') "
+        f"THEN TRY_CAST(split_part({text}, 'e', 2) AS BIGINT) ELSE 0 END"
+    )
+    steps = (
+        (f"lower(trim({value}, ' ' || chr(9))) AS {text}",),
         (
-            f"CASE WHEN {name}_other OR {led} = '' THEN 0 "
-            f"WHEN starts_with({name}_text, '-') THEN -1 ELSE 1 END AS {name}_sign"
+            f"NOT regexp_full_match({text}, '{_NUMBER}') AS {other}",
+            f"ltrim(split_part({text}, 'e', 1), '+-') AS {plain}",
         ),
         (
-            f"CASE WHEN {name}_sign = 0 THEN 0 ELSE {name}_sign * (strlen({whole}) "
-            f"+ strlen({led}) - strlen({digits}) + "
-            f"coalesce(TRY_CAST(split_part({name}_text, 'e', 2) AS BIGINT), 0)) END AS {name}_place"
+            f"split_part({plain}, '.', 1) AS {whole}",
+            f"replace({plain}, '.', '') AS {digits}",
+        ),
+        (f"ltrim({digits}, '0') AS {led}",),
+        (
+            (
+                f"CASE WHEN {other} OR {led} = '' THEN 0 "
+                f"WHEN starts_with({text}, '-') THEN -1 ELSE 1 END AS {sign}"
+            ),
         ),
         (
-            f"CASE {name}_sign WHEN 0 THEN '' WHEN 1 THEN rtrim({led}, '0') "
-            f"ELSE translate(rtrim({led}, '0'), '0123456789', '9876543210') || '~' "
-            f"END AS {name}_value"
+            (
+                f"CASE WHEN {sign} = 0 THEN 0 ELSE {sign} * (strlen({whole}) + strlen({led}) "
+                f"- strlen({digits}) + {exponent}) END AS {name}_place"
+            ),
+            (
+                f"CASE {sign} WHEN 0 THEN '' WHEN 1 THEN rtrim({led}, '0') "
+                f"ELSE translate(rtrim({led}, '0'), '0123456789', '9876543210') || '~' "
+                f"END AS {name}_value"
+            ),
         ),
-    ]
-    terms = [f"{name}_{part} {direction}" for part in ("sign", "place", "value")]
-    return columns, [f"{name}_other ASC", *terms]
+    )
+    columns = (sign, f"{name}_place", f"{name}_value")
+    terms = (f"{other} ASC", *(f"{column} {direction}" for column in columns))
+    return Ordering(steps, (other, *columns), terms)
 
 
 def _key(entry: object) -> Key:

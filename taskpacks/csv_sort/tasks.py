@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+from itertools import chain, zip_longest
 from typing import TYPE_CHECKING, Any, Final
 
 import duckdb
@@ -26,8 +27,8 @@ MEMORY_SHARE: Final = 0.7
 """Of the rest: the engine's limit is not exact, and files pass through the page cache."""
 MEMORY_MIB_MIN: Final = 64
 MEMORY_MIB_PER_THREAD: Final = 128
-RECORDS_IN_MEMORY: Final = 32
-"""A record may be this part of the engine's memory: it holds several at a time."""
+RECORDS_IN_MEMORY: Final = 64
+"""The longest record may be this part of the engine's memory, which holds many at a time."""
 
 _BUFFER_BYTES_MIN: Final = 4 * 1024 * 1024
 _RAGGED, _QUOTES = "TASKPACKS_RAGGED", "TASKPACKS_QUOTES"
@@ -142,14 +143,17 @@ def _query(
     header: bool,
 ) -> str:
     delimiter = f"chr({prepared.delimiter[0]})"
-    selected: list[str] = []
-    terms: list[str] = []
-    for number, (key, column) in enumerate(zip(wanted, positions, strict=True)):
-        more_selected, more_terms = keys.order_by(
+    orderings = [
+        keys.ordering(
             key, _value(prepared, f"split_part(body, {delimiter}, {column})"), f"key{number}"
         )
-        selected += more_selected
-        terms += more_terms
+        for number, (key, column) in enumerate(zip(wanted, positions, strict=True))
+    ]
+    stepwise = "numbered"
+    for step in zip_longest(*(ordering.steps for ordering in orderings), fillvalue=()):
+        stepwise = f"(SELECT *, {', '.join(chain.from_iterable(step))} FROM {stepwise})"
+    selected = [*chain.from_iterable(ordering.columns for ordering in orderings)]
+    terms = [*chain.from_iterable(ordering.terms for ordering in orderings)]
     field = rf'(?:[^"{_in_class(prepared.delimiter)}]*|"(?:[^"]|"")*")'
     pattern = f"{field}(?:{re.escape(prepared.delimiter.decode())}{field})*"
     quotes = f"""
@@ -173,7 +177,7 @@ def _query(
                     THEN error('{_RAGGED} ' || number || ' '
                         || (strlen(body) - strlen(replace(body, {delimiter}, '')) + 1))
                     ELSE record END AS record
-                FROM numbered WHERE {kept}
+                FROM {stepwise} WHERE {kept}
             )
             SELECT record FROM keyed
             ORDER BY {"number = 1 DESC, " if header else ""}{", ".join(terms)}, number
@@ -229,6 +233,11 @@ def _run(context: WorkerContext, query: str, folder: Path, prepared: Prepared) -
         connection.execute(f"SET allowed_directories = [{_literal(str(folder))}]")
         connection.execute("SET enable_external_access = false")
         return _interruptible(connection, query)
+    except duckdb.OutOfMemoryException as error:
+        raise BadInputError(
+            f"The source has records of up to {prepared.longest_bytes} bytes, too many of them "
+            f"for {context.memory_mib} MiB of memory; give the deployment more memory_mib."
+        ) from error
     except duckdb.Error as error:
         refusal = _refusal(str(error), prepared)
         if refusal is None:

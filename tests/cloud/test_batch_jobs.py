@@ -112,6 +112,24 @@ def test_logs_go_to_the_group_and_prefix_of_the_log_configuration(fleet):
     assert fleet.log(job_id, "/taskpacks/pi") == ["bad"]
 
 
+def test_a_log_group_that_is_deleted_costs_the_lines_and_not_the_job(fleet):
+    fleet.cloud.client("logs").create_log_group(logGroupName="/short-lived")
+    options = {"awslogs-group": "/short-lived"}
+    definition = fleet.define(
+        "logs",
+        "import time; print('ready'); time.sleep(0.5); print('lost')",
+        container={"logConfiguration": {"logDriver": "awslogs", "options": options}},
+    )
+    job_id = fleet.submit(definition)
+    wait_for_line(fleet, job_id)
+    fleet.cloud.client("logs").delete_log_group(logGroupName="/short-lived")
+    assert fleet.wait(job_id)["status"] == "SUCCEEDED"
+    assert any(
+        isinstance(event, CloudError) and f"{job_id}: 1 log lines were lost" in event.text
+        for event in fleet.cloud.events.past
+    )
+
+
 def test_a_missing_log_group_keeps_the_task_from_starting(fleet):
     definition = fleet.define(
         "logs",
@@ -344,6 +362,11 @@ def test_a_job_waits_for_the_one_that_it_depends_on(fleet):
 def test_an_array_size_out_of_range_is_refused(fleet, size):
     with pytest.raises(ClientError, match=f"Array size {size}"):
         fleet.submit(fleet.define("array", ""), arrayProperties={"size": size})
+
+
+def test_more_than_ten_attempts_are_refused(fleet):
+    with pytest.raises(ClientError, match="11 attempts"):
+        fleet.submit(fleet.define("retry", ""), retryStrategy={"attempts": 11})
 
 
 def test_secrets_are_refused_and_told_of(fleet):

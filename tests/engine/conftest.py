@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import textwrap
 import urllib.request
 import warnings
@@ -17,8 +16,6 @@ from local.engine import Engine
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
-
-os.environ.setdefault("MOTO_IAM_LOAD_MANAGED_POLICIES", "true")
 
 with warnings.catch_warnings():
     # Its generated modules warn of each other when they are imported.
