@@ -13,6 +13,7 @@ from moto.moto_api._internal.models import moto_api_backend
 from moto.server import ThreadedMotoServer
 
 from local.cloud.alarms import AlarmWatch
+from local.cloud.attempts import Runner
 from local.cloud.batch_api import batch_runs_locally
 from local.cloud.clock import Clock, last_minute, minutes_between
 from local.cloud.events import CloudEvent, EventStream
@@ -146,14 +147,14 @@ class LocalCloud:
         stack.callback(self._close_clients)
         self.events.start()
         stack.callback(self.events.close)
-        scheduler = Scheduler(
+        runner = Runner(
             events=self.events,
             logs=self.client("logs"),
             environment=self.environment,
             program_folder=self._program_folder,
             scratch_folder=self._workdir / "jobs",
-            max_running_jobs=self._max_running_jobs,
         )
+        scheduler = Scheduler(runner, self.events, self._max_running_jobs)
         stack.enter_context(batch_runs_locally(scheduler, self.events))
         delivery = Delivery(batch=self.client("batch"), sqs=self.client("sqs"), events=self.events)
         stack.enter_context(delivery.in_place())

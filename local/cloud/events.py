@@ -235,7 +235,7 @@ class EventStream:
         with self._changed:
             looked_at = self._emitted - len(self._past)
             while True:
-                fresh = list(self._past)[looked_at - self._emitted :] if self._past else []
+                fresh = list(self._past)[max(0, len(self._past) - self._emitted + looked_at) :]
                 looked_at = self._emitted
                 if found := next((event for event in fresh if wanted(event)), None):
                     return found

@@ -7,7 +7,6 @@ fails when moto changes a signature that stands here.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from contextlib import ExitStack, contextmanager
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -19,7 +18,7 @@ from moto.sqs import models as sqs_models
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
 
 sqs: Any = sqs_models  # its private names are needed
 _POLL_SECONDS: Final = 0.1

@@ -2,83 +2,39 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
 import time
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from local.cloud import capacity
-from local.cloud.events import JobChanged, LogLine
-from local.cloud.job_logs import LogStream
+from local.cloud.attempts import Attempt
+from local.cloud.events import JobChanged
 from local.cloud.jobs import ENDED, LocalJob, milliseconds
-from local.cloud.process import (
-    CannotStartError,
-    JobProcess,
-    base_environment,
-    merged_environment,
-    with_parameters,
-)
 from local.cloud.retries import Ending, runs_again
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Sequence
 
+    from local.cloud.attempts import Runner
     from local.cloud.events import EventStream
 
-KILL_SECONDS: Final = 30
-"""Between SIGTERM and SIGKILL when Batch ends a job.
-https://docs.aws.amazon.com/batch/latest/userguide/job_timeouts.html"""
 _LEAVE_SECONDS: Final = 1.5
-"""The same when the whole cloud ends."""
+"""Between SIGTERM and SIGKILL when the whole cloud ends."""
 _LOOK_SECONDS: Final = 0.2
 """How often it looks for what no job reports: a changed queue or compute environment."""
-_READ_SECONDS: Final = 0.05
-
-EXITED: Final = "Essential container in task exited"
-TIMED_OUT: Final = "Job attempt duration exceeded timeout"
-FAILED_TO_START: Final = "Task failed to start"
 DEPENDENCY_FAILED: Final = "Dependent Job failed"
-
-
-@dataclass
-class _Attempt:
-    """An attempt that runs."""
-
-    job: LocalJob
-    environment: str
-    vcpus: float
-    number: int
-    thread: threading.Thread | None = None
-    process: JobProcess | None = None
-    """Set once it started."""
-    stop: threading.Event = field(default_factory=threading.Event)
-    """Someone asked it to end."""
 
 
 class Scheduler:
     """One thread that chooses, and one for each job that runs."""
 
-    def __init__(
-        self,
-        *,
-        events: EventStream,
-        logs: Any,
-        environment: Mapping[str, str],
-        program_folder: Path,
-        scratch_folder: Path,
-        max_running_jobs: int,
-    ) -> None:
+    def __init__(self, runner: Runner, events: EventStream, max_running_jobs: int) -> None:
+        self._runner = runner
         self._events = events
-        self._logs = logs
-        self._environment = environment
-        self._program_folder = program_folder
-        self._scratch_folder = scratch_folder
         self._max_running_jobs = max_running_jobs
         self._changed = threading.Condition(threading.RLock())
         self._waiting: list[LocalJob] = []
-        self._running: dict[str, _Attempt] = {}
+        self._running: dict[str, Attempt] = {}
         self._parents: dict[str, LocalJob] = {}
         self._submitted = 0
         self._told: set[str] = set()
@@ -189,7 +145,7 @@ class Scheduler:
         for job_id, environment in chosen.items():
             job = next(job for job in self._waiting if job.job_id == job_id)
             self._waiting.remove(job)
-            attempt = _Attempt(job, environment, job.vcpus, len(job.attempts) + 1)
+            attempt = Attempt(job, environment, job.vcpus, len(job.attempts) + 1)
             attempt.thread = threading.Thread(
                 target=self._run, args=(attempt,), name=f"batch-job-{job_id}", daemon=True
             )
@@ -210,97 +166,19 @@ class Scheduler:
 
     # Running
 
-    def _run(self, attempt: _Attempt) -> None:
-        job = attempt.job
-        scratch = self._scratch_folder / f"{job.job_id.replace(':', '-')}-{attempt.number}"
-        stopped_reason: str | None = None
-        started_at: int | None = None
-        try:
-            scratch.mkdir(parents=True)
-            stream = self._open_log(job)
-            words = with_parameters(job.container.get("command") or (), job.parameters)
-            process = JobProcess(
-                words,
-                folder=self._program_folder,
-                environment=self._job_environment(attempt, scratch),
-            )
+    def _run(self, attempt: Attempt) -> None:
+        def on_running() -> None:
             with self._changed:
-                attempt.process = process
-                if self._closing:
-                    process.kill()
-                started_at = job.started_at = milliseconds()
-                self._enter(job, "RUNNING")
-            stopped_reason = self._watch(attempt, process, stream)
-            code, rest = process.finish()
-            stream.close(rest)
-            ending = Ending(exit_code=code, status_reason=stopped_reason or EXITED)
-        except CannotStartError as error:
-            ending = Ending(exit_code=None, status_reason=FAILED_TO_START, reason=str(error))
-        except Exception as error:  # noqa: BLE001 - it must be seen, and the job end
-            self._events.error(f"running {job.job_id} failed: {type(error).__name__}: {error}")
-            ending = Ending(exit_code=None, status_reason=FAILED_TO_START, reason=str(error))
-        finally:
-            if attempt.process is not None:
-                attempt.process.finish()
-            shutil.rmtree(scratch, ignore_errors=True)
-        self._ended(attempt, ending, started_at, may_retry=stopped_reason is None)
+                attempt.job.started_at = attempt.started_at
+                if self._closing and attempt.process is not None:
+                    attempt.process.kill()
+                self._enter(attempt.job, "RUNNING")
 
-    def _open_log(self, job: LocalJob) -> LogStream:
-        stream = LogStream(
-            self._logs,
-            job.container,
-            job.job_definition.name,
-            on_line=lambda line: self._events.emit(LogLine(self._events.now(), job.job_id, line)),
-            on_lost=lambda text: self._events.error(f"job {job.job_id}: {text}"),
-        )
-        job.log_stream_name = stream.name
-        return stream
+        self._ended(attempt, self._runner.run(attempt, on_running))
 
-    def _job_environment(self, attempt: _Attempt, scratch: Path) -> dict[str, str]:
+    def _ended(self, attempt: Attempt, ending: Ending) -> None:
         job = attempt.job
-        batch = {
-            "AWS_BATCH_JOB_ID": job.job_id,
-            "AWS_BATCH_JOB_ATTEMPT": str(attempt.number),
-            "AWS_BATCH_JQ_NAME": job.job_queue.name,
-            "AWS_BATCH_CE_NAME": attempt.environment,
-        }
-        if job.array_index is not None:
-            batch["AWS_BATCH_JOB_ARRAY_INDEX"] = str(job.array_index)
-        return {
-            **base_environment(scratch),
-            **merged_environment(job.container.get("environment") or ()),
-            **self._environment,
-            **batch,
-        }
-
-    def _watch(self, attempt: _Attempt, process: JobProcess, stream: LogStream) -> str | None:
-        """Reads the output until the process ends; makes it end when it must.
-
-        Returns:
-            Why it was made to end; None when it ended by itself.
-        """
-        timeout = attempt.job.timeout_seconds
-        times_out = time.monotonic() + timeout if timeout else None
-        kills: float | None = None
-        reason: str | None = None
-        while not process.has_ended():
-            stream.write(process.read(_READ_SECONDS))
-            now = time.monotonic()
-            if reason is None and attempt.stop.is_set():
-                reason = attempt.job.stop_reason or "terminated"
-            elif reason is None and times_out is not None and now >= times_out:
-                reason = TIMED_OUT
-            if reason is not None and kills is None:
-                process.ask_to_end()
-                kills = now + KILL_SECONDS
-            elif kills is not None and now >= kills:
-                process.kill()
-        return reason
-
-    def _ended(
-        self, attempt: _Attempt, ending: Ending, started_at: int | None, *, may_retry: bool
-    ) -> None:
-        job = attempt.job
+        may_retry = not attempt.made_to_end and not attempt.stop.is_set()
         with self._changed:
             job.exit_code, job.reason = ending.exit_code, ending.reason
             container = {
@@ -314,20 +192,16 @@ class Scheduler:
                     "container": {
                         name: value for name, value in container.items() if value is not None
                     },
-                    "startedAt": started_at or milliseconds(),
+                    "startedAt": attempt.started_at or milliseconds(),
                     "stoppedAt": milliseconds(),
                     "statusReason": ending.status_reason,
                 }
             )
             del self._running[job.job_id]
             strategy = job.retry_strategy or job.job_definition.retry_strategy
-            if ending.succeeded and may_retry:
+            if ending.succeeded and not attempt.made_to_end:
                 self._end(job, "SUCCEEDED", ending.status_reason)
-            elif (
-                may_retry
-                and not attempt.stop.is_set()
-                and runs_again(strategy, attempt.number, ending)
-            ):
+            elif may_retry and runs_again(strategy, attempt.number, ending):
                 self._waiting.append(job)
                 self._waiting.sort(key=lambda waiting: waiting.order)
                 job.job_stopped_reason = ending.status_reason
