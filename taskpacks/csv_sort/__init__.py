@@ -1,6 +1,7 @@
 """Sorts CSV files larger than memory, and changes nothing but the order of their records.
 
-This file holds hooks only; `tasks.py` is the work, `masking.py` and `keys.py` its two halves.
+This file holds hooks only. `tasks.py` is the task; `masking.py` makes records lines, `keys.py`
+says what to sort by, `engine.py` sorts.
 """
 
 from __future__ import annotations

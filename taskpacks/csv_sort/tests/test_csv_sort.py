@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from taskpacks import BadInputError, DemoContext, TaskpacksError, WorkerContext, manager
-from taskpacks.csv_sort import demo, keys, masking, tasks
+from taskpacks.csv_sort import demo, engine, keys, masking, tasks
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +158,7 @@ def test_blank_lines_are_dropped_where_records_have_several_fields(sort):
 
 
 def test_a_field_of_many_megabytes_is_sorted(sort):
-    long = "x" * 12_000_000
+    long = "x" * 8_000_000
     assert sort(f'k,v\n"b",{long}\na,1\n', ["k"]) == f'k,v\na,1\n"b",{long}\n'
 
 
@@ -352,6 +352,20 @@ def test_a_record_too_long_for_the_memory_is_refused(tmp_path):
         )
 
 
+def test_too_many_long_records_for_the_memory_are_refused_and_not_called_a_crash(tmp_path):
+    with (tmp_path / "source.csv").open("w") as file:
+        file.writelines(f"{99 - number},{'y' * 2_500_000}\n" for number in range(100))
+    source, destination = (tmp_path / "source.csv").as_uri(), (tmp_path / "sorted.csv").as_uri()
+    context = context_at(tmp_path, memory_mib=512)
+    with pytest.raises(BadInputError, match="more memory_mib"):
+        tasks.sort(context, source, destination, [1], header=False)
+    assert list(context.scratch_root.iterdir()) == []
+
+
+def test_nul_characters_are_text_like_any_other(sort):
+    assert sort("k\nb\0\nb\na\0b\na\n", ["k"]) == "k\na\na\0b\nb\nb\0\n"
+
+
 # Memory, cancellation, hooks
 
 
@@ -430,8 +444,8 @@ def test_a_sort_that_is_cancelled_ends_at_once_and_leaves_nothing(tmp_path):
 
 
 def test_memory_and_threads_follow_the_workers_size(tmp_path):
-    assert tasks.engine_settings(context_at(tmp_path, 16384)) == {"memory_mib": 11289, "threads": 2}
-    assert tasks.engine_settings(context_at(tmp_path, 128)) == {"memory_mib": 64, "threads": 1}
+    assert engine.settings(context_at(tmp_path, 16384)) == {"memory_mib": 11289, "threads": 2}
+    assert engine.settings(context_at(tmp_path, 128)) == {"memory_mib": 64, "threads": 1}
 
 
 def test_the_celery_task_takes_the_same_arguments(tmp_path):
