@@ -124,7 +124,7 @@ class Engine:
                     if name not in record.secret_outputs and not is_hashed(value)
                 }
                 outputs |= {name: found[name] for name in drift}
-                moved = outputs != record.outputs
+                moved = bool(drift) or outputs != record.outputs
                 if moved:
                     record.outputs = outputs
                     record.inputs |= {name: found[name] for name in drift}

@@ -61,9 +61,9 @@ def check_known(type_token: str, known: Mapping[str, Property], values: Mapping[
         for name, value in given.items():
             if name not in table:
                 raise UnsupportedError(
-                    f"{type_token} has no property '{path}{name}' here: the local cloud knows "
-                    f"{', '.join(sorted(table))}.{nearest(name, table)} Leave it out, or teach "
-                    "the handler in local/engine/handlers about it."
+                    f"{type_token}: the local cloud does not know the property '{path}{name}'."
+                    f"{nearest(name, table)} All known: {', '.join(sorted(table))}. Leave it "
+                    "out, or teach the handler in local/engine/handlers about it."
                 )
             if fields := table[name].fields:
                 for item in _objects(value):

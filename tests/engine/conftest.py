@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import http.client
 import textwrap
-import urllib.request
 import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import boto3.session
 import pytest
+from moto.server import ThreadedMotoServer
 
 from local.engine import Engine
 
@@ -45,8 +46,6 @@ import pulumi_aws as aws
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[str]:
-    from moto.server import ThreadedMotoServer
-
     running = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     running.start()
     host, port = running.get_host_and_port()
@@ -56,9 +55,10 @@ def server() -> Iterator[str]:
 
 @pytest.fixture
 def endpoint(server: str) -> str:
-    request = urllib.request.Request(f"{server}/moto-api/reset", method="POST")
-    with urllib.request.urlopen(request, timeout=10) as answer:
-        assert answer.status == 200
+    reset = http.client.HTTPConnection(server.removeprefix("http://"), timeout=10)
+    reset.request("POST", "/moto-api/reset")
+    assert reset.getresponse().status == 200
+    reset.close()
     return server
 
 

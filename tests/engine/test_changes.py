@@ -333,9 +333,7 @@ def test_a_deletion_that_the_cloud_refuses_is_tried_again_by_the_next_run(projec
 def test_the_old_half_of_a_replacement_is_deleted_later_if_the_run_fails_before(project):
     project.write('aws.sqs.Queue("work", name="one")').up()
     with pytest.raises(Exception, match="ZeroDivisionError"):
-        project.write(
-            'aws.sqs.Queue("work", name="two").url.apply(lambda url: 1 / 0)'
-        ).up()
+        project.write('aws.sqs.Queue("work", name="two").url.apply(lambda url: 1 / 0)').up()
     assert len(project.client("sqs").list_queues()["QueueUrls"]) == 2
     summary = project.write('aws.sqs.Queue("work", name="two")').up()
     assert not summary.changed

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from local.engine.cloud import Cloud
 
 _FIFO_SUFFIX: Final = ".fifo"
+_MAX_MESSAGE_SIZE_BYTES: Final = 262144
 
 
 class Queue(Handler):
@@ -35,7 +36,7 @@ class Queue(Handler):
         "delaySeconds": Property(default=0),
         "kmsDataKeyReusePeriodSeconds": Property(default=300),
         "kmsMasterKeyId": Property(default=""),
-        "maxMessageSize": Property(api="MaximumMessageSize", default=262144),
+        "maxMessageSize": Property(api="MaximumMessageSize", default=_MAX_MESSAGE_SIZE_BYTES),
         "messageRetentionSeconds": Property(api="MessageRetentionPeriod", default=345600),
         "policy": Property(json=True, default=""),
         "receiveWaitTimeSeconds": Property(api="ReceiveMessageWaitTimeSeconds", default=0),
@@ -56,7 +57,10 @@ class Queue(Handler):
         sqs = cloud.client("sqs")
         answer = sqs.create_queue(
             QueueName=inputs["name"],
-            Attributes=self._attributes(without(inputs, "name", "tags")),
+            # pulumi-aws sends its own default here, which is not AWS's (1 MiB)
+            Attributes=self._attributes(
+                {"maxMessageSize": _MAX_MESSAGE_SIZE_BYTES, **without(inputs, "name", "tags")}
+            ),
             tags=inputs.get("tags", {}),
         )
         return answer["QueueUrl"]
@@ -68,11 +72,10 @@ class Queue(Handler):
             QueueUrl=resource_id, AttributeNames=["All"]
         )["Attributes"]
         values = {name: _typed(text) for name, text in self.wire(attributes).items()}
-        for name in ("policy", "redrivePolicy", "redriveAllowPolicy"):
-            if name in inputs:
-                values.setdefault(name, "")
-            else:
-                values.pop(name, None)  # policies have a resource of their own, too
+        if "redrivePolicy" in inputs:
+            values.setdefault("redrivePolicy", "")  # somebody took it away
+        for name in {"policy", "redrivePolicy", "redriveAllowPolicy"} - inputs.keys():
+            values.pop(name, None)  # managed by a resource of its own, or by nobody
         return {
             **values,
             **tagged(sqs.list_queue_tags(QueueUrl=resource_id).get("Tags", {})),
