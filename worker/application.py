@@ -18,14 +18,16 @@ if TYPE_CHECKING:
     from worker.settings import WorkerSettings
 
 
-class WorkerTask(Task):
+class WorkerTask(Task[Any, Any]):
     """The base of every task: bad input is an expected ending, logged without a trace."""
 
     throws = (BadInputError,)
     Request = "worker.request:TaskRequest"
 
 
-def make(settings: WorkerSettings, policy: DrainPolicy, on_drained: Callable[[], None]) -> Celery:
+def make(
+    settings: WorkerSettings, policy: DrainPolicy, on_drained: Callable[[], None]
+) -> Celery[Any]:
     """Makes the application that a pack registers its tasks on.
 
     Args:
@@ -33,7 +35,7 @@ def make(settings: WorkerSettings, policy: DrainPolicy, on_drained: Callable[[],
         policy: Told when messages come, asked when none do.
         on_drained: Called when the task queue is drained.
     """
-    app = Celery(settings.pack, set_as_current=True, task_cls=WorkerTask)
+    app: Celery[Any] = Celery(settings.pack, set_as_current=True, task_cls=WorkerTask)
     app.conf.update(_broker(settings, policy, on_drained))
     app.conf.update(_execution(settings))
     app.conf.taskpacks_telemetry = Telemetry(deployment=settings.deployment, pack=settings.pack)

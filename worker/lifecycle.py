@@ -21,9 +21,9 @@ from celery.worker import state as celery_state
 from taskpacks import manager
 from taskpacks.contract import ExitCode, WorkerContext
 from taskpacks.errors import RefusedSettingsError, TaskpacksError
+from taskpacks.lifeline import die_with_parent
 from worker import application
 from worker.leaving import DrainPolicy
-from worker.processes import die_with_parent
 from worker.settings import WorkerSettings
 
 if TYPE_CHECKING:

@@ -55,9 +55,11 @@ class TaskRequest(Request):
         if self._reported:
             return
         self._reported = True
-        attributes = self._message.delivery_info.get("sqs_message", {}).get("Attributes", {})
+        message: Any = self.message
+        attributes = message.delivery_info.get("sqs_message", {}).get("Attributes", {})
         sent, started = attributes.get("SentTimestamp"), self.time_start
-        telemetry: Telemetry = self.app.conf.taskpacks_telemetry
+        app: Any = self.app
+        telemetry: Telemetry = app.conf.taskpacks_telemetry
         telemetry.tell(
             TaskReport(
                 task_id=self.id,

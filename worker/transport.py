@@ -44,8 +44,12 @@ class Channel(SQS.Channel):
         self._failed_receives = 0
 
     @property
+    def _options(self) -> dict[str, Any]:
+        return self.transport_options or {}
+
+    @property
     def _policy(self) -> DrainPolicy:
-        return self.transport_options[POLICY_OPTION]
+        return self._options[POLICY_OPTION]
 
     def drain_events(
         self, timeout: float | None = None, callback: Callable[..., Any] | None = None, **_: Any
@@ -78,7 +82,7 @@ class Channel(SQS.Channel):
         if response.get("Messages"):
             self._policy.busy(time.monotonic())
         elif self._policy.drained(time.monotonic()) and self._is_empty(queue):
-            self.transport_options[ON_DRAINED_OPTION]()
+            self._options[ON_DRAINED_OPTION]()
         return response
 
     def _back_off(self, queue: str, error: Exception) -> None:
@@ -122,6 +126,7 @@ class Transport(SQS.Transport):
             TimeoutError: Nothing was received; Celery's blocking loop expects it.
         """
         try:
-            self.cycle.get(self._deliver, timeout=timeout)
+            cycle: Any = self.cycle
+            cycle.get(self._deliver, timeout=timeout)
         except Empty:
             raise TimeoutError from None

@@ -14,10 +14,11 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from taskpacks.lifeline import tied_to_this_process
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-_LAUNCHER: Final = Path(__file__).with_name("launcher.py")
 _DRAIN_SECONDS: Final = 1.0
 _CHUNK_BYTES: Final = 64 * 1024
 _PARAMETER: Final = re.compile(r"Ref::([A-Za-z0-9_-]+)")
@@ -103,10 +104,7 @@ class JobProcess:
         """
         program = _program(words, environment["PATH"])
         self._process = subprocess.Popen(
-            [
-                *(sys.executable, "-I", "-S", str(_LAUNCHER), str(os.getpid())),
-                *(program, *words[1:]),
-            ],
+            tied_to_this_process(program, *words[1:]),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

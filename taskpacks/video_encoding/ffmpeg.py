@@ -8,13 +8,12 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from taskpacks import BadInputError, TaskpacksError
-from taskpacks.video_encoding import dies_with_parent
+from taskpacks.lifeline import tied_to_this_process
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping, Sequence
@@ -257,7 +256,7 @@ def _audio(wanted: Encoding, source: Source) -> list[str]:
 def _process(command: Sequence[str], stderr: int) -> Generator[subprocess.Popen[str]]:
     """Starts the program in a session of its own, and ends all of that session."""
     process = subprocess.Popen(
-        [sys.executable, "-I", str(dies_with_parent.__file__), str(os.getpid()), *command],
+        tied_to_this_process(*command),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=stderr,
