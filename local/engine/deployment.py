@@ -7,47 +7,26 @@ same; and when the program has ended well, delete what it did not mention.
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from local.engine.diff import changed_properties, keep_ignored, replacing
-from local.engine.errors import DuplicateUrnError, EngineError, ProtectedError, UnsupportedError
+from local.engine.errors import DuplicateUrnError, EngineError, UnsupportedError
+from local.engine.goal import Goal, delete_first, refuse_protected, refuse_secret_identity
 from local.engine.handlers import HANDLERS, Handler, handler_for
 from local.engine.properties import check_known
 from local.engine.state import Record, State, deletion_order
 from local.engine.steps import Registered, Steps, Wanted, sealed
 from local.engine.summary import Action, Change
-from local.engine.urns import STACK_TYPE, Alias, alias_urns, make_urn
-from local.engine.wire import UNKNOWN, has_unknown, masked
+from local.engine.urns import STACK_TYPE, alias_urns, make_urn
+from local.engine.wire import UNKNOWN, masked
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from local.engine.cloud import Cloud
     from local.engine.project import Project
 
 Values = dict[str, Any]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Goal:
-    """A registration, free of the protocol."""
-
-    type: str
-    name: str
-    custom: bool
-    parent: str
-    inputs: Values
-    secrets: frozenset[str] = frozenset()
-    dependencies: tuple[str, ...] = ()
-    property_dependencies: Mapping[str, tuple[str, ...]]
-    protect: bool = False
-    retain_on_delete: bool = False
-    delete_before_replace: bool | None = None
-    ignore_changes: tuple[str, ...] = ()
-    replace_on_changes: tuple[str, ...] = ()
-    secret_outputs: frozenset[str] = frozenset()
-    aliases: tuple[Alias, ...] = ()
 
 
 class Deployment:
@@ -216,7 +195,7 @@ class Deployment:
     def _custom(self, goal: Goal, record: Record, old: Record | None) -> Registered:
         handler = handler_for(goal.type, goal.name)
         check_known(f"{goal.type} '{goal.name}'", handler.properties, goal.inputs)
-        _refuse_secret_identity(handler, goal)
+        refuse_secret_identity(handler, goal)
         subject = f"{goal.type} '{goal.name}'"
         inputs = goal.inputs
         if old is not None:
@@ -271,7 +250,7 @@ class Deployment:
         if record.auto_named and handler.auto_name:
             name = self._new_name(handler, goal, wanted.inputs)
             wanted.inputs[handler.auto_name.property] = name
-        if _delete_first(goal, wanted, old):
+        if delete_first(goal, wanted, old):
             dependants = self._dependants(old.urn)
             refuse_protected(dependants, "depends on something that is deleted and made anew")
             self.delete([*dependants, old])
@@ -324,37 +303,3 @@ class Deployment:
 
     def _note(self, urn: str, action: Action, properties: Iterable[str] = ()) -> None:
         self.changes[urn] = Change(urn, action, tuple(sorted(properties)))
-
-
-def refuse_protected(records: Iterable[Record], why: str) -> None:
-    """Refuses if any record is protected.
-
-    Raises:
-        ProtectedError: Naming all of them and the way on.
-    """
-    if protected := [record.urn for record in records if record.protect]:
-        raise ProtectedError(
-            f"{', '.join(protected)} {why}, but is protected. Keep it in the program with "
-            "protect=False, run up() once, and then do it again."
-        )
-
-
-def _refuse_secret_identity(handler: Handler, goal: Goal) -> None:
-    for name in sorted(goal.secrets & handler.properties.keys()):
-        spec = handler.properties[name]
-        if spec.replaces or spec.public:
-            raise UnsupportedError(
-                f"{goal.type} '{goal.name}': '{name}' cannot be secret, because the resource is "
-                "found by it or AWS shows it to everyone. Give a value that is not marked secret."
-            )
-
-
-def _delete_first(goal: Goal, wanted: Wanted, old: Record) -> bool:
-    if goal.delete_before_replace is not None:
-        return goal.delete_before_replace
-    handler = wanted.handler
-    if handler.delete_before_replace or handler.auto_name is None:
-        return handler.delete_before_replace
-    key = handler.auto_name.property
-    name = wanted.inputs.get(key)
-    return not has_unknown(name) and name == old.inputs.get(key)

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from pulumi.runtime import run_in_stack, set_all_config, settings
 
 from local.engine.cloud import Cloud
-from local.engine.deployment import Deployment, refuse_protected
+from local.engine.deployment import Deployment
 from local.engine.errors import EngineError, ProgramError
+from local.engine.goal import refuse_protected
 from local.engine.handlers import HANDLERS
 from local.engine.locking import exclusive
 from local.engine.monitor import Monitor

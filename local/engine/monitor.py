@@ -14,13 +14,15 @@ from google.protobuf import empty_pb2
 from pulumi.runtime.proto import engine_pb2, resource_pb2
 
 from local.engine import wire
-from local.engine.deployment import Deployment, Goal
+from local.engine.cloud import calls_for
 from local.engine.errors import UnsupportedError
+from local.engine.goal import Goal
 from local.engine.invokes import invoke
 from local.engine.urns import Alias
 
 if TYPE_CHECKING:
     from local.engine.cloud import Cloud
+    from local.engine.deployment import Deployment
     from local.engine.project import Project
 
 _LOGGER: Final = logging.getLogger("local.engine.program")
@@ -108,7 +110,7 @@ class Monitor:
         if request.provider:
             _refuse(request.tok, "provider", "the local cloud has one default provider")
         values, _ = wire.decode(request.args, subject=request.tok)
-        with self._deployment.lock:
+        with self._deployment.lock, calls_for(f"Calling {request.tok}"):
             answer = invoke(self._cloud, request.tok, values)
         response = resource_pb2.ResourceInvokeResponse()
         getattr(response, "return").CopyFrom(wire.encode(answer, ()))

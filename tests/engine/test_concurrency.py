@@ -13,7 +13,8 @@ import pytest
 
 from local.engine import Action, StateError
 from local.engine.cloud import Cloud
-from local.engine.deployment import Deployment, Goal
+from local.engine.deployment import Deployment
+from local.engine.goal import Goal
 from local.engine.locking import exclusive
 from local.engine.project import Project
 from local.engine.state import State

@@ -11,14 +11,8 @@ from local.engine.handlers.dynamodb import Table
 from local.engine.handlers.ecr import LifecyclePolicy, Repository
 from local.engine.handlers.events import EventRule, EventTarget
 from local.engine.handlers.iam import InstanceProfile, Role, RolePolicy, RolePolicyAttachment
-from local.engine.handlers.network import (
-    InternetGateway,
-    Route,
-    RouteTable,
-    RouteTableAssociation,
-    Subnet,
-    Vpc,
-)
+from local.engine.handlers.network import InternetGateway, Subnet, Vpc
+from local.engine.handlers.routes import Route, RouteTable, RouteTableAssociation
 from local.engine.handlers.s3 import Bucket, BucketPublicAccessBlock
 from local.engine.handlers.security_groups import SecurityGroup, SecurityGroupEgressRule
 from local.engine.handlers.sqs import Queue, QueuePolicy

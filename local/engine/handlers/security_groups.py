@@ -10,7 +10,7 @@ from local.engine.handlers.network import retag, tags_at_birth
 from local.engine.properties import REGION, TAGS, Property
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from local.engine.cloud import Cloud
 
@@ -70,8 +70,7 @@ class SecurityGroup(Handler):
         for direction, permissions in _DIRECTIONS.items():
             if isinstance(inputs.get(direction), list):
                 actual = [_as_rule(permission) for permission in group.get(permissions, ())]
-                wanted = [_normal_rule(rule) for rule in inputs[direction]]
-                agree = sorted(map(str, actual)) == sorted(map(str, wanted))
+                agree = _effect(actual, resource_id) == _effect(inputs[direction], resource_id)
                 values[direction] = inputs[direction] if agree else actual
         return {
             **values,
@@ -133,31 +132,29 @@ def _as_permission(rule: Mapping[str, Any], group_id: str) -> Values:
 
 
 def _as_rule(permission: Mapping[str, Any]) -> Values:
-    return _normal_rule(
-        {
-            "protocol": permission["IpProtocol"],
-            "fromPort": permission.get("FromPort"),
-            "toPort": permission.get("ToPort"),
-            "cidrBlocks": [item["CidrIp"] for item in permission.get("IpRanges", ())],
-            "ipv6CidrBlocks": [item["CidrIpv6"] for item in permission.get("Ipv6Ranges", ())],
-            "prefixListIds": [item["PrefixListId"] for item in permission.get("PrefixListIds", ())],
-            "securityGroups": [item["GroupId"] for item in permission.get("UserIdGroupPairs", ())],
-        }
-    )
-
-
-def _normal_rule(rule: Mapping[str, Any]) -> Values:
-    """What of a rule decides about packets; a rule's own group and words are left out."""
-    everything = str(rule["protocol"]) == "-1"
+    groups = [item["GroupId"] for item in permission.get("UserIdGroupPairs", ())]
     return {
-        "protocol": str(rule["protocol"]),
-        "fromPort": 0 if everything else rule.get("fromPort"),
-        "toPort": 0 if everything else rule.get("toPort"),
-        **{
-            name: sorted(rule.get(name) or [])
-            for name in ("cidrBlocks", "ipv6CidrBlocks", "prefixListIds", "securityGroups")
-        },
+        "protocol": permission["IpProtocol"],
+        "fromPort": permission.get("FromPort", 0),
+        "toPort": permission.get("ToPort", 0),
+        "cidrBlocks": [item["CidrIp"] for item in permission.get("IpRanges", ())],
+        "ipv6CidrBlocks": [item["CidrIpv6"] for item in permission.get("Ipv6Ranges", ())],
+        "prefixListIds": [item["PrefixListId"] for item in permission.get("PrefixListIds", ())],
+        "securityGroups": groups,
     }
+
+
+def _effect(rules: Sequence[Mapping[str, Any]], group_id: str) -> set[tuple[Any, ...]]:
+    """What rules let through, peer by peer: AWS joins rules that differ in their peers only."""
+    effect: set[tuple[Any, ...]] = set()
+    for rule in rules:
+        everything = str(rule["protocol"]) == "-1"
+        ports = (0, 0) if everything else (rule.get("fromPort"), rule.get("toPort"))
+        peers = [group_id] if rule.get("self") else []
+        for name in ("cidrBlocks", "ipv6CidrBlocks", "prefixListIds", "securityGroups"):
+            peers += rule.get(name) or []
+        effect |= {(str(rule["protocol"]), *ports, peer) for peer in peers}
+    return effect
 
 
 class SecurityGroupEgressRule(Handler):
