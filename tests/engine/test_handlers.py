@@ -562,3 +562,42 @@ def test_empty_variables_and_their_order_in_a_container_are_no_drift(project):
     engine.up()
     assert not engine.refresh().changed
     assert not engine.up().changed
+
+
+def test_two_compute_environments_without_a_role_share_the_service_linked_one(project):
+    engine = project.write(COMPUTE + 'compute("one")\ncompute("two")')
+    engine.up()
+    found = project.client("batch").describe_compute_environments()["computeEnvironments"]
+    (role,) = {environment["serviceRole"] for environment in found}
+    assert ":role/aws-service-role/batch.amazonaws.com/AWSServiceRoleFor" in role
+    assert not engine.up().changed
+
+
+def test_rules_of_a_security_group_that_aws_joins_are_no_drift(project):
+    engine = project.write(
+        VPC
+        + """
+def rule(cidr):
+    return {"protocol": "tcp", "from_port": 443, "to_port": 443, "cidr_blocks": [cidr]}
+aws.ec2.SecurityGroup("it", vpc_id=vpc.id, egress=[rule("10.1.0.0/16"), rule("10.2.0.0/16")])
+"""
+    )
+    engine.up()
+    assert not engine.refresh().changed
+    groups = project.client("ec2").describe_security_groups()["SecurityGroups"]
+    (group,) = (found for found in groups if found["GroupName"] != "default")
+    project.client("ec2").revoke_security_group_egress(
+        GroupId=group["GroupId"],
+        IpPermissions=[
+            {
+                "IpProtocol": "tcp",
+                "FromPort": 443,
+                "ToPort": 443,
+                "IpRanges": [{"CidrIp": "10.1.0.0/16"}],
+            }
+        ],
+    )
+    (drift,) = engine.refresh().changed
+    assert drift.properties == ("egress",)
+    assert engine.up().counts[Action.UPDATED] == 1
+    assert not engine.refresh().changed
