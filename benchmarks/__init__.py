@@ -1,0 +1,1 @@
+"""Figures of speed and memory, printed, never asserted in tests: the machine is not ours alone."""
