@@ -42,7 +42,8 @@ def demo(
     """Runs the whole system on this machine: no cloud account, no Pulumi CLI."""
     from local import demo as local_demo  # noqa: PLC0415 -- seconds of imports that --help does without
 
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):  # also where a shell has Ctrl-C ignored
+        signal.signal(number, _interrupt)
     options = local_demo.DemoOptions(
         project_folder=PROJECT_FOLDER,
         stack=stack,

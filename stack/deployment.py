@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pulumi
 import pulumi_aws as aws
 
+from stack import hardware
 from stack.roles import WorkerRoles, WorkerRolesArgs
 from stack.scaling_alarms import ScalingAlarms, ScalingAlarmsArgs
 from stack.task_queue import TaskQueue
@@ -121,6 +122,11 @@ def worker_environment(deployment: Deployment, settings: StackSettings) -> dict[
         Variable.MEMORY_MIB: str(spec.resources.memory_mib),
         Variable.IDLE_SECONDS: str(spec.scaling.idle_seconds),
         Variable.TASK_TIME_LIMIT_SECONDS: str(spec.queue.task_time_limit_seconds),
+        Variable.MAX_ATTEMPTS: str(spec.queue.max_attempts),
+        Variable.RETRY_BACKOFF_SECONDS: f"{spec.queue.retry_backoff_seconds:g}",
+        Variable.RETRY_BACKOFF_MAX_SECONDS: f"{spec.queue.retry_backoff_max_seconds:g}",
+        Variable.STOP_GRACE_SECONDS: f"{spec.queue.stop_grace_seconds:g}",
+        Variable.SPOT_ENDPOINT: hardware.spot_endpoint(spec.resources),
         Variable.URI_SCHEMES: ",".join(settings.uri_schemes),
     }
 

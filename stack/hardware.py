@@ -59,6 +59,15 @@ def allocation_strategy(resources: Resources) -> str:
     return "BEST_FIT_PROGRESSIVE"
 
 
+def spot_endpoint(resources: Resources) -> str:
+    """Where a worker looks for Spot notices; empty where no machine gives any.
+
+    Source: https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/spot-instance-termination-notices.html
+    """
+    on_spot_instances = (resources.platform, resources.purchase) == ("ec2", "spot")
+    return "http://169.254.169.254" if on_spot_instances else ""
+
+
 def container_properties(
     resources: Resources,
     *,

@@ -13,14 +13,15 @@ if TYPE_CHECKING:
 
 
 def routes(deployments: Sequence[Deployment]) -> dict[str, dict[str, str]]:
-    """Celery routes: every task of a pack to its queue.
+    """Celery routes: the tasks of each pack to its queue.
 
     A pack that is deployed several times is routed to its first deployment; send with
     `queue=NAME` to reach another.
     """
     found: dict[str, dict[str, str]] = {}
     for deployment in deployments:
-        found.setdefault(f"{deployment.pack.name}.*", {"queue": deployment.name})
+        for pattern in deployment.spec.tasks or (f"{deployment.pack.name}.*",):
+            found.setdefault(pattern, {"queue": deployment.name})
     return found
 
 

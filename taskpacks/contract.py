@@ -6,12 +6,15 @@ the other. Importing this module imports neither celery nor pulumi.
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+
+from taskpacks.errors import ScratchFullError
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
@@ -36,6 +39,12 @@ class Variable(StrEnum):
     MEMORY_MIB = "TASKPACKS_MEMORY_MIB"
     IDLE_SECONDS = "TASKPACKS_IDLE_SECONDS"
     TASK_TIME_LIMIT_SECONDS = "TASKPACKS_TASK_TIME_LIMIT_SECONDS"
+    MAX_ATTEMPTS = "TASKPACKS_MAX_ATTEMPTS"
+    RETRY_BACKOFF_SECONDS = "TASKPACKS_RETRY_BACKOFF_SECONDS"
+    RETRY_BACKOFF_MAX_SECONDS = "TASKPACKS_RETRY_BACKOFF_MAX_SECONDS"
+    STOP_GRACE_SECONDS = "TASKPACKS_STOP_GRACE_SECONDS"
+    SPOT_ENDPOINT = "TASKPACKS_SPOT_ENDPOINT"
+    """The instance metadata service, where Spot notices are looked for; empty does not look."""
     URI_SCHEMES = "TASKPACKS_URI_SCHEMES"
     """Comma-separated: where tasks may read and write, "s3" or "s3,file"."""
 
@@ -72,8 +81,21 @@ class WorkerContext:
         return max(1, int(self.vcpus) - 1)
 
     @contextmanager
-    def scratch_folder(self) -> Generator[Path]:
-        """Gives a task a folder of its own and removes it, whatever happens inside."""
+    def scratch_folder(self, needs_bytes: int = 0) -> Generator[Path]:
+        """Gives a task a folder of its own and removes it, whatever happens inside.
+
+        Args:
+            needs_bytes: How much the task will write at most, as far as it knows.
+
+        Raises:
+            ScratchFullError: Less than that is free.
+        """
+        free_bytes = shutil.disk_usage(self.scratch_root).free
+        if free_bytes < needs_bytes:
+            raise ScratchFullError(
+                f"the task needs {needs_bytes:_} bytes of scratch and {free_bytes:_} are free; "
+                "give the deployment more: resources.scratch_gib"
+            )
         with tempfile.TemporaryDirectory(prefix="task-", dir=self.scratch_root) as folder:
             yield Path(folder)
 

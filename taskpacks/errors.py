@@ -35,6 +35,10 @@ class BadInputError(TaskpacksError):
     """
 
 
+class ScratchFullError(TaskpacksError):
+    """A task's scratch folder would not hold what the task needs."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Says which known name was probably meant, for the end of an error message.
 

@@ -17,6 +17,9 @@ Architecture = Literal["x86_64", "arm64"]
 Platform = Literal["fargate", "ec2"]
 Purchase = Literal["on_demand", "spot"]
 
+MIN_LEASE_SECONDS = 10
+"""A heartbeat at a third of less than this could not be relied upon."""
+
 _S3_PREFIX = r"^s3://[a-z0-9.-]{3,63}/[^*?]*$"
 
 
@@ -132,11 +135,22 @@ class Scaling(_Record):
 
 
 class Queue(_Record):
-    """The task queue: how long a message is hidden, kept and tried again."""
+    """The task queue: how long a message is held, kept and tried again.
 
-    visibility_timeout_seconds: int = Field(default=960, ge=30)
-    max_receives: int = Field(default=3, ge=1, le=limits.MAX_RECEIVES_MAX)
-    """Receives before a message goes to the dead-letter queue."""
+    A worker extends the visibility of the message of a running task for as long as it runs,
+    so that the visibility time-out says how soon a message of a worker that vanished comes
+    back, and not how long a task may take.
+    """
+
+    visibility_timeout_seconds: int = Field(default=90, ge=MIN_LEASE_SECONDS)
+    max_attempts: int = Field(default=3, ge=1)
+    """Attempts that end by the task's own doing: an exception, the time limit, a lost process."""
+    max_receives: int = Field(default=10, ge=1, le=limits.MAX_RECEIVES_MAX)
+    """Receives before SQS moves a message to the dead-letter queue: attempts, and workers that
+    were taken away in the middle of one."""
+    retry_backoff_seconds: float = Field(default=10, ge=0)
+    """How long a task waits after its first failed attempt; it doubles each time."""
+    retry_backoff_max_seconds: float = Field(default=600, ge=0, le=limits.VISIBILITY_SECONDS_MAX)
     retention_seconds: int = Field(
         default=4 * 24 * 60 * 60,
         ge=limits.MESSAGE_RETENTION_SECONDS_MIN,
@@ -144,21 +158,27 @@ class Queue(_Record):
     )
     task_time_limit_seconds: int = Field(default=900, ge=limits.JOB_TIMEOUT_SECONDS_MIN)
     """A task that runs longer is ended and counts as a failed attempt."""
+    stop_grace_seconds: float = Field(default=20, ge=0)
+    """How long a running task may go on after the worker was asked to leave."""
 
     @model_validator(mode="after")
-    def _hides_a_message_for_as_long_as_its_task_runs(self) -> Self:
+    def _stays_within_what_sqs_allows(self) -> Self:
         if self.visibility_timeout_seconds > limits.VISIBILITY_SECONDS_MAX:
             raise ValueError(
                 f"visibility_timeout_seconds is {self.visibility_timeout_seconds}: SQS hides a "
-                f"message for at most {limits.VISIBILITY_SECONDS_MAX} s (12 h); shorten it, and "
-                "split tasks that run longer"
+                f"message for at most {limits.VISIBILITY_SECONDS_MAX} s (12 h); shorten it: "
+                "workers extend it while a task runs"
             )
-        if self.visibility_timeout_seconds <= self.task_time_limit_seconds:
+        if self.task_time_limit_seconds >= limits.VISIBILITY_SECONDS_MAX:
             raise ValueError(
-                f"visibility_timeout_seconds is {self.visibility_timeout_seconds} and "
-                f"task_time_limit_seconds is {self.task_time_limit_seconds}: a task that outlives "
-                "its message's visibility is started a second time; make the visibility longer "
-                "than the time limit"
+                f"task_time_limit_seconds is {self.task_time_limit_seconds}: SQS hides a message "
+                f"for at most {limits.VISIBILITY_SECONDS_MAX} s (12 h) in all; split tasks that "
+                "run longer"
+            )
+        if self.max_receives < self.max_attempts:
+            raise ValueError(
+                f"max_receives is {self.max_receives} and max_attempts is {self.max_attempts}: "
+                "every attempt takes a receive; raise max_receives"
             )
         return self
 
@@ -194,6 +214,10 @@ class PackSpec(_Record):
     """Plain variables for the worker. Names starting with TASKPACKS_ and AWS_ are taken."""
     secrets: Mapping[Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")], str] = {}
     """Variable -> ARN in Secrets Manager or SSM: the value never passes through Pulumi."""
+    app: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")] | None = None
+    """An existing Celery application, as "proj.celery:app", whose tasks the pack serves."""
+    tasks: tuple[str, ...] = ()
+    """Name patterns of the tasks that are routed to this pack; empty means "PACK.*"."""
 
     @model_validator(mode="after")
     def _leaves_reserved_names_alone(self) -> Self:

@@ -1,8 +1,9 @@
-"""When a worker leaves: a pure policy, asked where the task queue was seen empty."""
+"""When and how a worker leaves: pure policies, asked with the time as an argument."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 
 
 @dataclass
@@ -28,3 +29,33 @@ class DrainPolicy:
     def drained(self, now: float) -> bool:
         """Says whether the queue has been quiet for long enough to ask SQS for its counts."""
         return now - self.busy_at >= self.idle_seconds
+
+
+class Phase(Enum):
+    """How far a worker that was asked to leave has got."""
+
+    FINISH = "the running task may finish"
+    CANCEL = "the running task is told to stop and to clean up"
+    KILL = "what still runs is killed"
+
+
+@dataclass(frozen=True)
+class GracePolicy:
+    """Divides the time between a signal and the platform's kill.
+
+    Attributes:
+        grace_seconds: How long the running task may go on.
+        cleanup_seconds: How long it may take to clean up after it is cancelled.
+    """
+
+    grace_seconds: float
+    cleanup_seconds: float
+
+    def phase(self, asked_at: float, now: float) -> Phase:
+        """What is due, both times in the same seconds."""
+        waited = now - asked_at
+        if waited < self.grace_seconds:
+            return Phase.FINISH
+        if waited < self.grace_seconds + self.cleanup_seconds:
+            return Phase.CANCEL
+        return Phase.KILL

@@ -1,61 +1,73 @@
 """A worker from its first check to its exit code.
 
-Order: settings, pack, queue, the pack's own start; then messages; then the pack's own
+Order: settings, pack, queue, tasks, the pack's own start; then messages; then the pack's own
 stopping, scratch. What can be refused is refused before the first message is taken.
 """
 
 from __future__ import annotations
 
 import logging
+import shutil
 import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import boto3
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.config import Config
 from celery import signals
 from celery.app import trace
 from celery.worker import state as celery_state
 
 from taskpacks import manager
 from taskpacks.contract import ExitCode, WorkerContext
-from taskpacks.errors import RefusedSettingsError, TaskpacksError
+from taskpacks.errors import TaskpacksError
 from taskpacks.lifeline import die_with_parent
 from worker import application
+from worker.attempts import attempt_log
+from worker.checks import UnusableQueueError, check_queue
+from worker.departure import Departure
+from worker.guards import guard
+from worker.leases import LeaseKeeper
 from worker.leaving import DrainPolicy
+from worker.services import Services
 from worker.settings import WorkerSettings
+from worker.spot import SpotWatch
+from worker.telemetry import Telemetry
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from worker.leases import Lease
+
 logger = logging.getLogger(__name__)
 
+SETTLE_SECONDS = 10
+"""How long a worker that leaves tries to delete what its tasks have done."""
 
-class UnusableQueueError(TaskpacksError):
-    """The task queue cannot be served as it is."""
 
-
-def run(environment: Mapping[str, str]) -> ExitCode:
-    """Runs one worker until its task queue is drained or a signal asks it to leave.
+def run(environment: Mapping[str, str]) -> int:
+    """Runs one worker until its task queue is drained or somebody asks it to leave.
 
     Args:
         environment: The process's environment, as the job definition sets it.
 
     Returns:
-        How it ended.
+        How it ended: an `ExitCode`, or Celery's own code of a crash.
     """
     try:
         settings = WorkerSettings.from_environment(environment)
         pack = manager.load(settings.pack)
-        check_queue(settings)
+        client = boto3.client(
+            "sqs", region_name=settings.region, config=Config(**settings.client_settings)
+        )
+        facts = check_queue(client, settings.queue_url)
     except UnusableQueueError as error:
-        logger.error("leaving before the first message: %s", error)  # noqa: TRY400 -- a sentence, not a trace
-        return ExitCode.QUEUE_UNUSABLE
+        return _refused(ExitCode.QUEUE_UNUSABLE, error)
     except TaskpacksError as error:
-        logger.error("leaving before the first message: %s", error)  # noqa: TRY400 -- a sentence, not a trace
-        return ExitCode.SETTINGS_REFUSED
-    with tempfile.TemporaryDirectory(prefix="taskpacks-") as scratch:
+        return _refused(ExitCode.SETTINGS_REFUSED, error)
+    with tempfile.TemporaryDirectory(prefix="taskpacks-", ignore_cleanup_errors=True) as scratch:
         context = WorkerContext(
             deployment=settings.deployment,
             vcpus=settings.vcpus,
@@ -64,45 +76,154 @@ def run(environment: Mapping[str, str]) -> ExitCode:
             scratch_root=Path(scratch),
             environment=dict(environment),
         )
-        return _serve(settings, pack, context)
+        return _Worker(settings, pack, context, client, facts.lease_seconds).run()
 
 
-def _serve(settings: WorkerSettings, pack: manager.Pack, context: WorkerContext) -> ExitCode:
-    reason: list[ExitCode] = []
+def _refused(code: ExitCode, error: Exception) -> ExitCode:
+    logger.error("leaving before the first message: %s", error)
+    return code
 
-    def leave_drained() -> None:
-        logger.info("drained: nothing came for %g s, leaving", settings.idle_seconds)
-        reason.append(ExitCode.DRAINED)
+
+class _Worker:
+    """One worker's parts, joined."""
+
+    def __init__(
+        self,
+        settings: WorkerSettings,
+        pack: manager.Pack,
+        context: WorkerContext,
+        client: Any,
+        lease_seconds: int,
+    ) -> None:
+        self._began_at = time.monotonic()
+        self._settings = settings
+        self._pack = pack
+        self._context = context
+        self._drained = False
+        self._tidied = False
+        self._keeper = LeaseKeeper(
+            client, settings.queue_url, lease_seconds=lease_seconds, on_lost=self._lost
+        )
+        self._departure = Departure(self._keeper, grace_seconds=settings.stop_grace_seconds)
+        self._telemetry = Telemetry(deployment=settings.deployment, pack=settings.pack)
+        self._services = Services(
+            keeper=self._keeper,
+            attempts=attempt_log(settings.result_backend),
+            retry=settings.retry,
+            drain=DrainPolicy(idle_seconds=settings.idle_seconds, busy_at=time.monotonic()),
+            telemetry=self._telemetry,
+            scratch_root=context.scratch_root,
+            on_drained=self._leave_drained,
+        )
+
+    def run(self) -> int:
+        try:
+            app = self._application()
+            self._pack.hooks.taskpack_worker_started(context=self._context)
+        except TaskpacksError as error:
+            return _refused(ExitCode.SETTINGS_REFUSED, error)
+        except Exception:
+            # Whatever a pack's hook raises, the worker must say so and take no message.
+            logger.exception(
+                "pack '%s' cannot start, leaving before the first message", self._pack.name
+            )
+            return ExitCode.SETTINGS_REFUSED
+        worker = _celery_worker(app)
+        logger.info(
+            "serving task queue %s with pack %s", self._settings.deployment, self._pack.name
+        )
+        with ExitStack() as stack:
+            stack.callback(self._tidy_up)
+            self._keeper.start()
+            stack.callback(self._keeper.stop)
+            stack.enter_context(self._departure.listening(self._last_words))
+            self._watch_for_spot_notices(stack)
+            worker.start()
+            self._settle()
+        return self._exit_code(worker)
+
+    def _application(self) -> Any:
+        spec = self._pack.spec
+        app = application.load(spec.app) if spec.app else application.make(self._pack.name)
+        self._pack.hooks.taskpack_register_tasks(app=app, context=self._context)
+        application.configure(app, self._settings, self._services)
+        app.finalize()
+        guard(app, self._settings.task_time_limit_seconds)
+        return app
+
+    def _watch_for_spot_notices(self, stack: ExitStack) -> None:
+        if self._settings.spot_endpoint:
+            watch = SpotWatch(
+                lambda grace_seconds: self._departure.ask("spot notice", grace_seconds),
+                endpoint=self._settings.spot_endpoint,
+            )
+            watch.start()
+            stack.callback(watch.stop)
+
+    def _leave_drained(self) -> None:
+        logger.info("drained: nothing came for %g s, leaving", self._settings.idle_seconds)
+        self._drained = True
         celery_state.should_stop = ExitCode.DRAINED.value
 
-    policy = DrainPolicy(idle_seconds=settings.idle_seconds, busy_at=time.monotonic())
-    app = application.make(settings, policy, leave_drained)
-    try:
-        pack.hooks.taskpack_register_tasks(app=app, context=context)
-        pack.hooks.taskpack_worker_started(context=context)
-    except Exception:
-        # Whatever a pack's hook raises, the worker must say so and take no message.
-        logger.exception("pack '%s' cannot start, leaving before the first message", pack.name)
-        return ExitCode.SETTINGS_REFUSED
+    def _lost(self, lease: Lease) -> None:
+        self._departure.lost(lease)
+
+    def _settle(self) -> None:
+        """After the last task: what was done is deleted, what was not is given back."""
+        for lease in self._keeper.held:
+            if not lease.done and lease.settling is None:
+                self._keeper.give_back(lease, 0)
+        if not self._keeper.wait_settled(SETTLE_SECONDS):
+            logger.error(
+                "%d messages could not be settled: SQS does not answer", len(self._keeper.held)
+            )
+
+    def _exit_code(self, worker: Any) -> int:
+        if self._drained and not self._departure.asked:
+            return ExitCode.DRAINED
+        if self._departure.asked:
+            logger.info("%s: left before the task queue was drained", self._departure.reason)
+            return ExitCode.STOPPED
+        return worker.exitcode or 1
+
+    def _left_because(self) -> str:
+        if self._departure.asked:
+            return self._departure.reason
+        return "drained" if self._drained else "crash"
+
+    def _tidy_up(self) -> None:
+        """The pack's stopping and the worker's report: once, on whichever way out."""
+        if self._tidied:
+            return
+        self._tidied = True
+        try:
+            self._pack.hooks.taskpack_worker_stopping(context=self._context)
+        except Exception:
+            # The work is settled: a hook that fails now must not call it failed.
+            logger.exception("pack '%s': taskpack_worker_stopping failed", self._pack.name)
+        self._telemetry.worker(
+            left_because=self._left_because(), seconds=time.monotonic() - self._began_at
+        )
+
+    def _last_words(self) -> None:
+        """Before the process ends in the middle of a task: what the `with` blocks would do."""
+        self._tidy_up()
+        shutil.rmtree(self._context.scratch_root, ignore_errors=True)
+        logger.info("%s: left before the task queue was drained", self._departure.reason)
+
+
+def _celery_worker(app: Any) -> Any:
     # Logging is set up where the process starts; a receiver keeps Celery from doing it again.
     signals.setup_logging.connect(_log_as_set_up, weak=False)
     # Celery's own message would hold the task's whole result.
     trace.LOG_SUCCESS = "Task %(name)s[%(id)s] succeeded in %(runtime)ss"
     signals.worker_process_init.connect(_child_started, weak=False)
-    worker: Any = app.Worker(without_gossip=True, without_mingle=True, without_heartbeat=True)
+    worker = app.Worker(without_gossip=True, without_mingle=True, without_heartbeat=True)
     # Celery announces itself with a banner on stdout; the log says it in one line.
     worker.emit_banner = lambda: None
-    logger.info("serving task queue %s with pack %s", settings.deployment, pack.name)
-    try:
-        worker.start()
-    finally:
-        _stop_pack(pack, context)
-    if worker.exitcode:
-        return worker.exitcode
-    if reason:
-        return reason[0]
-    logger.info("asked to leave before the task queue was drained, leaving")
-    return ExitCode.STOPPED
+    # Signals are the departure's: Celery's handlers know no grace.
+    worker.install_platform_tweaks = lambda _worker: None
+    return worker
 
 
 def _log_as_set_up(**_: Any) -> None:
@@ -111,37 +232,3 @@ def _log_as_set_up(**_: Any) -> None:
 
 def _child_started(**_: Any) -> None:
     die_with_parent()
-
-
-def _stop_pack(pack: manager.Pack, context: WorkerContext) -> None:
-    try:
-        pack.hooks.taskpack_worker_stopping(context=context)
-    except Exception:
-        # The work is done and acknowledged: a hook that fails now must not call it failed.
-        logger.exception("pack '%s': taskpack_worker_stopping failed", pack.name)
-
-
-def check_queue(settings: WorkerSettings) -> None:
-    """Refuses a task queue that does not answer or would lose failed tasks.
-
-    Raises:
-        UnusableQueueError: It cannot be read, or has no redrive policy.
-        RefusedSettingsError: The region or URL is not one that boto3 can use.
-    """
-    try:
-        client = boto3.client("sqs", region_name=settings.region)
-        attributes = client.get_queue_attributes(
-            QueueUrl=settings.queue_url, AttributeNames=["RedrivePolicy"]
-        ).get("Attributes", {})
-    except ValueError as error:  # botocore's own word for a malformed URL or region
-        raise RefusedSettingsError(f"task queue {settings.queue_url}: {error}") from error
-    except (ClientError, BotoCoreError) as error:
-        raise UnusableQueueError(
-            f"task queue {settings.queue_url} cannot be read: {error}. It must exist in region "
-            f"{settings.region}, and the worker's role must allow sqs:GetQueueAttributes on it."
-        ) from error
-    if "RedrivePolicy" not in attributes:
-        raise UnusableQueueError(
-            f"task queue {settings.queue_url} has no redrive policy: a task that fails would be "
-            "lost. Give the queue a dead-letter queue; the stack's own queues have one."
-        )

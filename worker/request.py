@@ -1,74 +1,155 @@
-"""A task's request as this worker sees it: Celery's own, which also reports how it went."""
+"""A task's request as this worker sees it: Celery's own, which settles its message once.
+
+Every ending of a task comes through here, in the worker's main process: done, failed, timed
+out, lost with its process, cancelled. It decides what happens to the message, counts the
+attempt and reports.
+"""
 
 from __future__ import annotations
 
+import logging
+import shutil
 import time
 from typing import TYPE_CHECKING, Any
 
-from celery.exceptions import Retry
+from billiard.exceptions import TimeLimitExceeded, WorkerLostError
+from celery.exceptions import Ignore, Reject, Retry
 from celery.worker.request import Request
 
+from taskpacks.errors import BadInputError
+from worker.services import services_of
 from worker.telemetry import TaskReport
 
 if TYPE_CHECKING:
-    from worker.telemetry import Telemetry
+    from worker.leases import Lease
+    from worker.services import Services
 
-_MILLISECONDS = 1000
+logger = logging.getLogger(__name__)
 
 
 class TaskRequest(Request):
-    """Reports every ending once, from the worker's main process, after the message is settled.
+    """Settles its message and reports how it went, once.
 
     Celery generates a subclass of this one for every task, with an `on_success` of its own;
     what is overridden here is what that one calls.
     """
 
     _outcome = "done"
-    _reported = False
+    _ended = False
+    _already_cancelled = False
+
+    @property
+    def _services(self) -> Services:
+        return services_of(self.app)
+
+    @property
+    def lease(self) -> Lease | None:
+        """The lease on its message, while it is held."""
+        message: Any = self.message
+        return self._services.keeper.find(message.delivery_tag)
 
     def acknowledge(self) -> None:
-        """Deletes the message: the task is done, or has sent itself again."""
-        super().acknowledge()
-        self._report()
+        """Has the message deleted: the task is done, or has sent itself again."""
+        if (lease := self.lease) is not None:
+            lease.done = True
+            super().acknowledge()
+            self._end(lease)
 
     def on_failure(
         self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False
     ) -> Any:
         """Called when the task raised, was lost with its process, or asked for a retry."""
-        self._outcome = "retried" if isinstance(exc_info.exception, Retry) else "failed"
+        error = getattr(exc_info.exception, "exc", exc_info.exception)
+        lease = self.lease
+        self._outcome = _outcome_of(error)
+        if self._outcome in ("failed", "lost", "timed_out") and not self._already_cancelled:
+            self._count(lease, error)
         answer = super().on_failure(
             exc_info, send_failed_event=send_failed_event, return_ok=return_ok
         )
-        self._report()
+        self._end(lease)
         return answer
 
     def on_timeout(self, soft: bool, timeout: float) -> Any:
-        """Called when a time limit is exceeded; the hard one ends the task."""
+        """Called when a time limit is exceeded; the hard one kills the task's process."""
+        lease = self.lease
         if not soft:
             self._outcome = "timed_out"
+            self._count(lease, TimeLimitExceeded(timeout))
         answer = super().on_timeout(soft, timeout)
         if not soft:
-            self._report()
+            self._end(lease)
         return answer
 
-    def _report(self) -> None:
-        if self._reported:
+    def interrupted(self, lease: Lease) -> None:
+        """Reports that the attempt was cut, which is not the task's fault and not counted."""
+        self._outcome = "interrupted"
+        self._end(lease)
+
+    def _count(self, lease: Lease | None, error: BaseException) -> None:
+        """Counts a failed attempt, and decides when or whether the next one comes."""
+        if lease is None or self._ended:
             return
-        self._reported = True
-        message: Any = self.message
-        attributes = message.delivery_info.get("sqs_message", {}).get("Attributes", {})
-        sent, started = attributes.get("SentTimestamp"), self.time_start
-        app: Any = self.app
-        telemetry: Telemetry = app.conf.taskpacks_telemetry
-        telemetry.tell(
+        services = self._services
+        retry = services.retry
+        final = isinstance(error, BadInputError) or getattr(error, "taskpacks_final", False)
+        added = retry.max_attempts if final else 1
+        attempts = services.attempts.add(self.id, lease, added)
+        if final or retry.exhausted(attempts):
+            lease.return_after_seconds = 0
+            services.telemetry.dead_letter(
+                task_id=self.id,
+                task_name=self.name,
+                message_id=lease.message_id,
+                attempts=1 if final else attempts,
+                error=f"{type(error).__name__}: {error}",
+            )
+        else:
+            lease.return_after_seconds = retry.wait_seconds(attempts)
+            logger.warning(
+                "task %s[%s] failed (attempt %d of %d), next try in %g s: %s: %s",
+                self.name,
+                self.id,
+                attempts,
+                retry.max_attempts,
+                lease.return_after_seconds,
+                type(error).__name__,
+                error,
+            )
+
+    def _end(self, lease: Lease | None) -> None:
+        if self._ended or lease is None:
+            return
+        self._ended = True
+        if self._outcome in ("lost", "timed_out", "interrupted"):
+            # Its process was killed: what it would have removed itself is removed here.
+            for folder in self._services.scratch_root.iterdir():
+                shutil.rmtree(folder, ignore_errors=True)
+        started = self.time_start
+        self._services.telemetry.task(
             TaskReport(
                 task_id=self.id,
                 task_name=self.name,
                 outcome=self._outcome,
-                receives=int(attributes.get("ApproximateReceiveCount", 0)),
-                wait_seconds=(
-                    max(0.0, started - int(sent) / _MILLISECONDS) if sent and started else None
-                ),
-                run_seconds=time.time() - started if started else None,
+                receives=lease.receives,
+                # Clocks may jump: a wait is never negative.
+                wait_seconds=max(0.0, started - lease.sent_at)
+                if lease.sent_at and started
+                else None,
+                run_seconds=max(0.0, time.time() - started) if started else None,
             )
         )
+
+
+def _outcome_of(error: BaseException) -> str:
+    if isinstance(error, Retry):
+        return "retried"
+    if isinstance(error, Ignore):
+        return "done"
+    if isinstance(error, Reject):
+        return "rejected"
+    if isinstance(error, TimeLimitExceeded):
+        return "timed_out"
+    if isinstance(error, WorkerLostError | SystemExit | KeyboardInterrupt):
+        return "lost"
+    return "failed"

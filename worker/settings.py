@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from taskpacks.contract import Variable
 from taskpacks.errors import RefusedSettingsError
+from worker.attempts import RetryPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,6 +30,19 @@ class WorkerSettings:
     idle_seconds: float
     task_time_limit_seconds: float
     uri_schemes: frozenset[str]
+    retry: RetryPolicy
+    stop_grace_seconds: float
+    spot_endpoint: str | None
+    """Where to look for Spot notices; None does not look."""
+
+    @property
+    def client_settings(self) -> dict[str, Any]:
+        """Of botocore, for the task queue's clients: patient with faults, not with hangs."""
+        return {
+            "connect_timeout": 5,
+            "read_timeout": 6,
+            "retries": {"mode": "standard", "total_max_attempts": 3},
+        }
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> WorkerSettings:
@@ -48,6 +62,13 @@ class WorkerSettings:
             idle_seconds=_number(environment, Variable.IDLE_SECONDS),
             task_time_limit_seconds=_number(environment, Variable.TASK_TIME_LIMIT_SECONDS, above=0),
             uri_schemes=frozenset(_text(environment, Variable.URI_SCHEMES).split(",")),
+            retry=RetryPolicy(
+                max_attempts=int(_number(environment, Variable.MAX_ATTEMPTS, above=0)),
+                backoff_seconds=_number(environment, Variable.RETRY_BACKOFF_SECONDS),
+                backoff_max_seconds=_number(environment, Variable.RETRY_BACKOFF_MAX_SECONDS),
+            ),
+            stop_grace_seconds=_number(environment, Variable.STOP_GRACE_SECONDS),
+            spot_endpoint=environment.get(Variable.SPOT_ENDPOINT) or None,
         )
 
 

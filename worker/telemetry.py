@@ -1,6 +1,7 @@
-"""What a worker tells about each task: a line of JSON in the log, which CloudWatch reads.
+"""What a worker tells: a line of JSON per task, per lost cause and per worker.
 
-The format is CloudWatch's embedded metric format:
+Lines about tasks and workers are in CloudWatch's embedded metric format, which turns them into
+metrics without a call:
 https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
 """
 
@@ -8,8 +9,9 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 NAMESPACE: Final = "Taskpacks"
@@ -20,6 +22,8 @@ class TaskReport:
     """How one receive of a task's message went. No arguments, no results.
 
     Attributes:
+        outcome: done, retried, rejected, failed, timed_out, lost or interrupted.
+        receives: How often the message was received, this time included.
         wait_seconds: From the sending of the message to the task's start; None when SQS did
             not say when it was sent.
         run_seconds: None when the task never started.
@@ -32,46 +36,78 @@ class TaskReport:
     wait_seconds: float | None
     run_seconds: float | None
 
-    def embedded(self, deployment: str, pack: str, now: float) -> dict[str, Any]:
-        """The report in the embedded metric format.
 
-        Args:
-            deployment: The metrics' dimension.
-            pack: The pack's name.
-            now: Seconds since the epoch.
-        """
-        measured = {"WaitSeconds": self.wait_seconds, "RunSeconds": self.run_seconds}
-        known = {name: round(value, 3) for name, value in measured.items() if value is not None}
-        return {
-            "_aws": {
-                "Timestamp": int(now * 1000),
-                "CloudWatchMetrics": [
-                    {
-                        "Namespace": NAMESPACE,
-                        "Dimensions": [["Deployment"]],
-                        "Metrics": [{"Name": name, "Unit": "Seconds"} for name in known],
-                    }
-                ],
-            },
-            "Deployment": deployment,
-            "Pack": pack,
-            "TaskId": self.task_id,
-            "TaskName": self.task_name,
-            "Outcome": self.outcome,
-            "Receives": self.receives,
-            **known,
-        }
-
-
-@dataclass(frozen=True)
+@dataclass
 class Telemetry:
-    """Writes reports to standard output, which is the job's log."""
+    """Writes to standard output, which is the job's log. Safe in all threads."""
 
     deployment: str
     pack: str
+    tasks: int = 0
+    busy_seconds: float = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
-    def tell(self, report: TaskReport) -> None:
-        """Writes one line, in one piece."""
-        line = json.dumps(report.embedded(self.deployment, self.pack, time.time()))
-        sys.stdout.write(f"{line}\n")
-        sys.stdout.flush()
+    def task(self, report: TaskReport) -> None:
+        """Tells how a task went."""
+        with self._lock:
+            self.tasks += 1
+            self.busy_seconds += report.run_seconds or 0
+        self._tell(
+            {"WaitSeconds": report.wait_seconds, "RunSeconds": report.run_seconds},
+            TaskId=report.task_id,
+            TaskName=report.task_name,
+            Outcome=report.outcome,
+            Receives=report.receives,
+        )
+
+    def dead_letter(
+        self, *, task_id: str, task_name: str, message_id: str, attempts: int, error: str
+    ) -> None:
+        """Tells why a message goes to the dead-letter queue; SQS keeps no such note."""
+        self._tell(
+            {},
+            DeadLetter=message_id,
+            TaskId=task_id,
+            TaskName=task_name,
+            Attempts=attempts,
+            Error=error[:2000],
+        )
+
+    def worker(self, *, left_because: str, seconds: float) -> None:
+        """Tells, at its end, what the worker did with its time."""
+        self._tell(
+            {"WorkerSeconds": seconds, "BusySeconds": self.busy_seconds},
+            LeftBecause=left_because,
+            Tasks=self.tasks,
+        )
+
+    def _tell(self, measured: dict[str, float | None], **facts: Any) -> None:
+        line = json.dumps(
+            embedded(measured, {"Deployment": self.deployment, "Pack": self.pack, **facts})
+        )
+        with self._lock:  # one line in one piece
+            sys.stdout.write(f"{line}\n")
+            sys.stdout.flush()
+
+
+def embedded(measured: dict[str, float | None], facts: dict[str, Any]) -> dict[str, Any]:
+    """A line in the embedded metric format; without metrics, when nothing was measured.
+
+    Args:
+        measured: Metric -> seconds; None is left out.
+        facts: What else stands in the line; has "Deployment", the metrics' dimension.
+    """
+    known = {name: round(value, 3) for name, value in measured.items() if value is not None}
+    if not known:
+        return facts
+    metrics = {
+        "Timestamp": int(time.time() * 1000),
+        "CloudWatchMetrics": [
+            {
+                "Namespace": NAMESPACE,
+                "Dimensions": [["Deployment"]],
+                "Metrics": [{"Name": name, "Unit": "Seconds"} for name in known],
+            }
+        ],
+    }
+    return {"_aws": metrics, **facts, **known}

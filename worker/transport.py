@@ -1,4 +1,4 @@
-"""Celery's SQS transport on the blocking, boto3 path, where an empty receive is one moment.
+"""Celery's SQS transport on the blocking, boto3 path, with a lease on every message.
 
 kombu's asynchronous SQS path ends or silently stops a worker at a single 503; on this path
 boto3 does polling, retries, time-outs and credentials, and Celery uses its blocking loop.
@@ -14,42 +14,46 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 from celery.worker import state as celery_state
-from kombu.transport import SQS
+from kombu.transport import SQS, virtual
+
+from taskpacks import limits
+from worker import envelope
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from worker.leaving import DrainPolicy
+    from worker.leases import Lease
+    from worker.services import Services
 
 logger = logging.getLogger(__name__)
 
 RECEIVE_WAIT_SECONDS: Final = 1
 """Of one long poll: short, because a worker looks at its stop flag between them."""
-ACK_POLL_SECONDS: Final = 0.05
+ACK_POLL_SECONDS: Final = 0.02
 """While the one slot is taken, how often to look whether it is free."""
 BACK_OFF_SECONDS: Final = (0.5, 1, 2, 4, 8)
 """After that many failed receives in a row; the last value repeats."""
-
-POLICY_OPTION: Final = "drain_policy"
-"""Transport option that carries the worker's DrainPolicy."""
-ON_DRAINED_OPTION: Final = "on_drained"
-"""Transport option: called, with no arguments, when the task queue is drained."""
+ATTRIBUTES: Final = ("ApproximateReceiveCount", "SentTimestamp")
+SERVICES_OPTION: Final = "taskpacks_services"
+"""Transport option that carries the worker's Services."""
+KNOWN_TASKS_OPTION: Final = "taskpacks_known_tasks"
+"""Transport option: a container of the names of the tasks that the worker can run."""
 
 
 class Channel(SQS.Channel):
-    """Survives failed receives, and notices that the task queue is drained."""
+    """Receives one message at a time, under a lease, and settles it once."""
+
+    # What is held when the channel closes is given back by its lease, not published again.
+    do_restore = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._failed_receives = 0
 
     @property
-    def _options(self) -> dict[str, Any]:
-        return self.transport_options or {}
-
-    @property
-    def _policy(self) -> DrainPolicy:
-        return self._options[POLICY_OPTION]
+    def _services(self) -> Services:
+        options: dict[str, Any] = self.transport_options or {}
+        return options[SERVICES_OPTION]
 
     def drain_events(
         self, timeout: float | None = None, callback: Callable[..., Any] | None = None, **_: Any
@@ -60,30 +64,138 @@ class Channel(SQS.Channel):
             Empty: Nothing was received.
         """
         if celery_state.should_stop is not None or not self.qos.can_consume():
-            self._policy.busy(time.monotonic())
+            self._services.drain.busy(time.monotonic())
             time.sleep(ACK_POLL_SECONDS)
             raise Empty
         super().drain_events(timeout=timeout, callback=callback)
 
-    def _receive_message(
+    def _get_bulk(
         self,
         queue: str,
-        max_number_of_messages: int = 1,
-        wait_time_seconds: int | None = None,
-    ) -> dict[str, Any]:
+        max_if_unlimited: int = 1,
+        callback: Callable[..., Any] | None = None,
+    ) -> None:
+        """Receives one message, checks it, and hands it to Celery.
+
+        Raises:
+            Empty: There was none, or it is not for Celery.
+        """
+        del max_if_unlimited, callback
+        message = self._receive(queue)
+        if message is None:
+            raise Empty
+        lease = self._services.keeper.hold(message)
+        if celery_state.should_stop is not None:  # asked to leave during the long poll
+            self._services.keeper.give_back(lease, 0)
+            raise Empty
+        payload = self._acceptable(lease, message, queue)
         try:
-            response: dict[str, Any] = super()._receive_message(
-                queue, max_number_of_messages, wait_time_seconds
+            connection: Any = self.connection
+            connection._deliver(payload, queue)  # noqa: SLF001 -- as kombu's own channels do
+        except Exception as error:
+            # Celery stumbled over what the envelope's check let pass: it must cost this
+            # message only, and must be known.
+            logger.exception("message %s could not be started", lease.message_id)
+            self._poison(lease, f"Celery refuses it: {type(error).__name__}")
+
+    def _receive(self, queue: str) -> dict[str, Any] | None:
+        client: Any = self.sqs(queue=queue)
+        try:
+            response = client.receive_message(
+                QueueUrl=self._new_queue(queue),
+                MaxNumberOfMessages=1,
+                WaitTimeSeconds=RECEIVE_WAIT_SECONDS,
+                MessageSystemAttributeNames=list(ATTRIBUTES),
             )
         except (ClientError, BotoCoreError) as error:
             self._back_off(queue, error)
-            return {}
+            return None
         self._failed_receives = 0
-        if response.get("Messages"):
-            self._policy.busy(time.monotonic())
-        elif self._policy.drained(time.monotonic()) and self._is_empty(queue):
-            self._options[ON_DRAINED_OPTION]()
-        return response
+        services = self._services
+        messages = response.get("Messages")
+        if messages:
+            services.drain.busy(time.monotonic())
+            return messages[0]
+        if (
+            not services.keeper.held
+            and services.drain.drained(time.monotonic())
+            and self._is_empty(queue)
+        ):
+            services.on_drained()
+        return None
+
+    def _acceptable(self, lease: Lease, message: dict[str, Any], queue: str) -> dict[str, Any]:
+        """The message as kombu wants it.
+
+        Raises:
+            Empty: It is poison, not due yet, or has used its attempts.
+        """
+        options: dict[str, Any] = self.transport_options or {}
+        try:
+            read = envelope.read(message.get("Body"), options[KNOWN_TASKS_OPTION])
+        except envelope.PoisonError as error:
+            self._poison(lease, str(error))
+            raise Empty from None
+        services = self._services
+        if services.retry.exhausted(services.attempts.count(read.task_id, lease)):
+            # SQS moves it after max_receives: its own redrive loses and doubles nothing.
+            services.keeper.give_back(lease, 0)
+            raise Empty
+        if read.eta is not None and (wait_seconds := read.eta - time.time()) > 0:
+            self._postpone(lease, read.task_id, wait_seconds)
+            raise Empty
+        payload = read.payload
+        properties = payload["properties"]
+        properties["delivery_tag"] = lease.receipt_handle
+        properties["delivery_info"] = {"exchange": "", "routing_key": queue}
+        return payload
+
+    def _postpone(self, lease: Lease, task_id: str, wait_seconds: float) -> None:
+        if wait_seconds > limits.VISIBILITY_SECONDS_MAX:
+            self._poison(
+                lease,
+                f"task {task_id} is to start in {wait_seconds:.0f} s: SQS hides a message for at "
+                f"most {limits.VISIBILITY_SECONDS_MAX} s; send it later",
+            )
+            return
+        logger.info("task %s is not due for %.0f s, hiding its message", task_id, wait_seconds)
+        self._services.keeper.give_back(lease, wait_seconds)
+
+    def _poison(self, lease: Lease, reason: str) -> None:
+        """Puts a message on its way to the dead-letter queue.
+
+        It is visible at once, received again until SQS has counted max_receives, and moved by
+        SQS itself: nothing is lost or doubled on the way.
+        """
+        logger.error(
+            "poison: message %s (receive %d) cannot be run: %s",
+            lease.message_id,
+            lease.receives,
+            reason,
+        )
+        self._services.keeper.give_back(lease, 0)
+
+    def basic_ack(self, delivery_tag: str, multiple: bool = False) -> None:
+        """Deletes the message when its task is done; nothing else deletes one."""
+        del multiple
+        lease = self._services.keeper.find(delivery_tag)
+        if lease is not None and lease.done:
+            self._services.keeper.delete(lease)
+        elif lease is not None:
+            self._poison(lease, "Celery could not decode it")
+        self._release(delivery_tag)
+
+    def basic_reject(self, delivery_tag: str, requeue: bool = False) -> None:
+        """Gives the message back, to be visible when its lease says."""
+        del requeue
+        lease = self._services.keeper.find(delivery_tag)
+        if lease is not None:
+            self._services.keeper.give_back(lease)
+        self._release(delivery_tag)
+
+    def _release(self, delivery_tag: str) -> None:
+        """Frees the slot: kombu's own bookkeeping, without its calls to SQS."""
+        virtual.Channel.basic_ack(self, delivery_tag)
 
     def _back_off(self, queue: str, error: Exception) -> None:
         seconds = BACK_OFF_SECONDS[min(self._failed_receives, len(BACK_OFF_SECONDS) - 1)]
@@ -95,13 +207,16 @@ class Channel(SQS.Channel):
             seconds,
             error,
         )
-        time.sleep(seconds)
+        give_up_at = time.monotonic() + seconds
+        while time.monotonic() < give_up_at and celery_state.should_stop is None:
+            time.sleep(ACK_POLL_SECONDS)
 
     def _is_empty(self, queue: str) -> bool:
         """Asks SQS whether anything is visible or delayed; a failed question is a no."""
         names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesDelayed"]
+        client: Any = self.sqs(queue=queue)
         try:
-            attributes = self.sqs(queue=queue).get_queue_attributes(
+            attributes = client.get_queue_attributes(
                 QueueUrl=self._new_queue(queue), AttributeNames=names
             )["Attributes"]
         except (ClientError, BotoCoreError) as error:
@@ -117,16 +232,16 @@ class Transport(SQS.Transport):
     implements: ClassVar[Any] = SQS.Transport.implements.extend(asynchronous=False)
     # The waiting is done in Channel: a pass through the loop that finds nothing ends at once.
     polling_interval = None
-    wait_time_seconds = RECEIVE_WAIT_SECONDS
 
-    def drain_events(self, connection: Any, timeout: float | None = None) -> None:  # noqa: ARG002 -- kombu's signature
+    def drain_events(self, connection: Any, timeout: float | None = None) -> None:
         """Makes one pass over the channels, so that the stop flag is seen after each.
 
         Raises:
             TimeoutError: Nothing was received; Celery's blocking loop expects it.
         """
+        del connection
+        cycle: Any = self.cycle
         try:
-            cycle: Any = self.cycle
             cycle.get(self._deliver, timeout=timeout)
         except Empty:
             raise TimeoutError from None

@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from local.cloud import CloudEvent, JobChanged, LogLine
-from local.demo.progress import ENDED, task_report
+from local.demo.progress import ENDED, log_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping, Sequence
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from local.demo.progress import DeploymentProgress, Progress
 
 _STYLES: Final = {"ALARM": "bold red", "OK": "green", "INSUFFICIENT_DATA": "dim"}
+_TOLD_LOGGERS: Final = ("worker.lifecycle", "worker.departure")
+_TOLD_LEVELS: Final = ("ERROR", "CRITICAL")
 _TOLD_STATUSES: Final = ("RUNNING", *ENDED)
 _JOB_ID: Final = re.compile(r"\b([0-9a-f]{8})(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
 FINDINGS_TOLD: Final = 6
@@ -56,11 +58,11 @@ class Display:
 
     def _log_line(self, event: LogLine) -> None:
         # Of a worker's log only its leaving and its troubles; the whole is in CloudWatch Logs.
-        if task_report(event.line) is None and any(
-            mark in event.line for mark in (" worker.lifecycle: ", " ERROR ", " CRITICAL ")
-        ):
-            _, _, text = event.line.partition(": ")
-            self.say(f"worker {event.job_id}: {text or event.line}")
+        record = log_record(event.line)
+        if record is None:
+            return
+        if record["logger"] in _TOLD_LOGGERS or record["level"] in _TOLD_LEVELS:
+            self.say(f"worker {event.job_id}: {record['message']}")
 
     @contextmanager
     def live(self, progress: Progress) -> Generator[Callable[[], None]]:
@@ -99,7 +101,7 @@ def status_table(progress: Progress) -> Table:
     for made in progress.deployments.values():
         tasks = progress.of(made.name)
         done = sum(task.outcome == "done" for task in tasks)
-        failed = sum(task.outcome not in (None, "done", "retried") for task in tasks)
+        failed = sum(task.failed for task in tasks)
         table.add_row(
             made.name,
             str(made.depth[0]),
@@ -146,7 +148,7 @@ def story_table(progress: Progress) -> Table:
             made.name,
             str(len(tasks)),
             str(len(done)),
-            str(sum(task.outcome not in (None, "done", "retried") for task in tasks)),
+            str(sum(task.failed for task in tasks)),
             _spread([task.wait_seconds for task in done]),
             _spread([task.run_seconds for task in done]),
             str(len(made.workers)),

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 ENDED: Final = ("SUCCEEDED", "FAILED")
+NOT_FINAL: Final = ("retried", "interrupted")
+"""Outcomes after which the task comes again by itself."""
 DEPTH: Final = (
     "ApproximateNumberOfMessages",
     "ApproximateNumberOfMessagesNotVisible",
@@ -30,6 +32,11 @@ class Task:
     outcome: str | None = None
     wait_seconds: float | None = None
     run_seconds: float | None = None
+
+    @property
+    def failed(self) -> bool:
+        """It was reported to have ended, and not well."""
+        return self.outcome not in (None, "done", *NOT_FINAL)
 
 
 @dataclass
@@ -97,16 +104,12 @@ class Progress:
     def unfinished(self) -> int:
         """Tasks without a final report."""
         with self._lock:
-            return sum(task.outcome in (None, "retried") for task in self.tasks.values())
+            return sum(task.outcome in (None, *NOT_FINAL) for task in self.tasks.values())
 
     def unsuccessful(self) -> list[Task]:
         """Tasks that were reported, and not as done."""
         with self._lock:
-            return [
-                task
-                for task in self.tasks.values()
-                if task.outcome not in (None, "done", "retried")
-            ]
+            return [task for task in self.tasks.values() if task.failed]
 
     def at_rest(self) -> bool:
         """Nothing waits, nothing runs, every worker has left."""
@@ -187,10 +190,19 @@ class Progress:
 
 def task_report(line: str) -> dict[str, Any] | None:
     """The worker's report on a task, when a line of its log is one."""
+    return _with_keys(line, "TaskId", "Outcome")
+
+
+def log_record(line: str) -> dict[str, Any] | None:
+    """A record of the worker's log, when a line is one."""
+    return _with_keys(line, "level", "logger", "message")
+
+
+def _with_keys(line: str, *keys: str) -> dict[str, Any] | None:
     if not line.startswith("{"):
         return None
     try:
-        report = json.loads(line)
+        found = json.loads(line)
     except ValueError:
         return None
-    return report if isinstance(report, dict) and "TaskId" in report else None
+    return found if isinstance(found, dict) and all(key in found for key in keys) else None

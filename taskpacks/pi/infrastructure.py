@@ -23,7 +23,8 @@ def results_bucket(context: InfrastructureContext) -> Mapping[str, pulumi.Input[
     bucket is not emptied with the stack: what was calculated stays until somebody deletes it.
     """
     opts = pulumi.ResourceOptions(parent=context.parent)
-    bucket = aws.s3.Bucket(f"{context.deployment}-results", opts=opts)
+    # S3 takes no underscore in a name, and a deployment's may have some.
+    bucket = aws.s3.Bucket(f"{context.deployment.replace('_', '-')}-results", opts=opts)
     aws.s3.BucketPublicAccessBlock(
         f"{context.deployment}-results-private",
         bucket=bucket.id,

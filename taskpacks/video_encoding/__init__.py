@@ -23,7 +23,7 @@ def taskpack_spec() -> PackSpec:
     """Eight CPUs, an hour for a video, and ffmpeg in the image."""
     return PackSpec(
         resources=Resources(vcpus=8, memory_mib=16384, scratch_gib=50, max_vcpus=80),
-        queue=Queue(task_time_limit_seconds=3600, visibility_timeout_seconds=3900),
+        queue=Queue(task_time_limit_seconds=3600),
         image=Image(apt=("ffmpeg",)),
     )
 

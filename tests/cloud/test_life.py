@@ -28,8 +28,9 @@ print(os.getpid(), child.pid)
 time.sleep(60)
 """
 DEMO = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background
 sys.path[:0] = {path!r}
 from conftest import deployed, started
 from local.cloud import LogLine

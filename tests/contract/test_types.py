@@ -48,9 +48,16 @@ def test_a_visibility_longer_than_twelve_hours_is_refused():
     assert "43200 s (12 h)" in text
 
 
-def test_a_visibility_shorter_than_the_time_limit_is_refused():
-    text = refusal(queue={"visibility_timeout_seconds": 60, "task_time_limit_seconds": 60})
-    assert "started a second time" in text
+def test_a_time_limit_that_sqs_cannot_hide_a_message_for_is_refused():
+    text = refusal(queue={"task_time_limit_seconds": 43_200})
+    assert "task_time_limit_seconds is 43200" in text
+    assert "split tasks" in text
+
+
+def test_fewer_receives_than_attempts_are_refused():
+    text = refusal(queue={"max_receives": 2, "max_attempts": 3})
+    assert "max_receives is 2 and max_attempts is 3" in text
+    assert "raise max_receives" in text
 
 
 @pytest.mark.parametrize(("low", "high"), [(50, 50), (51, 50)])

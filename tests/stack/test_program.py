@@ -67,7 +67,7 @@ def test_the_task_queue_has_a_dead_letter_queue(project):
         QueueUrl=engine.outputs()["deployments"]["small"]["queue_url"], AttributeNames=["All"]
     )["Attributes"]
     assert int(json.loads(attributes["RedrivePolicy"])["maxReceiveCount"]) == 7
-    assert attributes["VisibilityTimeout"] == "960"
+    assert attributes["VisibilityTimeout"] == "90"
 
 
 def test_a_second_up_changes_nothing_and_is_quick(project):

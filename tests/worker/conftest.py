@@ -105,6 +105,10 @@ class Site:
             "TASKPACKS_IDLE_SECONDS": "1",
             "TASKPACKS_TASK_TIME_LIMIT_SECONDS": "60",
             "TASKPACKS_URI_SCHEMES": "file",
+            "TASKPACKS_MAX_ATTEMPTS": "3",
+            "TASKPACKS_RETRY_BACKOFF_SECONDS": "1",
+            "TASKPACKS_RETRY_BACKOFF_MAX_SECONDS": "2",
+            "TASKPACKS_STOP_GRACE_SECONDS": "5",
         }
         self.producer = Celery("producer", set_as_current=False)
         self.producer.conf.update(

@@ -15,8 +15,13 @@ from worker.settings import WorkerSettings
 
 
 def reports(site):
-    lines = (line for line in site.log.splitlines() if line.startswith("{"))
-    return [json.loads(line) for line in lines]
+    """What the worker told about tasks, dead letters and itself; not its log."""
+    lines = [json.loads(line) for line in site.log.splitlines() if line.startswith("{")]
+    return [line for line in lines if "Deployment" in line]
+
+
+def task_reports(site):
+    return [report for report in reports(site) if "Outcome" in report]
 
 
 def test_a_worker_drains_its_queue_and_leaves(site):
@@ -48,13 +53,21 @@ def test_bad_input_fails_with_its_sentence_and_the_worker_goes_on(site):
     assert "Traceback" not in site.log
 
 
-def test_a_failed_attempt_stays_in_the_queue_for_its_redrive_policy(site):
+def test_a_failing_task_is_tried_again_after_a_growing_pause_and_ends_in_the_dead_letter_queue(
+    site,
+):
     failed = site.send("fail")
-    with site.worker() as worker:
+    with site.worker(TASKPACKS_IDLE_SECONDS="4") as worker:
         with pytest.raises(Exception, match="broken on purpose"):
             failed.get(timeout=20)
-        assert worker.wait(20) == ExitCode.DRAINED
-    assert site.depth() == (0, 1)
+        assert worker.wait(30) == ExitCode.DRAINED
+    assert [report["Receives"] for report in task_reports(site)] == [1, 2, 3]
+    assert "(attempt 1 of 3), next try in 1 s" in site.log
+    assert "(attempt 2 of 3), next try in 2 s" in site.log
+    (letter,) = [line for line in reports(site) if "DeadLetter" in line]
+    assert letter["Error"] == "RuntimeError: broken on purpose"
+    assert letter["Attempts"] == 3
+    assert (site.depth(), site.depth(site.dead_url)) == ((0, 0), (1, 0))
 
 
 def test_scratch_is_gone_after_the_task_and_after_the_worker(site):
@@ -73,8 +86,8 @@ def test_each_task_is_reported_once_with_its_figures(site):
     site.send("refuse", value="secret")
     with site.worker() as worker:
         assert worker.wait(20) == ExitCode.DRAINED
-    done, refused = sorted(reports(site), key=lambda report: report["TaskName"])
-    assert (done["Outcome"], refused["Outcome"]) == ("done", "failed")
+    done, *refusals = sorted(task_reports(site), key=lambda report: report["TaskName"])
+    assert [report["Outcome"] for report in (done, *refusals)] == ["done", "failed"]
     assert done["Receives"] == 1
     assert 0 <= done["WaitSeconds"] < 20
     assert 0 <= done["RunSeconds"] < 20

@@ -1,17 +1,17 @@
-import json
 import subprocess
 import sys
 from math import isqrt
 
 import flint
-import pulumi
 import pytest
 from celery import Celery
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from taskpacks import BadInputError, DemoContext, InfrastructureContext, WorkerContext, manager
-from taskpacks.pi import demo, infrastructure, tasks
+from local.cloud import LocalCloud
+from local.engine import Engine
+from taskpacks import BadInputError, DemoContext, WorkerContext, manager
+from taskpacks.pi import demo, tasks
 
 FIFTY = "3.14159265358979323846264338327950288419716939937510"
 
@@ -162,45 +162,41 @@ def test_the_demo_tasks_pass_their_own_check_and_a_wrong_digit_does_not(context,
         demo.check(demo_context, samples[0], {**result, "output": samples[0].kwargs["output"]})
 
 
-# pulumi_aws warns of classes of its own that nobody here uses, when they are first looked at.
-@pytest.mark.filterwarnings("ignore::DeprecationWarning:pulumi_aws")
-def test_the_bucket_is_private_and_the_tasks_may_only_add_to_it():
-    registered = {}
+PROGRAM = """
+import json
+import pulumi, pulumi_aws as aws
+from taskpacks import InfrastructureContext
+from taskpacks.pi import infrastructure
 
-    class Recorder(pulumi.runtime.Mocks):
-        def new_resource(self, args):
-            registered[args.name] = (args.typ, args.inputs)
-            return f"{args.name}-id", {**args.inputs, "arn": f"arn:aws:s3:::{args.name}"}
+trust = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "sts:AssumeRole",
+         "Principal": {"Service": "ecs-tasks.amazonaws.com"}}]}
+role = aws.iam.Role("worker", assume_role_policy=json.dumps(trust))
+pulumi.export("role", role.name)
+pulumi.export("variables", infrastructure.results_bucket(
+    InfrastructureContext(deployment="pi_big", worker_role=role.name, parent=role)))
+"""
 
-        def call(self, args):
-            raise AssertionError(f"{args.token} is not expected")
 
-    pulumi.runtime.set_mocks(Recorder(), preview=False)
-
-    @pulumi.runtime.test
-    def program():
-        parent = pulumi.ComponentResource("taskpacks:test:Parent", "parent")
-        variables = infrastructure.results_bucket(
-            InfrastructureContext(deployment="pi-big", worker_role="role", parent=parent)
+def test_the_bucket_is_private_and_the_tasks_may_only_add_to_it(tmp_path):
+    (tmp_path / "Pulumi.yaml").write_text("name: test\nruntime: python\n")
+    (tmp_path / "Pulumi.test.yaml").write_text("config: {aws:region: us-east-1}\n")
+    (tmp_path / "__main__.py").write_text(PROGRAM)
+    with LocalCloud(tmp_path / "cloud", program_folder=tmp_path, pace=1) as cloud:
+        engine = Engine(
+            tmp_path, "test", endpoint_url=cloud.endpoint_url, state_file=tmp_path / "state.json"
         )
-        return pulumi.Output.all(**variables).apply(seen.update)
-
-    seen = {}
-    program()
-    assert seen == {"PI_OUTPUT": "s3://pi-big-results-id/pi"}
-    types = {name: typ for name, (typ, _) in registered.items()}
-    assert types == {
-        "parent": "taskpacks:test:Parent",
-        "pi-big-results": "aws:s3/bucket:Bucket",
-        "pi-big-results-private": "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock",
-        "pi-big-results-write": "aws:iam/rolePolicy:RolePolicy",
-    }
-    assert "forceDestroy" not in registered["pi-big-results"][1]
-    block = registered["pi-big-results-private"][1]
-    assert [value for value in block.values() if value is True] == [True] * 4
-    [statement] = json.loads(registered["pi-big-results-write"][1]["policy"])["Statement"]
-    assert statement["Action"] == ["s3:PutObject", "s3:AbortMultipartUpload"]
-    assert statement["Resource"] == "arn:aws:s3:::pi-big-results/pi/*"
+        engine.up()
+        outputs = engine.outputs()
+        bucket = outputs["variables"]["PI_OUTPUT"].removeprefix("s3://").removesuffix("/pi")
+        assert bucket.startswith("pi-big-results-")  # S3 takes no underscore
+        s3, iam = cloud.client("s3"), cloud.client("iam")
+        block = s3.get_public_access_block(Bucket=bucket)["PublicAccessBlockConfiguration"]
+        assert list(block.values()) == [True] * 4
+        (name,) = iam.list_role_policies(RoleName=outputs["role"])["PolicyNames"]
+        policy = iam.get_role_policy(RoleName=outputs["role"], PolicyName=name)["PolicyDocument"]
+        (statement,) = policy["Statement"]
+        assert statement["Action"] == ["s3:PutObject", "s3:AbortMultipartUpload"]
+        assert statement["Resource"] == f"arn:aws:s3:::{bucket}/pi/*"
 
 
 def test_loading_the_pack_imports_nothing_heavy():

@@ -1,0 +1,191 @@
+"""Leaving because somebody asked: signals, the grace of the running task, and the end.
+
+Order, and why: no further message is taken at once; the running task may finish within the
+grace; then it is cancelled (SystemExit in its process, so that `finally` clauses stop what it
+started); what does not end is killed, with all that it started; its message is made visible
+again; the pack tidies up; and the process ends before the platform kills it. All but the
+first step happens in a thread of its own, because Celery's main thread waits for the task.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from celery.worker import state as celery_state
+
+from taskpacks.contract import ExitCode
+from worker.leaving import GracePolicy, Phase
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+    from types import FrameType
+
+    from worker.leases import Lease, LeaseKeeper
+
+logger = logging.getLogger(__name__)
+
+SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+LOOK_SECONDS: Final = 0.05
+CLEANUP_SECONDS: Final = 4.0
+"""For a cancelled task to stop what it started: longer than a pack waits for its program."""
+SETTLE_SECONDS: Final = 2.0
+"""For giving back messages when SQS is slow."""
+
+
+class Departure:
+    """Sees to it that a worker that was asked to leave does so in time."""
+
+    def __init__(self, keeper: LeaseKeeper, *, grace_seconds: float) -> None:
+        """Prepares it.
+
+        Args:
+            keeper: Gives back what is held.
+            grace_seconds: How long the running task may go on after a signal.
+        """
+        self._keeper = keeper
+        self._grace_seconds = grace_seconds
+        self._asked_at: float | None = None
+        self._hurry = threading.Event()
+        self._over = threading.Event()
+        self._last_words: Callable[[], None] = lambda: None
+        self.reason = ""
+
+    @property
+    def asked(self) -> bool:
+        """Somebody asked the worker to leave."""
+        return self._asked_at is not None
+
+    @contextmanager
+    def listening(self, last_words: Callable[[], None]) -> Generator[None]:
+        """Takes over the signals inside the block, and restores what was there.
+
+        Args:
+            last_words: Called before the process ends in the middle of a task.
+        """
+        self._last_words = last_words
+        before = {number: signal.signal(number, self._on_signal) for number in SIGNALS}
+        try:
+            yield
+        finally:
+            self._over.set()
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        self.ask(signal.Signals(number).name, self._grace_seconds)
+
+    def ask(self, reason: str, grace_seconds: float) -> None:
+        """Asks the worker to leave; asking again cuts the grace short.
+
+        Args:
+            reason: For the log.
+            grace_seconds: How long the running task may go on.
+        """
+        if self.asked:
+            self._hurry.set()
+            return
+        self._asked_at = time.monotonic()
+        self.reason = reason
+        celery_state.should_stop = ExitCode.STOPPED.value
+        policy = GracePolicy(grace_seconds=grace_seconds, cleanup_seconds=CLEANUP_SECONDS)
+        threading.Thread(
+            target=self._see_through, args=(policy,), name="departure", daemon=True
+        ).start()
+
+    def _see_through(self, policy: GracePolicy) -> None:
+        asked_at = time.monotonic()
+        logger.info(
+            "%s: taking no further message; the running task has %g s",
+            self.reason,
+            policy.grace_seconds,
+        )
+        while policy.phase(asked_at, time.monotonic()) is Phase.FINISH:
+            if self._over.wait(LOOK_SECONDS):
+                return  # the task ended in time, and Celery's own way out was taken
+            if self._hurry.is_set():
+                break
+        logger.warning("%s: the grace is over, cancelling the running task", self.reason)
+        for request in tuple(celery_state.active_requests):
+            end_task(request, policy.cleanup_seconds)
+        for lease in self._keeper.held:
+            if not lease.done:
+                self._keeper.give_back(lease, 0)
+        if not self._keeper.wait_settled(SETTLE_SECONDS):
+            logger.error("could not give back every message: SQS does not answer")
+        self._last_words()
+        logging.shutdown()
+        # Celery's main thread waits for a task that is gone: there is nothing more to unwind.
+        os._exit(ExitCode.STOPPED)
+
+    def lost(self, lease: Lease) -> None:
+        """Ends the task of a message that is not ours any more; it is never acknowledged."""
+        for request in tuple(celery_state.active_requests):
+            if request.message.delivery_tag == lease.receipt_handle:
+                logger.error("task %s: its message is lost, cancelling it", request.id)
+                request.interrupted(lease)
+                request._already_cancelled = True  # noqa: SLF001 -- Celery's own mark for it
+                end_task(request, CLEANUP_SECONDS)
+                request.message.channel.basic_reject(lease.receipt_handle)
+
+
+def end_task(request: Any, cleanup_seconds: float) -> None:
+    """Ends a running task: asks its process to stop, kills it and all it started if it must.
+
+    Args:
+        request: Celery's, of a task that was started.
+        cleanup_seconds: How long the task may take to clean up.
+    """
+    pid = request.worker_pid
+    if pid is None:
+        return
+    family = descendants(pid)
+    request._already_cancelled = True  # noqa: SLF001 -- so that Celery calls it neither lost nor failed
+    _signal(pid, signal.SIGTERM)
+    give_up_at = time.monotonic() + cleanup_seconds
+    while time.monotonic() < give_up_at and alive(pid):
+        family |= descendants(pid)
+        time.sleep(LOOK_SECONDS)
+    for member in (pid, *family):
+        if alive(member):
+            _signal(member, signal.SIGKILL)
+
+
+def descendants(pid: int) -> set[int]:
+    """Ids of the processes below one. On Linux; elsewhere none are known."""
+    found: set[int] = set()
+    pending = [pid]
+    while pending:
+        for tasks in Path(f"/proc/{pending.pop()}/task").glob("*/children"):
+            try:
+                children = {int(child) for child in tasks.read_text().split()}
+            except OSError:
+                continue  # it has ended meanwhile
+            pending += children - found
+            found |= children
+    return found
+
+
+def alive(pid: int) -> bool:
+    """Says whether a process runs; one that has ended and is not collected yet does not."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return not Path("/proc/self").exists()  # gone meanwhile, or a system without /proc
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return  # it has ended meanwhile, which is what was wanted

@@ -1,0 +1,103 @@
+"""What stands between a task's function and the pool that runs it, in the task's process.
+
+Stock Celery dies of a `MemoryError` in a task and stalls on a `sys.exit`. Both become ordinary
+failures of the attempt here; a `SystemExit` that this worker caused itself goes through, so
+that `finally` clauses run and the process ends.
+"""
+
+from __future__ import annotations
+
+import logging
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
+
+from billiard import common as billiard
+
+from taskpacks.errors import BadInputError, TaskpacksError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+logger = logging.getLogger(__name__)
+
+
+class TaskMemoryError(TaskpacksError):
+    """A task asked for more memory than there is."""
+
+
+class TaskExitedError(TaskpacksError):
+    """A task called sys.exit, which would have ended its worker's process."""
+
+
+class Guarded:
+    """Mixed into every task's class, whatever it is."""
+
+    throws = (BadInputError,)
+    Request = "worker.request:TaskRequest"
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Runs the task."""
+        run: Any = super()
+        try:
+            return run.__call__(*args, **kwargs)
+        except MemoryError as error:
+            raise TaskMemoryError(
+                f"the task ran out of memory ({error or 'no details'}); give the deployment "
+                "more: resources.memory_mib"
+            ) from None
+        except (SystemExit, KeyboardInterrupt) as error:
+            if _ending_on_request():
+                raise
+            raise TaskExitedError(
+                f"the task ended its process with {type(error).__name__}({error}); a task must "
+                "return or raise an exception"
+            ) from None
+
+
+PROMISED: Final[Mapping[str, Any]] = MappingProxyType(
+    {
+        # Deleted only when done: a failed or cut attempt stays in the queue.
+        "acks_late": True,
+        "acks_on_failure_or_timeout": False,
+        "acks_on_failure": False,
+        "acks_on_timeout": False,
+        "reject_on_worker_lost": True,
+        "retry_on_worker_lost": False,
+        "track_started": True,
+    }
+)
+"""Attributes that the worker's promises rest on, whatever a task says of itself."""
+
+
+def guard(app: Any, time_limit_seconds: float) -> None:
+    """Guards every task of an application, without a change to its code.
+
+    Args:
+        app: A Celery application with its tasks.
+        time_limit_seconds: The longest that any task may run.
+    """
+    for name, task in app.tasks.items():
+        if name.startswith("celery.") or isinstance(task, Guarded):
+            continue
+        kind = type(task)
+        # What the class says itself, not what it took over from the application's settings.
+        for attribute, value in PROMISED.items():
+            said = vars(kind).get(attribute)
+            if said is not None and said != value and _is_declared(app, attribute, said):
+                logger.info("%s of task %s is overridden: %r -> %r", attribute, name, said, value)
+        limit = min(task.time_limit or time_limit_seconds, time_limit_seconds)
+        members = {**PROMISED, "time_limit": limit, "__module__": kind.__module__}
+        task.__class__ = type(kind.__name__, (Guarded, kind), members)
+        for attribute in members.keys() & vars(task).keys():
+            delattr(task, attribute)
+
+
+def _is_declared(app: Any, attribute: str, said: Any) -> bool:
+    """A task's own word, and not the application's setting copied onto it when it was bound."""
+    return app.conf.get(f"task_{attribute}") != said
+
+
+def _ending_on_request() -> bool:
+    """This process was told to end, so that what unwinds is not the task's own doing."""
+    ours: Any = billiard
+    return ours.terminate_handler_fired()

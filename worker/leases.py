@@ -1,0 +1,261 @@
+"""Leases on messages: while a message is held, nobody else may get it.
+
+SQS hides a received message for the queue's visibility time-out. A heartbeat, in a thread of
+its own, extends that for every message held, at a third of the lease, until the message is
+deleted or given back. Total per receive: at most 12 h, SQS's own limit.
+
+A thread and not a timer of Celery's: those stall while the pool is joined, which is when a
+long task ends after a signal.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from taskpacks import limits
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+logger = logging.getLogger(__name__)
+
+BEATS_PER_LEASE: Final = 3
+LOOK_SECONDS: Final = 0.2
+"""How often the thread looks for what is due."""
+RETRY_SECONDS: Final = (0.2, 0.5, 1, 2)
+"""Between tries of a call that failed; the last value repeats."""
+
+# What SQS answers when a message is not ours any more: deleted, or delivered to another.
+# https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ChangeMessageVisibility.html
+GONE: Final = frozenset(
+    {
+        "InvalidParameterValue",
+        "MessageNotInflight",
+        "AWS.SimpleQueueService.MessageNotInflight",
+        "ReceiptHandleIsInvalid",
+    }
+)
+
+
+@dataclass(eq=False)
+class Lease:
+    """A message that this worker holds.
+
+    Attributes:
+        receipt_handle: SQS's name for this receive of the message.
+        message_id: SQS's name for the message.
+        receives: How often the message was received, this time included.
+        sent_at: When it was sent, in seconds since the epoch; None when SQS did not say.
+        received_at: Monotonic seconds.
+        return_after_seconds: How long the message stays hidden when it is given back.
+        done: Its task has ended well: it may be deleted.
+        lost: Somebody else may have the message: it must be neither deleted nor given back.
+    """
+
+    receipt_handle: str
+    message_id: str
+    receives: int
+    sent_at: float | None
+    received_at: float
+    return_after_seconds: float = 0
+    done: bool = False
+    lost: bool = False
+    due_at: float = field(default=0, repr=False)
+    settling: Callable[[], None] | None = field(default=None, repr=False)
+    failures: int = field(default=0, repr=False)
+
+
+def lease_of(message: dict[str, Any], now: float) -> Lease:
+    """The lease on a message that was just received."""
+    attributes = message.get("Attributes", {})
+    sent = attributes.get("SentTimestamp")
+    return Lease(
+        receipt_handle=message["ReceiptHandle"],
+        message_id=message["MessageId"],
+        receives=int(attributes.get("ApproximateReceiveCount", 1)),
+        sent_at=int(sent) / 1000 if sent else None,
+        received_at=now,
+    )
+
+
+def _code(error: ClientError) -> str:
+    return error.response.get("Error", {}).get("Code", "")
+
+
+class LeaseKeeper:
+    """Holds messages until they are settled: deleted, or given back. Safe in all threads.
+
+    A settlement that fails is tried again by the heartbeat's thread, which keeps the message
+    hidden meanwhile: a passing fault of SQS costs no second run of a task.
+    """
+
+    def __init__(
+        self,
+        client: Any,
+        queue_url: str,
+        *,
+        lease_seconds: float,
+        on_lost: Callable[[Lease], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Prepares it; `start` begins the heartbeat.
+
+        Args:
+            client: A boto3 SQS client.
+            queue_url: The task queue.
+            lease_seconds: The visibility time-out of a held message.
+            on_lost: Called, in the heartbeat's thread, when a message is not ours any more.
+            clock: Monotonic seconds.
+        """
+        self._client = client
+        self._queue_url = queue_url
+        self._lease_seconds = lease_seconds
+        self._on_lost = on_lost
+        self._clock = clock
+        self._held: dict[str, Lease] = {}
+        self._lock = threading.Lock()
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="leases", daemon=True)
+
+    def start(self) -> None:
+        """Begins the heartbeat."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends the heartbeat. What is still held becomes visible when its lease ends."""
+        self._stopped.set()
+        if self._thread.is_alive() and threading.current_thread() is not self._thread:
+            self._thread.join(2)
+
+    def hold(self, message: dict[str, Any]) -> Lease:
+        """Takes charge of a message that was just received."""
+        now = self._clock()
+        lease = lease_of(message, now)
+        lease.due_at = now + self._lease_seconds / BEATS_PER_LEASE
+        with self._lock:
+            self._held[lease.receipt_handle] = lease
+        return lease
+
+    def find(self, receipt_handle: str) -> Lease | None:
+        """The lease under that handle, if it is held."""
+        with self._lock:
+            return self._held.get(receipt_handle)
+
+    @property
+    def held(self) -> tuple[Lease, ...]:
+        """Every message that is not settled yet."""
+        with self._lock:
+            return tuple(self._held.values())
+
+    def delete(self, lease: Lease) -> None:
+        """Deletes a message whose task is done."""
+        self._settle(
+            lease,
+            lambda: self._client.delete_message(
+                QueueUrl=self._queue_url, ReceiptHandle=lease.receipt_handle
+            ),
+        )
+
+    def give_back(self, lease: Lease, after_seconds: float | None = None) -> None:
+        """Lets a message become visible again.
+
+        Args:
+            lease: The message.
+            after_seconds: Stays hidden for so long; None is the lease's own choice.
+        """
+        delay = lease.return_after_seconds if after_seconds is None else after_seconds
+        seconds = min(max(0, round(delay)), int(self._remaining(lease)))
+        self._settle(lease, lambda: self._hide(lease, seconds))
+
+    def wait_settled(self, seconds: float) -> bool:
+        """Waits until everything held is settled; says whether it is."""
+        give_up_at = self._clock() + seconds
+        while self.held and self._clock() < give_up_at:
+            self._stopped.wait(0.02)
+        return not self.held
+
+    def beat(self) -> None:
+        """Does what is due: tries settlements again, extends leases."""
+        now = self._clock()
+        for lease in self.held:
+            if lease.due_at > now:
+                continue
+            if lease.settling is not None:
+                self._try_settlement(lease)
+            else:
+                self._extend(lease)
+
+    def _run(self) -> None:
+        while not self._stopped.wait(LOOK_SECONDS):
+            self.beat()
+
+    def _settle(self, lease: Lease, call: Callable[[], None]) -> None:
+        if lease.lost:
+            self._forget(lease)
+            return
+        lease.settling = call
+        self._try_settlement(lease)
+
+    def _try_settlement(self, lease: Lease) -> None:
+        settle = lease.settling
+        if settle is None:
+            return
+        try:
+            settle()
+        except ClientError as error:
+            if _code(error) in GONE:
+                logger.warning("message %s is not ours any more: %s", lease.message_id, error)
+                self._forget(lease)
+            else:
+                self._again(lease, "settling", error)
+        except BotoCoreError as error:
+            self._again(lease, "settling", error)
+        else:
+            self._forget(lease)
+
+    def _extend(self, lease: Lease) -> None:
+        seconds = min(self._lease_seconds, self._remaining(lease))
+        try:
+            self._hide(lease, round(seconds))
+        except ClientError as error:
+            if _code(error) in GONE:
+                self._lose(lease, error)
+            else:
+                self._again(lease, "extending", error)
+        except BotoCoreError as error:
+            self._again(lease, "extending", error)
+        else:
+            lease.failures = 0
+            lease.due_at = self._clock() + self._lease_seconds / BEATS_PER_LEASE
+
+    def _hide(self, lease: Lease, seconds: int) -> None:
+        self._client.change_message_visibility(
+            QueueUrl=self._queue_url,
+            ReceiptHandle=lease.receipt_handle,
+            VisibilityTimeout=seconds,
+        )
+
+    def _remaining(self, lease: Lease) -> float:
+        return max(0, limits.VISIBILITY_SECONDS_MAX - (self._clock() - lease.received_at))
+
+    def _again(self, lease: Lease, what: str, error: Exception) -> None:
+        pause = RETRY_SECONDS[min(lease.failures, len(RETRY_SECONDS) - 1)]
+        lease.failures += 1
+        lease.due_at = self._clock() + pause
+        logger.warning("%s message %s failed, trying again: %s", what, lease.message_id, error)
+
+    def _lose(self, lease: Lease, error: Exception) -> None:
+        lease.lost = True
+        logger.error("the lease on message %s is lost: %s", lease.message_id, error)
+        self._forget(lease)
+        self._on_lost(lease)
+
+    def _forget(self, lease: Lease) -> None:
+        with self._lock:
+            self._held.pop(lease.receipt_handle, None)

@@ -1,0 +1,36 @@
+"""What the parts of one worker share; Celery's configuration carries it as `taskpacks`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from worker.attempts import AttemptLog, RetryPolicy
+    from worker.leases import LeaseKeeper
+    from worker.leaving import DrainPolicy
+    from worker.telemetry import Telemetry
+
+SETTING = "taskpacks"
+"""The name in Celery's configuration."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Services:
+    """Made once, before the first message."""
+
+    keeper: LeaseKeeper
+    attempts: AttemptLog
+    retry: RetryPolicy
+    drain: DrainPolicy
+    telemetry: Telemetry
+    scratch_root: Path
+    on_drained: Callable[[], None]
+
+
+def services_of(app: Any) -> Services:
+    """The services that an application was made with."""
+    return app.conf[SETTING]
