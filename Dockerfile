@@ -21,12 +21,12 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/* /apt.txt
 WORKDIR /app
 COPY pyproject.toml requirements.lock ./
-COPY taskpacks/${PACK}/requirements.txt ./pack-requirements.txt
-RUN pip install --no-cache-dir "pip>=25.1" \
-    && pip install --no-cache-dir --group worker --requirement pack-requirements.txt \
-        --constraint requirements.lock
-COPY taskpacks/*.py taskpacks/
 COPY taskpacks/${PACK}/ taskpacks/${PACK}/
+RUN pip install --no-cache-dir "pip>=25.1" \
+    && touch taskpacks/${PACK}/requirements.txt \
+    && pip install --no-cache-dir --group worker --constraint requirements.lock \
+        --requirement taskpacks/${PACK}/requirements.txt
+COPY taskpacks/*.py taskpacks/
 COPY worker/ worker/
 RUN useradd --system worker
 USER worker

@@ -28,7 +28,7 @@ check: $(READY) ## Check format, lint, types, import contracts and left-over mar
 	$(RUN) ruff check --quiet .
 	$(VENV)/bin/basedpyright --level error
 	$(VENV)/bin/lint-imports
-	@! git grep -nE '(TODO|FIXME|XXX)' -- '*.py' '*.md' '*.yaml' || { echo 'left-over marks: finish them or open an issue' >&2; exit 1; }
+	@git grep -nE '(TODO|FIXME|XXX)' -- '*.py' '*.md' '*.yaml'; test $$? -eq 1 || { echo 'left-over marks (finish them or open an issue), or no git checkout' >&2; exit 1; }
 
 format: $(READY) ## Format the code and mend what lint can mend.
 	$(RUN) ruff format .

@@ -15,8 +15,9 @@ from stack.network import Network, NetworkArgs
 from stack.results import ResultStore
 
 config = pulumi.Config(settings.NAMESPACE)
-stack = settings.parse({key: settings.from_config(config, key) for key in settings.KEYS})
+stack = settings.parse(settings.from_config(config))
 region = aws.get_region().region
+partition = aws.get_partition().partition
 
 network = Network(
     "network",
@@ -34,6 +35,8 @@ deployments = {
             network=network,
             results=results,
             images=images,
+            region=region,
+            partition=partition,
         ),
     )
     for deployment in stack.deployments

@@ -15,6 +15,7 @@ from stack.task_queue import TaskQueue
 from stack.worker_fleet import WorkerFleet, WorkerFleetArgs
 from taskpacks.contract import WORKER_COMMAND, InfrastructureContext, Variable
 from taskpacks.errors import RefusedDeclarationError
+from taskpacks.types import RESERVED_PREFIXES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,6 +38,8 @@ class PackDeploymentArgs:
     network: Network
     results: ResultStore
     images: ImageRepository
+    region: str
+    partition: str
 
 
 class PackDeployment(pulumi.ComponentResource):
@@ -70,6 +73,7 @@ class PackDeployment(pulumi.ComponentResource):
                 log_group_arn=log_group.arn,
                 permissions=spec.permissions,
                 secret_arns=tuple(spec.secrets.values()),
+                partition=args.partition,
             ),
             opts=child,
         )
@@ -87,7 +91,7 @@ class PackDeployment(pulumi.ComponentResource):
                 command=WORKER_COMMAND,
                 environment={
                     **pack_environment(name, spec, own or {}),
-                    **worker_environment(args.deployment, args.settings),
+                    **worker_environment(args.deployment, args.settings, args.region),
                     Variable.QUEUE_URL: self.queue.url,
                     Variable.RESULT_BACKEND: args.results.backend_url,
                 },
@@ -96,6 +100,7 @@ class PackDeployment(pulumi.ComponentResource):
                 execution_role_arn=roles.execution_arn,
                 log_group_name=log_group.name,
                 worker_lifetime_seconds=spec.scaling.worker_lifetime_seconds,
+                partition=args.partition,
             ),
             opts=child,
         )
@@ -112,10 +117,13 @@ class PackDeployment(pulumi.ComponentResource):
         self.register_outputs({"queue_url": self.queue.url})
 
 
-def worker_environment(deployment: Deployment, settings: StackSettings) -> dict[str, str]:
+def worker_environment(
+    deployment: Deployment, settings: StackSettings, region: str
+) -> dict[str, str]:
     """The worker's settings that are known before anything is made."""
     spec = deployment.spec
     return {
+        Variable.REGION: region,
         Variable.PACK: deployment.pack.name,
         Variable.DEPLOYMENT: deployment.name,
         Variable.VCPUS: f"{spec.resources.vcpus:g}",
@@ -137,12 +145,18 @@ def pack_environment(
     """The pack's declared variables and those of its own infrastructure.
 
     Raises:
-        RefusedDeclarationError: Both set one variable.
+        RefusedDeclarationError: One is set by both, or its name is reserved.
     """
     for variable in own:
         if variable in spec.environment or variable in spec.secrets:
             raise RefusedDeclarationError(
                 f"Deployment '{name}': taskpack_infrastructure returns {variable}, which the "
                 "spec sets too; each variable has one source: rename one of them."
+            )
+        if variable.startswith(RESERVED_PREFIXES):
+            raise RefusedDeclarationError(
+                f"Deployment '{name}': taskpack_infrastructure returns {variable}: the prefixes "
+                f"{' and '.join(RESERVED_PREFIXES)} belong to the worker and to AWS; choose "
+                "another name."
             )
     return {**spec.environment, **own}

@@ -20,6 +20,8 @@ class ImageRepository(pulumi.ComponentResource):
         repository = aws.ecr.Repository(
             f"{name}-repository",
             image_scanning_configuration={"scan_on_push": True},
+            # Every image can be built again from the checkout: none holds up a `destroy`.
+            force_delete=True,
             opts=pulumi.ResourceOptions(parent=self),
         )
         self.arn = repository.arn

@@ -35,12 +35,15 @@ class Network(pulumi.ComponentResource):
     subnet_ids: pulumi.Output[list[str]]
     security_group_ids: pulumi.Output[list[str]]
     assign_public_ip: bool
+    connections: list[pulumi.Resource]
+    """What machines need to be reachable by AWS: depend on it, so that it is deleted last."""
 
     def __init__(
         self, name: str, args: NetworkArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("taskpacks:stack:Network", name, None, opts)
         self.assign_public_ip = not args.subnet_ids
+        self.connections = []
         if args.subnet_ids:
             self.subnet_ids = pulumi.Output.from_input(list(args.subnet_ids))
             self.security_group_ids = pulumi.Output.from_input(list(args.security_group_ids))
@@ -62,7 +65,7 @@ class Network(pulumi.ComponentResource):
         )
         gateway = aws.ec2.InternetGateway(f"{name}-gateway", vpc_id=vpc.id, opts=child)
         routes = aws.ec2.RouteTable(f"{name}-routes", vpc_id=vpc.id, opts=child)
-        aws.ec2.Route(
+        route = aws.ec2.Route(
             f"{name}-out",
             route_table_id=routes.id,
             destination_cidr_block=ANYWHERE_V4,
@@ -70,7 +73,10 @@ class Network(pulumi.ComponentResource):
             opts=child,
         )
         zones = aws.get_availability_zones_output(
-            state="available", opts=pulumi.InvokeOutputOptions(parent=self)
+            state="available",
+            # Not the Local Zones that an account may have opted into: Fargate is not there.
+            filters=[{"name": "opt-in-status", "values": ["opt-in-not-required"]}],
+            opts=pulumi.InvokeOutputOptions(parent=self),
         )
         subnets: list[aws.ec2.Subnet] = []
         for index in range(2):
@@ -79,16 +85,19 @@ class Network(pulumi.ComponentResource):
                 vpc_id=vpc.id,
                 cidr_block=subnet_cidr(index),
                 availability_zone=zones.names[index],
+                # Fargate is told per job; EC2 instances get their address from the subnet.
+                map_public_ip_on_launch=True,
                 tags={"Name": f"{name}-{index}"},
                 opts=child,
             )
-            aws.ec2.RouteTableAssociation(
+            association = aws.ec2.RouteTableAssociation(
                 f"{name}-routed-{index}",
                 subnet_id=subnet.id,
                 route_table_id=routes.id,
                 opts=child,
             )
             subnets.append(subnet)
+            self.connections.append(association)
         group = aws.ec2.SecurityGroup(
             f"{name}-workers",
             vpc_id=vpc.id,
@@ -96,7 +105,7 @@ class Network(pulumi.ComponentResource):
             opts=child,
         )
         # A rule of its own: AWS's default "allow all out" is removed by the provider.
-        aws.vpc.SecurityGroupEgressRule(
+        egress = aws.vpc.SecurityGroupEgressRule(
             f"{name}-egress",
             security_group_id=group.id,
             ip_protocol="-1",
@@ -104,5 +113,6 @@ class Network(pulumi.ComponentResource):
             description="Workers call AWS and pull their image",
             opts=child,
         )
+        self.connections += [route, egress]
         self.subnet_ids = pulumi.Output.all(*[subnet.id for subnet in subnets])
         self.security_group_ids = pulumi.Output.all(group.id)

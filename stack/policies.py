@@ -37,7 +37,14 @@ def trust(service: str) -> dict[str, Any]:
     )
 
 
-def worker(queue_arn: str, results_arn: str, permissions: Permissions) -> dict[str, Any]:
+def ecs_instance(partition: str) -> str:
+    """The AWS-managed policy that lets an EC2 instance be an ECS container instance."""
+    return f"arn:{partition}:iam::aws:policy/service-role/AmazonEC2ContainerServiceforEC2Role"
+
+
+def worker(
+    queue_arn: str, results_arn: str, permissions: Permissions, partition: str
+) -> dict[str, Any]:
     """What a pack's tasks may do: their own task queue, the results, what the pack declares."""
     statements = [
         _allow(
@@ -46,6 +53,8 @@ def worker(queue_arn: str, results_arn: str, permissions: Permissions) -> dict[s
                 "sqs:DeleteMessage",
                 "sqs:ChangeMessageVisibility",
                 "sqs:GetQueueAttributes",
+                # A task that retries, or has others follow it, sends messages itself.
+                "sqs:SendMessage",
             ],
             [queue_arn],
         ),
@@ -62,34 +71,38 @@ def worker(queue_arn: str, results_arn: str, permissions: Permissions) -> dict[s
             [results_arn],
         ),
     ]
-    statements += [_list_prefix(prefix) for prefix in permissions.read]
-    statements += [_allow(["s3:GetObject"], [_objects(prefix)]) for prefix in permissions.read]
+    for prefix in permissions.read:
+        bucket = _Prefix(prefix, partition)
+        statements += [bucket.may_list, _allow(["s3:GetObject"], [bucket.objects_arn])]
     statements += [
-        _allow(["s3:PutObject", "s3:AbortMultipartUpload"], [_objects(prefix)])
+        _allow(
+            ["s3:PutObject", "s3:AbortMultipartUpload"], [_Prefix(prefix, partition).objects_arn]
+        )
         for prefix in permissions.write
     ]
     statements += [dict(statement) for statement in permissions.statements]
     return _document(statements)
 
 
-def _split(prefix: str) -> tuple[str, str]:
-    bucket, _, key = prefix.removeprefix("s3://").partition("/")
-    return bucket, key
+class _Prefix:
+    """An s3://bucket/prefix in the words of IAM."""
 
+    def __init__(self, prefix: str, partition: str) -> None:
+        bucket, _, self._key = prefix.removeprefix("s3://").partition("/")
+        self._bucket_arn = f"arn:{partition}:s3:::{bucket}"
 
-def _objects(prefix: str) -> str:
-    bucket, key = _split(prefix)
-    return f"arn:aws:s3:::{bucket}/{key}*"
+    @property
+    def objects_arn(self) -> str:
+        return f"{self._bucket_arn}/{self._key}*"
 
-
-def _list_prefix(prefix: str) -> dict[str, Any]:
-    # Without it, S3 answers "access denied" for an object that is merely missing.
-    bucket, key = _split(prefix)
-    return _allow(
-        ["s3:ListBucket"],
-        [f"arn:aws:s3:::{bucket}"],
-        Condition={"StringLike": {"s3:prefix": f"{key}*"}},
-    )
+    @property
+    def may_list(self) -> dict[str, Any]:
+        # Without it, S3 answers "access denied" for an object that is merely missing.
+        return _allow(
+            ["s3:ListBucket"],
+            [self._bucket_arn],
+            Condition={"StringLike": {"s3:prefix": f"{self._key}*"}},
+        )
 
 
 def execution(
@@ -114,7 +127,8 @@ def execution(
         ("secretsmanager", "secretsmanager:GetSecretValue"),
         ("ssm", "ssm:GetParameters"),
     ):
-        arns = [arn for arn in secret_arns if arn.split(":")[2:3] == [service]]
+        # A secret's ARN may go on with the key of a JSON value, which IAM does not know.
+        arns = [":".join(arn.split(":")[:7]) for arn in secret_arns if f":{service}:" in arn]
         if arns:
             statements.append(_allow([action], arns))
     return _document(statements)

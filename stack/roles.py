@@ -26,6 +26,7 @@ class WorkerRolesArgs:
     log_group_arn: pulumi.Input[str]
     permissions: Permissions
     secret_arns: Sequence[str]
+    partition: str
 
 
 class WorkerRoles(pulumi.ComponentResource):
@@ -46,7 +47,7 @@ class WorkerRoles(pulumi.ComponentResource):
             f"{name}-worker",
             pulumi.Output.json_dumps(
                 pulumi.Output.all(args.queue_arn, args.results_arn).apply(
-                    lambda arns: policies.worker(arns[0], arns[1], args.permissions)
+                    lambda arns: policies.worker(arns[0], arns[1], args.permissions, args.partition)
                 )
             ),
         )

@@ -29,6 +29,9 @@ class Trigger:
     threshold: int
     workers: int
     meaning: str
+    only_while_visible: bool = False
+    """SQS counts the age of messages in flight too: without this, a long task would hold the
+    alarm in ALARM, and a message that becomes visible again would find it there already."""
 
 
 def triggers(scaling: Scaling) -> tuple[Trigger, ...]:
@@ -51,6 +54,7 @@ def triggers(scaling: Scaling) -> tuple[Trigger, ...]:
         Trigger(
             name="age",
             metric=OLDEST,
+            only_while_visible=True,
             # Early enough that a worker which starts now is there in time.
             threshold=scaling.start_within_seconds - scaling.startup_seconds,
             workers=1,
@@ -69,6 +73,37 @@ def event_pattern(alarm_arn: str) -> dict[str, Any]:
         "detail-type": ["CloudWatch Alarm State Change"],
         "resources": [alarm_arn],
         "detail": {"state": {"value": ["ALARM"]}},
+    }
+
+
+def measured(trigger: Trigger, queue_name: pulumi.Input[str]) -> dict[str, Any]:
+    """What an alarm looks at, as arguments of MetricAlarm: a metric, or metric math."""
+    if not trigger.only_while_visible:
+        return {**_metric(trigger.metric, queue_name), "statistic": "Maximum"}
+
+    def stat(metric: str) -> dict[str, Any]:
+        return {**_metric(metric, queue_name), "stat": "Maximum"}
+
+    return {
+        "metric_queries": [
+            {
+                "id": "age_while_visible",
+                "expression": "IF(visible > 0, age, 0)",
+                "label": f"{trigger.metric} while a message is visible",
+                "return_data": True,
+            },
+            {"id": "visible", "metric": stat(VISIBLE), "return_data": False},
+            {"id": "age", "metric": stat(trigger.metric), "return_data": False},
+        ]
+    }
+
+
+def _metric(metric: str, queue_name: pulumi.Input[str]) -> dict[str, Any]:
+    return {
+        "namespace": "AWS/SQS",
+        "metric_name": metric,
+        "dimensions": {"QueueName": queue_name},
+        "period": limits.METRIC_PERIOD_SECONDS,
     }
 
 
@@ -158,16 +193,12 @@ class ScalingAlarms(pulumi.ComponentResource):
         alarm = aws.cloudwatch.MetricAlarm(
             name,
             alarm_description=f"{trigger.meaning}: starts workers ({trigger.workers})",
-            namespace="AWS/SQS",
-            metric_name=trigger.metric,
-            dimensions={"QueueName": queue_name},
-            statistic="Maximum",
-            period=limits.METRIC_PERIOD_SECONDS,
             evaluation_periods=1,
             comparison_operator="GreaterThanOrEqualToThreshold",
             threshold=trigger.threshold,
             # An idle SQS queue stops publishing: nothing waits then.
             treat_missing_data="notBreaching",
+            **measured(trigger, queue_name),
             opts=child,
         )
         return aws.cloudwatch.EventRule(

@@ -8,6 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+# Pulumi's own Config reads one known key at a time; unknown ones must be seen to be refused.
+from pulumi.runtime.config import CONFIG
+
 from taskpacks import limits, manager
 from taskpacks.errors import RefusedSettingsError, nearest
 
@@ -118,6 +121,11 @@ def _deployment(name: object, overrides: object, modules: Mapping[str, str]) -> 
     pack_name = settings.pop("pack", name)
     if not isinstance(pack_name, str):
         raise RefusedSettingsError(f"{where}.pack is {pack_name!r}: it is the name of a pack.")
+    if "image" in settings:
+        raise RefusedSettingsError(
+            f"{where}.image: an image is built from the pack's own declaration, before any stack "
+            "is deployed; change it in the pack."
+        )
     pack = manager.load(pack_name, modules)
     return Deployment(name=name, pack=pack, spec=pack.spec.overlaid(settings, where))
 
@@ -149,15 +157,23 @@ def _texts(key: str, value: object) -> tuple[str, ...]:
     return tuple(_text(key, item) for item in value)
 
 
-def from_config(config: pulumi.Config, key: str) -> object:
-    """Reads one key as the YAML has it: structured where it is, else as text."""
-    text = config.get(key)
-    if text is None or key not in STRUCTURED:
+def from_config(config: pulumi.Config) -> dict[str, object]:
+    """Reads every key of our namespace as the YAML has it: structured where it is, else text.
+
+    Keys that there are not come along, so that `parse` can refuse them by name.
+    """
+    prefix = f"{config.name}:"
+    names = [key.removeprefix(prefix) for key in CONFIG.get() if key.startswith(prefix)]
+    return {name: _structured(name, config.get(name)) for name in names}
+
+
+def _structured(name: str, text: str | None) -> object:
+    if text is None or name not in STRUCTURED:
         return text
     try:
         return json.loads(text)
     except ValueError as error:
         raise RefusedSettingsError(
-            f"{NAMESPACE}:{key} is {text!r}: it must be a YAML list or mapping; see "
+            f"{NAMESPACE}:{name} is {text!r}: it must be a YAML list or mapping; see "
             "Pulumi.dev.yaml for an example."
         ) from error

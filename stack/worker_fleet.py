@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from stack.network import Network
     from taskpacks.types import Resources
 
-ECS_INSTANCE_POLICY = "arn:aws:iam::aws:policy/service-role/AmazonEC2ContainerServiceforEC2Role"
-
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerFleetArgs:
@@ -33,6 +31,7 @@ class WorkerFleetArgs:
     execution_role_arn: pulumi.Input[str]
     log_group_name: pulumi.Input[str]
     worker_lifetime_seconds: int
+    partition: str
 
 
 class WorkerFleet(pulumi.ComponentResource):
@@ -49,11 +48,17 @@ class WorkerFleet(pulumi.ComponentResource):
         self, name: str, args: WorkerFleetArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("taskpacks:stack:WorkerFleet", name, None, opts)
+        self._rights: list[pulumi.Resource] = []
+        compute_resources = self._compute_resources(name, args)
         environment = aws.batch.ComputeEnvironment(
             f"{name}-compute",
             type="MANAGED",
-            compute_resources=self._compute_resources(name, args),
-            opts=pulumi.ResourceOptions(parent=self),
+            compute_resources=compute_resources,
+            opts=pulumi.ResourceOptions(
+                # AWS needs these until the last machine is gone.
+                parent=self,
+                depends_on=[*args.network.connections, *self._rights],
+            ),
         )
         job_queue = aws.batch.JobQueue(
             f"{name}-jobs",
@@ -67,7 +72,6 @@ class WorkerFleet(pulumi.ComponentResource):
             type="container",
             platform_capabilities=[args.resources.platform.upper()],
             container_properties=self._container_properties(args),
-            propagate_tags=True,
             retry_strategy=aws.batch.JobDefinitionRetryStrategyArgs(
                 attempts=hardware.WORKER_ATTEMPTS,
                 evaluate_on_exits=[
@@ -96,7 +100,7 @@ class WorkerFleet(pulumi.ComponentResource):
             on_ec2 = {
                 "min_vcpus": 0,
                 "instance_types": hardware.instance_types(resources),
-                "instance_role": self._instance_profile(name).arn,
+                "instance_role": self._instance_profile(name, args.partition).arn,
                 "allocation_strategy": hardware.allocation_strategy(resources),
                 "ec2_configurations": [{"image_type": hardware.image_type(resources)}],
             }
@@ -108,16 +112,20 @@ class WorkerFleet(pulumi.ComponentResource):
             **on_ec2,
         )
 
-    def _instance_profile(self, name: str) -> aws.iam.InstanceProfile:
+    def _instance_profile(self, name: str, partition: str) -> aws.iam.InstanceProfile:
         child = pulumi.ResourceOptions(parent=self)
         role = aws.iam.Role(
             f"{name}-instance",
             assume_role_policy=pulumi.Output.json_dumps(policies.trust(policies.EC2)),
             opts=child,
         )
-        aws.iam.RolePolicyAttachment(
-            f"{name}-instance", role=role.name, policy_arn=ECS_INSTANCE_POLICY, opts=child
+        attachment = aws.iam.RolePolicyAttachment(
+            f"{name}-instance",
+            role=role.name,
+            policy_arn=policies.ecs_instance(partition),
+            opts=child,
         )
+        self._rights.append(attachment)
         return aws.iam.InstanceProfile(f"{name}-instance", role=role.name, opts=child)
 
     def _container_properties(self, args: WorkerFleetArgs) -> pulumi.Output[str]:

@@ -28,6 +28,8 @@ WORKER_COMMAND: Final = ("python", "-m", "worker")
 class Variable(StrEnum):
     """The worker's environment, as the job definition sets it."""
 
+    REGION = "AWS_REGION"
+    """AWS's own name; Fargate sets it, EC2 does not everywhere."""
     PACK = "TASKPACKS_PACK"
     """Name of the pack whose tasks the worker runs."""
     DEPLOYMENT = "TASKPACKS_DEPLOYMENT"

@@ -1,6 +1,6 @@
-"""Processes that must not outlive the one that started them: the kernel kills them (on Linux).
+"""Processes that must not outlive the one that started them.
 
-Two ways to use it. A process that was forked calls `die_with_parent()`. A program that is
+Two ways to use it. A process that was forked calls `end_with(parent)`. A program that is
 started is put behind `tied_to_this_process(…)`, because a process with threads may do little
 between fork and exec, so that a `preexec_fn` would be no safe place. Standard library only.
 """
@@ -9,10 +9,34 @@ import ctypes
 import os
 import signal
 import sys
+import threading
+import time
 from typing import Final
 
 _PR_SET_PDEATHSIG: Final = 1
 """https://man7.org/linux/man-pages/man2/PR_SET_PDEATHSIG.2const.html"""
+
+
+LOOK_SECONDS: Final = 0.5
+
+
+def end_with(parent: int) -> None:
+    """Has a thread kill this process soon after its parent has ended.
+
+    A thread and not the kernel: to the kernel, the parent is the thread that forked, and a
+    pool's processes are forked by threads that end before the process does. Code that holds
+    the interpreter's lock delays it.
+
+    Args:
+        parent: Id of the process that forked this one.
+    """
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(LOOK_SECONDS)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, name="lifeline", daemon=True).start()
 
 
 def die_with_parent() -> None:

@@ -11,8 +11,6 @@ from typing import Final
 ARRAY_SIZE_MIN: Final = 2
 ARRAY_SIZE_MAX: Final = 10_000
 JOB_QUEUES_PER_REGION: Final = 50
-COMPUTE_ENVIRONMENTS_PER_REGION: Final = 50
-JOB_DEFINITION_MAX_BYTES: Final = 24 * 1024
 
 # https://docs.aws.amazon.com/batch/latest/userguide/job_timeouts.html
 JOB_TIMEOUT_SECONDS_MIN: Final = 60
@@ -52,6 +50,3 @@ MAX_RECEIVES_MAX: Final = 1000
 # https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricAlarm.html
 METRIC_PERIOD_SECONDS: Final = 60
 """SQS publishes its metrics once a minute: a shorter period sees nothing more."""
-
-# https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
-ROLE_NAME_MAX_CHARACTERS: Final = 64

@@ -20,6 +20,10 @@ Purchase = Literal["on_demand", "spot"]
 MIN_LEASE_SECONDS = 10
 """A heartbeat at a third of less than this could not be relied upon."""
 
+RESERVED_PREFIXES = ("TASKPACKS_", "AWS_")
+"""Of environment variables: the worker's own, and AWS's."""
+
+_REFERENCE = r"^arn:[a-z-]+:(secretsmanager|ssm):.+"
 _S3_PREFIX = r"^s3://[a-z0-9.-]{3,63}/[^*?]*$"
 
 
@@ -48,14 +52,29 @@ class Resources(_Record):
     def _fits_its_platform(self) -> Self:
         if self.platform == "fargate":
             self._check_fargate()
-        elif self.vcpus != int(self.vcpus):
-            raise ValueError(f"vcpus is {self.vcpus:g}: EC2 jobs take whole vCPUs; round up")
+        else:
+            self._check_ec2()
         if self.max_vcpus < self.vcpus:
             raise ValueError(
                 f"max_vcpus is {self.max_vcpus}: one worker alone needs {self.vcpus:g} vCPUs, "
                 f"so none could start; raise max_vcpus to at least {self.vcpus:g}"
             )
         return self
+
+    def _check_ec2(self) -> None:
+        if self.vcpus != int(self.vcpus):
+            raise ValueError(f"vcpus is {self.vcpus:g}: EC2 jobs take whole vCPUs; round up")
+        if self.scratch_gib != limits.FARGATE_SCRATCH_GIB_MIN:
+            raise ValueError(
+                f"scratch_gib is {self.scratch_gib}: on EC2 the machine image's own root volume "
+                "serves, whose size cannot be chosen yet; leave scratch_gib out, or set "
+                "platform: fargate"
+            )
+        if self.gpus and self.architecture == "arm64":
+            raise ValueError(
+                "gpus with architecture arm64: AWS Batch's NVIDIA machine image is for x86_64; "
+                "set architecture: x86_64"
+            )
 
     def _check_fargate(self) -> None:
         if self.gpus:
@@ -186,7 +205,6 @@ class Queue(_Record):
 class Image(_Record):
     """What the pack's container image holds beyond the worker and requirements.txt."""
 
-    base: str = "python:3.12-slim-bookworm"
     apt: tuple[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9+.-]+$")], ...] = ()
     """Debian packages."""
 
@@ -212,7 +230,10 @@ class PackSpec(_Record):
     permissions: Permissions = Permissions()
     environment: Mapping[Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")], str] = {}
     """Plain variables for the worker. Names starting with TASKPACKS_ and AWS_ are taken."""
-    secrets: Mapping[Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")], str] = {}
+    secrets: Mapping[
+        Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")],
+        Annotated[str, Field(pattern=_REFERENCE)],
+    ] = {}
     """Variable -> ARN in Secrets Manager or SSM: the value never passes through Pulumi."""
     app: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")] | None = None
     """An existing Celery application, as "proj.celery:app", whose tasks the pack serves."""
@@ -222,11 +243,22 @@ class PackSpec(_Record):
     @model_validator(mode="after")
     def _leaves_reserved_names_alone(self) -> Self:
         for name in (*self.environment, *self.secrets):
-            if name.startswith(("TASKPACKS_", "AWS_")):
+            if name.startswith(RESERVED_PREFIXES):
                 raise ValueError(
-                    f"environment variable {name}: the prefixes TASKPACKS_ and AWS_ belong to "
-                    "the worker and to AWS; choose another name"
+                    f"environment variable {name}: the prefixes {' and '.join(RESERVED_PREFIXES)} "
+                    "belong to the worker and to AWS; choose another name"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _outlives_its_tasks(self) -> Self:
+        lifetime, limit = self.scaling.worker_lifetime_seconds, self.queue.task_time_limit_seconds
+        if lifetime <= limit:
+            raise ValueError(
+                f"scaling.worker_lifetime_seconds is {lifetime} and "
+                f"queue.task_time_limit_seconds is {limit}: every worker would be ended in "
+                "mid-task; let workers live longer than a task may run"
+            )
         return self
 
     @classmethod
@@ -267,7 +299,7 @@ def _merged(base: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, 
 
 
 def _tupled(value: object) -> object:
-    """YAML knows lists only; strict records hold tuples. Whole floats stand for integers."""
+    """YAML knows lists only; strict records hold tuples."""
     if isinstance(value, Mapping):
         return {key: _tupled(below) for key, below in value.items()}
     if isinstance(value, list | tuple):

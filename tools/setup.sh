@@ -9,14 +9,19 @@ stop() {
     exit 1
 }
 
-command -v "$PYTHON" >/dev/null || stop "there is no $PYTHON on PATH; install Python 3.11, 3.12 or 3.13, or give its name: make PYTHON=python3.12"
-"$PYTHON" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' ||
-    stop "$PYTHON is $("$PYTHON" --version 2>&1); Taskpacks needs 3.11 to 3.13: make PYTHON=python3.12"
+supported() {
+    "$PYTHON" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null
+}
 
 if command -v uv >/dev/null; then
+    supported || PYTHON='>=3.11,<3.14' # uv finds or fetches one
     uv venv --quiet --allow-existing --python "$PYTHON" "$VENV"
     install() { uv pip install --quiet --python "$VENV/bin/python" "$@"; }
 else
+    command -v "$PYTHON" >/dev/null ||
+        stop "there is no $PYTHON on PATH; install Python 3.11, 3.12 or 3.13, or give its name: make PYTHON=python3.12"
+    supported ||
+        stop "$PYTHON is $("$PYTHON" --version 2>&1); Taskpacks needs 3.11 to 3.13: make PYTHON=python3.12"
     "$PYTHON" -m venv "$VENV" ||
         stop "$PYTHON cannot make a virtual environment; on Debian and Ubuntu: apt-get install python3-venv"
     install() { "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check "$@"; }

@@ -7,6 +7,7 @@ stopping, scratch. What can be refused is refused before the first message is ta
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import tempfile
 import time
@@ -23,7 +24,7 @@ from celery.worker import state as celery_state
 from taskpacks import manager
 from taskpacks.contract import ExitCode, WorkerContext
 from taskpacks.errors import TaskpacksError
-from taskpacks.lifeline import die_with_parent
+from taskpacks.lifeline import end_with
 from worker import application
 from worker.attempts import attempt_log
 from worker.checks import UnusableQueueError, check_queue
@@ -217,7 +218,8 @@ def _celery_worker(app: Any) -> Any:
     signals.setup_logging.connect(_log_as_set_up, weak=False)
     # Celery's own message would hold the task's whole result.
     trace.LOG_SUCCESS = "Task %(name)s[%(id)s] succeeded in %(runtime)ss"
-    signals.worker_process_init.connect(_child_started, weak=False)
+    main = os.getpid()
+    signals.worker_process_init.connect(lambda **_: end_with(main), weak=False)
     worker = app.Worker(without_gossip=True, without_mingle=True, without_heartbeat=True)
     # Celery announces itself with a banner on stdout; the log says it in one line.
     worker.emit_banner = lambda: None
@@ -228,7 +230,3 @@ def _celery_worker(app: Any) -> Any:
 
 def _log_as_set_up(**_: Any) -> None:
     """Leaves the root logger alone."""
-
-
-def _child_started(**_: Any) -> None:
-    die_with_parent()

@@ -12,9 +12,6 @@ from worker.attempts import RetryPolicy
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-REGION_VARIABLES = ("AWS_REGION", "AWS_DEFAULT_REGION")
-"""AWS sets one of them in every container."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerSettings:
@@ -55,7 +52,7 @@ class WorkerSettings:
             pack=_text(environment, Variable.PACK),
             deployment=_text(environment, Variable.DEPLOYMENT),
             queue_url=_text(environment, Variable.QUEUE_URL),
-            region=_region(environment),
+            region=_text(environment, Variable.REGION),
             result_backend=environment.get(Variable.RESULT_BACKEND) or None,
             vcpus=_number(environment, Variable.VCPUS, above=0),
             memory_mib=int(_number(environment, Variable.MEMORY_MIB, above=0)),
@@ -99,13 +96,3 @@ def _number(
             f"{variable.value} is {text!r}: it must be {bound}; correct the job definition."
         )
     return value
-
-
-def _region(environment: Mapping[str, str]) -> str:
-    for variable in REGION_VARIABLES:
-        if region := environment.get(variable):
-            return region
-    raise RefusedSettingsError(
-        f"{' and '.join(REGION_VARIABLES)} are not set: the worker must know the region of its "
-        "task queue; set AWS_REGION."
-    )

@@ -6,6 +6,7 @@ https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/alarms-and-missin
 from __future__ import annotations
 
 import operator
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -17,6 +18,7 @@ State = Literal["OK", "ALARM", "INSUFFICIENT_DATA"]
 STATISTICS: Final = frozenset({"Maximum", "Minimum", "Average", "Sum", "SampleCount"})
 EXTRA_PERIODS: Final = 2
 """The evaluation range is this many periods longer than the evaluation periods."""
+_GATED: Final = re.compile(r"IF\((?P<gate>\w+) > 0, (?P<value>\w+), 0\)")
 _OPERATORS: Final[dict[str, tuple[Callable[[float, float], bool], str, str]]] = {
     "GreaterThanOrEqualToThreshold": (operator.ge, "greater than or equal to", "≥"),
     "GreaterThanThreshold": (operator.gt, "greater than", ">"),
@@ -44,6 +46,8 @@ class Alarm:
     threshold: float
     comparison: str
     treat_missing_data: str = "missing"
+    gate_metric: str | None = None
+    """Of the same namespace and dimensions: where it is not above zero, the value is zero."""
 
     @property
     def range_periods(self) -> int:
@@ -74,7 +78,7 @@ def alarm_of(description: Mapping[str, Any]) -> Alarm:
     """
     name = description["AlarmName"]
     if description.get("Metrics"):
-        raise UnknownAlarmError(f"alarm {name} has metric math, which is not evaluated here")
+        description = {**description, **_flat(name, description["Metrics"])}
     statistic = description.get("Statistic", description.get("ExtendedStatistic"))
     if statistic not in STATISTICS:
         raise UnknownAlarmError(f"alarm {name}: the statistic {statistic} is not evaluated here")
@@ -99,7 +103,40 @@ def alarm_of(description: Mapping[str, Any]) -> Alarm:
         threshold=description["Threshold"],
         comparison=comparison,
         treat_missing_data=description.get("TreatMissingData") or "missing",
+        gate_metric=description.get("GateMetric"),
     )
+
+
+def _flat(name: str, metrics: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Reads the one form of metric math that is known: IF(gate > 0, value, 0).
+
+    Raises:
+        UnknownAlarmError: It is another.
+    """
+    expressions = [metric["Expression"] for metric in metrics if metric.get("Expression")]
+    stats = {metric["Id"]: metric["MetricStat"] for metric in metrics if metric.get("MetricStat")}
+    found = _GATED.fullmatch(expressions[0]) if len(expressions) == 1 else None
+    if found is None or {found["gate"], found["value"]} != stats.keys():
+        raise UnknownAlarmError(
+            f"alarm {name} has metric math, of which only IF(gate > 0, value, 0) is evaluated here"
+        )
+    value, gate = stats[found["value"]], stats[found["gate"]]
+    return {
+        "Namespace": value["Metric"]["Namespace"],
+        "MetricName": value["Metric"]["MetricName"],
+        "Dimensions": value["Metric"]["Dimensions"],
+        "Statistic": value["Stat"],
+        "Period": value["Period"],
+        "GateMetric": gate["Metric"]["MetricName"],
+    }
+
+
+def gated(values: Sequence[float | None], gate: Sequence[float | None]) -> list[float | None]:
+    """IF(gate > 0, value, 0), period by period; nothing where either is missing."""
+    return [
+        None if value is None or opening is None else (value if opening > 0 else 0)
+        for value, opening in zip(values, gate, strict=True)
+    ]
 
 
 def evaluate(alarm: Alarm, datapoints: Sequence[float | None], present: State) -> Verdict:

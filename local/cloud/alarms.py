@@ -12,7 +12,14 @@ import uuid
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from local.cloud.alarm_rules import Alarm, UnknownAlarmError, Verdict, alarm_of, evaluate
+from local.cloud.alarm_rules import (
+    Alarm,
+    UnknownAlarmError,
+    Verdict,
+    alarm_of,
+    evaluate,
+    gated,
+)
 from local.cloud.events import AlarmChanged
 
 if TYPE_CHECKING:
@@ -20,7 +27,7 @@ if TYPE_CHECKING:
 
     from local.cloud.events import EventStream
 
-_QUERIES_LIMIT: Final = 500
+_QUERIES_LIMIT: Final = 500 // 2  # an alarm may need two
 """https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_GetMetricData.html"""
 _TIME: Final = "%Y-%m-%dT%H:%M:%S.000+0000"
 
@@ -141,13 +148,18 @@ class AlarmWatch:
         period = alarms[0].period_seconds
         periods = max(alarm.range_periods for alarm in alarms)
         results = self._cloudwatch.get_metric_data(
-            MetricDataQueries=[_query(index, alarm) for index, alarm in enumerate(alarms)],
+            MetricDataQueries=[
+                query for index, alarm in enumerate(alarms) for query in _queries(index, alarm)
+            ],
             StartTime=datetime.fromtimestamp(minute - periods * period, UTC),
             EndTime=datetime.fromtimestamp(minute, UTC),
         )["MetricDataResults"]
         by_id = {result["Id"]: result for result in results}
         for index, alarm in enumerate(alarms):
             datapoints = datapoints_of(by_id[f"q{index}"], alarm, minute)
+            if alarm.gate_metric:
+                gate = datapoints_of(by_id[f"gate{index}"], alarm, minute)
+                datapoints = gated(datapoints, gate)
             description = described[alarm.name]
             verdict = evaluate(alarm, datapoints, description["StateValue"])
             if verdict.state != description["StateValue"]:
@@ -193,13 +205,20 @@ class AlarmWatch:
         self._bus.put_events(Entries=[entry])
 
 
-def _query(index: int, alarm: Alarm) -> dict[str, Any]:
+def _queries(index: int, alarm: Alarm) -> list[dict[str, Any]]:
+    found = [_query(f"q{index}", alarm, alarm.metric)]
+    if alarm.gate_metric:
+        found.append(_query(f"gate{index}", alarm, alarm.gate_metric))
+    return found
+
+
+def _query(query_id: str, alarm: Alarm, metric: str) -> dict[str, Any]:
     return {
-        "Id": f"q{index}",
+        "Id": query_id,
         "MetricStat": {
             "Metric": {
                 "Namespace": alarm.namespace,
-                "MetricName": alarm.metric,
+                "MetricName": metric,
                 "Dimensions": [{"Name": name, "Value": value} for name, value in alarm.dimensions],
             },
             "Period": alarm.period_seconds,

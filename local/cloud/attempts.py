@@ -19,6 +19,7 @@ from local.cloud.process import (
     with_parameters,
 )
 from local.cloud.retries import Ending
+from taskpacks import limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -27,9 +28,6 @@ if TYPE_CHECKING:
     from local.cloud.events import EventStream
     from local.cloud.jobs import LocalJob
 
-KILL_SECONDS: Final = 30
-"""Between SIGTERM and SIGKILL when Batch ends a job.
-https://docs.aws.amazon.com/batch/latest/userguide/job_timeouts.html"""
 _READ_SECONDS: Final = 0.05
 
 EXITED: Final = "Essential container in task exited"
@@ -168,7 +166,7 @@ class Runner:
                 reason = TIMED_OUT
             if reason is not None and kills is None:
                 process.ask_to_end()
-                kills = now + KILL_SECONDS
+                kills = now + limits.JOB_KILL_SECONDS
             elif kills is not None and now >= kills:
                 process.kill()
         return reason

@@ -181,11 +181,20 @@ class Progress:
             states = {
                 alarm["AlarmName"]: alarm["StateValue"]
                 for alarm in alarms
-                if {"Name": "QueueName", "Value": made.queue_name} in alarm["Dimensions"]
+                if {"Name": "QueueName", "Value": made.queue_name} in _dimensions(alarm)
             }
             with self._lock:
                 made.depth = (visible, in_flight, delayed)
                 made.alarms = states
+
+
+def _dimensions(alarm: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Of an alarm's metric, or of all the metrics of its math."""
+    inner = (metric.get("MetricStat") for metric in alarm.get("Metrics", ()))
+    return [
+        *alarm.get("Dimensions", ()),
+        *(each for stat in inner if stat for each in stat["Metric"]["Dimensions"]),
+    ]
 
 
 def task_report(line: str) -> dict[str, Any] | None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import time
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from botocore.exceptions import BotoCoreError, ClientError
 from celery import Celery
+from kombu.exceptions import KombuError
 
 from local.cloud import LocalCloud
 from local.demo.display import Display
@@ -18,7 +18,7 @@ from local.engine import Engine
 from taskpacks import DemoContext, TaskpacksError, manager
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from celery import Signature
@@ -77,23 +77,35 @@ def run(options: DemoOptions, console: Console) -> None:
     folder = options.output_folder.resolve() / datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
     folder.mkdir(parents=True)
     display.say(f"starting a cloud on this machine, {options.pace:g} times faster than real")
-    with LocalCloud(
-        folder / "cloud",
-        pace=options.pace,
-        program_folder=options.project_folder,
-        max_running_jobs=WORKERS_AT_ONCE,
-    ) as cloud:
-        outputs = _deploy(options, cloud, folder, display)
-        progress = Progress(outputs["deployments"])
-        cloud.subscribe(progress.on_event)
-        cloud.subscribe(display.on_event)
-        with _environment(cloud.environment):
-            samples = _send(outputs, folder, progress, display)
-            _watch(options, cloud, progress, display)
-            display.story(progress)
-            display.say("every pack checks its results, independently of the code that made them")
-            _check(samples, progress, display)
-    display.say(f"outputs lie in {folder}")
+    try:
+        with LocalCloud(
+            folder / "cloud",
+            pace=options.pace,
+            program_folder=options.project_folder,
+            max_running_jobs=WORKERS_AT_ONCE,
+        ) as cloud:
+            _tell_the_story(options, cloud, folder, display)
+    except (BotoCoreError, ClientError, KombuError) as error:
+        raise DemoFailedError(
+            f"the cloud on this machine did not answer as it should: {error}. Run the demo "
+            "again; if it stays so, `make test` shows which part is broken."
+        ) from error
+    finally:
+        display.say(f"outputs lie in {folder}")
+
+
+def _tell_the_story(
+    options: DemoOptions, cloud: LocalCloud, folder: Path, display: Display
+) -> None:
+    outputs = _deploy(options, cloud, folder, display)
+    progress = Progress(outputs["deployments"])
+    cloud.subscribe(progress.on_event)
+    cloud.subscribe(display.on_event)
+    samples = _send(outputs, folder, progress, display)
+    _watch(options, cloud, progress, display)
+    display.story(progress)
+    display.say("every pack checks its results, independently of the code that made them")
+    _check(samples, progress, display)
 
 
 def _deploy(
@@ -110,21 +122,6 @@ def _deploy(
     counts = ", ".join(f"{count} {action}" for action, count in summary.counts.items())
     display.say(f"deployed: {counts} resources")
     return engine.outputs()
-
-
-@contextmanager
-def _environment(variables: Mapping[str, str]) -> Generator[None]:
-    """Sets environment variables for boto3 inside Celery, and restores what was there."""
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
 
 def _send(

@@ -49,12 +49,27 @@ def _partition(cloud: Cloud, args: Mapping[str, Any]) -> Values:
     }
 
 
+def _zone_matches(zone: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    """EC2's filter on opt-in status, the only one that moto's zones can be told apart by.
+
+    Raises:
+        UnsupportedError: It is another filter.
+    """
+    if wanted["name"] != "opt-in-status":
+        raise UnsupportedError(
+            f"getAvailabilityZones has the filter {wanted['name']!r}: this engine knows "
+            "opt-in-status only; filter the names in the program, or use the real CLI."
+        )
+    return zone.get("OptInStatus", "opt-in-not-required") in wanted["values"]
+
+
 def _availability_zones(cloud: Cloud, args: Mapping[str, Any]) -> Values:
     zones = cloud.client("ec2").describe_availability_zones()["AvailabilityZones"]
     wanted = [
         zone
         for zone in zones
         if args.get("state", zone["State"]) == zone["State"]
+        and all(_zone_matches(zone, each) for each in args.get("filters", ()))
         and zone["ZoneName"] not in args.get("excludeNames", ())
         and zone["ZoneId"] not in args.get("excludeZoneIds", ())
     ]
@@ -74,7 +89,7 @@ _ARGUMENTS: Final = MappingProxyType(
         "aws:index/getPartition:getPartition": (_partition, {"id"}),
         "aws:index/getAvailabilityZones:getAvailabilityZones": (
             _availability_zones,
-            {"excludeNames", "excludeZoneIds", "id", "region", "state"},
+            {"excludeNames", "excludeZoneIds", "filters", "id", "region", "state"},
         ),
     }
 )

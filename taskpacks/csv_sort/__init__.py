@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from taskpacks import PackSpec, Resources, hookimpl
+from taskpacks import PackSpec, Queue, Resources, hookimpl
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,6 +26,8 @@ def taskpack_spec() -> PackSpec:
     """Scratch space for about three times the largest file; memory only makes it faster."""
     return PackSpec(
         resources=Resources(vcpus=4, memory_mib=16384, scratch_gib=100, max_vcpus=40),
+        # The largest file that the scratch holds, on the slow side.
+        queue=Queue(task_time_limit_seconds=4 * 60 * 60),
     )
 
 

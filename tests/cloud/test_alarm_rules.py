@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from local.cloud.alarm_rules import Alarm, UnknownAlarmError, alarm_of, evaluate
+from local.cloud.alarm_rules import Alarm, UnknownAlarmError, alarm_of, evaluate, gated
 
 ALARM = Alarm(
     name="depth",
@@ -145,3 +145,31 @@ def test_datapoints_to_alarm_are_the_evaluation_periods_unless_said():
 def test_an_alarm_that_is_not_evaluated_here_is_refused_by_name(change, named):
     with pytest.raises(UnknownAlarmError, match=f"alarm depth.*{named}"):
         alarm_of(DESCRIBED | change)
+
+
+def stat(metric):
+    dimensions = [{"Name": "QueueName", "Value": "tasks"}]
+    return {
+        "Metric": {"Namespace": "AWS/SQS", "MetricName": metric, "Dimensions": dimensions},
+        "Period": 60,
+        "Stat": "Maximum",
+    }
+
+
+def test_a_value_that_counts_only_while_another_is_above_zero_is_the_one_known_math():
+    alarm = alarm_of(
+        DESCRIBED
+        | {
+            "Statistic": None,
+            "Metrics": [
+                {"Id": "e", "Expression": "IF(open > 0, age, 0)"},
+                {"Id": "open", "MetricStat": stat("Visible")},
+                {"Id": "age", "MetricStat": stat("Age")},
+            ],
+        }
+    )
+    assert (alarm.metric, alarm.gate_metric, alarm.statistic) == ("Age", "Visible", "Maximum")
+
+
+def test_a_gated_value_is_zero_while_the_gate_is_shut_and_missing_where_either_is():
+    assert gated([7, 7, None, 7], [1, 0, 1, None]) == [7, 0, None, None]

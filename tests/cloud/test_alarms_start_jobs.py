@@ -186,7 +186,10 @@ def test_alarms_that_are_not_evaluated_are_told_of_once(cloud):
     )
     create_queue(cloud)
     wait_for(
-        cloud, CloudError, text="alarm depth-high has metric math, which is not evaluated here"
+        cloud,
+        CloudError,
+        text="alarm depth-high has metric math, "
+        "of which only IF(gate > 0, value, 0) is evaluated here",
     )
     url, _ = create_queue(cloud, "other")
     send(cloud, url, 1)

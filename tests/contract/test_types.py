@@ -33,6 +33,25 @@ def test_a_gpu_on_fargate_is_sent_to_ec2():
     assert "gpus is 1: Fargate has no GPUs; set platform: ec2" in refusal(resources={"gpus": 1})
 
 
+def test_a_gpu_on_arm64_is_refused():
+    resources = {"gpus": 1, "platform": "ec2", "architecture": "arm64"}
+    assert "is for x86_64" in refusal(resources=resources)
+
+
+def test_a_chosen_scratch_size_on_ec2_is_refused_and_not_ignored():
+    assert "scratch_gib is 100" in refusal(resources={"platform": "ec2", "scratch_gib": 100})
+
+
+def test_workers_that_would_be_ended_in_mid_task_are_refused():
+    text = refusal(scaling={"worker_lifetime_seconds": 600})
+    assert "worker_lifetime_seconds is 600" in text
+    assert "queue.task_time_limit_seconds is 900" in text
+
+
+def test_a_secret_by_value_is_refused():
+    assert "is refused" in refusal(secrets={"KEY": "hunter2"})
+
+
 def test_a_gpu_on_ec2_is_taken():
     spec = PackSpec().overlaid({"resources": {"gpus": 1, "platform": "ec2"}}, "here")
     assert spec.resources.gpus == 1

@@ -14,16 +14,16 @@ def actions(document):
 
 
 def test_a_worker_may_use_its_own_queue_and_table_and_nothing_else():
-    document = policies.worker(QUEUE, TABLE, Permissions())
+    document = policies.worker(QUEUE, TABLE, Permissions(), "aws")
     assert {
         resource for statement in document["Statement"] for resource in statement["Resource"]
     } == {QUEUE, TABLE}
-    assert "sqs:SendMessage" not in actions(document)
+    assert "sqs:SendMessage" in actions(document)  # a task may retry itself
 
 
 def test_declared_prefixes_become_exactly_what_reading_and_writing_needs():
     document = policies.worker(
-        QUEUE, TABLE, Permissions(read=("s3://inbox/raw/",), write=("s3://outbox/done/",))
+        QUEUE, TABLE, Permissions(read=("s3://inbox/raw/",), write=("s3://outbox/done/",)), "aws"
     )
     assert document["Statement"][2:] == [
         {
@@ -43,7 +43,7 @@ def test_declared_prefixes_become_exactly_what_reading_and_writing_needs():
 
 def test_declared_statements_are_added_as_they_are():
     own = {"Effect": "Allow", "Action": ["polly:SynthesizeSpeech"], "Resource": ["arn:x"]}
-    document = policies.worker(QUEUE, TABLE, Permissions(statements=(own,)))
+    document = policies.worker(QUEUE, TABLE, Permissions(statements=(own,)), "aws")
     assert document["Statement"][-1] == own
 
 
@@ -56,7 +56,8 @@ def test_the_only_star_is_the_registry_token():
 def test_secrets_are_readable_each_by_its_own_arn():
     secret = "arn:aws:secretsmanager:us-east-1:1:secret:a"
     parameter = "arn:aws:ssm:us-east-1:1:parameter/b"
-    statements = policies.execution("arn:repo", "arn:log", [secret, parameter])["Statement"][3:]
+    given = [f"{secret}:a-json-key::", parameter]
+    statements = policies.execution("arn:repo", "arn:log", given)["Statement"][3:]
     assert [(s["Action"], s["Resource"]) for s in statements] == [
         (["secretsmanager:GetSecretValue"], [secret]),
         (["ssm:GetParameters"], [parameter]),
@@ -80,6 +81,23 @@ def test_the_alarms_are_low_high_and_age_with_time_left_to_start():
         ("depth-high", 50, 10),
         ("age", 480, 1),
     ]
+
+
+def test_the_age_alarm_looks_only_while_a_message_is_visible():
+    *_, age = scaling_alarms.triggers(Scaling())
+    math, visible, oldest = scaling_alarms.measured(age, "pi-tasks")["metric_queries"]
+    assert math["expression"] == "IF(visible > 0, age, 0)"
+    assert [query["metric"]["metric_name"] for query in (visible, oldest)] == [
+        "ApproximateNumberOfMessagesVisible",
+        "ApproximateAgeOfOldestMessage",
+    ]
+    assert [query["return_data"] for query in (math, visible, oldest)] == [True, False, False]
+
+
+def test_other_partitions_of_aws_have_their_own_arns():
+    document = policies.worker(QUEUE, TABLE, Permissions(write=("s3://outbox/",)), "aws-cn")
+    assert document["Statement"][-1]["Resource"] == ["arn:aws-cn:s3:::outbox/*"]
+    assert policies.ecs_instance("aws-us-gov").startswith("arn:aws-us-gov:iam::aws:policy/")
 
 
 def test_a_rule_matches_its_own_alarm_entering_alarm_only():

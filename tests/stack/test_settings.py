@@ -80,6 +80,11 @@ def test_more_deployments_than_job_queues_are_refused(modules):
     assert "51 deployments: AWS Batch allows 50 job queues" in refusal({"packs": packs}, modules)
 
 
+def test_an_image_cannot_be_overridden_by_a_stack(modules):
+    text = refusal({"packs": {"small": {"image": {"apt": ["ffmpeg"]}}}}, modules)
+    assert text.startswith("taskpacks:packs.small.image: an image is built from the pack's own")
+
+
 def test_subnets_without_security_groups_are_refused(modules):
     text = refusal({"packs": {"small": {}}, "subnet_ids": ["subnet-1"]}, modules)
     assert "give both, or neither" in text

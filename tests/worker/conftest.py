@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,9 +16,16 @@ import pytest
 from celery import Celery
 from moto.server import ThreadedMotoServer
 
+from local.cloud.repairs import all_repairs
+
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).parent
 REGION = "us-east-1"
+
+# The tests' own modules, by their bare names.
+sys.path.insert(0, str(HERE))
+
+from faults import FaultProxy  # noqa: E402 -- found by the line above
 
 
 @pytest.fixture
@@ -37,11 +45,14 @@ def wait_until():
 @pytest.fixture(scope="session")
 def endpoint():
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    yield f"http://127.0.0.1:{server.get_host_and_port()[1]}"
-    server.stop()
-    server._server.server_close()
+    closing = threading.Event()
+    with all_repairs(closing):  # as it is, moto hands one message to two receivers
+        server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+        server.start()
+        yield f"http://127.0.0.1:{server.get_host_and_port()[1]}"
+        closing.set()
+        server.stop()
+        server._server.server_close()
 
 
 @pytest.fixture
@@ -67,6 +78,7 @@ class Site:
     def __init__(self, folder, aws, name):
         self.folder = folder
         self.name = name
+        self.started = []
         self.sqs = boto3.client("sqs")
         self.dead_url = self.sqs.create_queue(QueueName=f"{name}-dead")["QueueUrl"]
         arn = self.attributes(self.dead_url, "QueueArn")["QueueArn"]
@@ -166,6 +178,99 @@ class Site:
     def log(self):
         return (self.folder / "worker.log").read_text()
 
+    def configure_queue(self, lease_seconds=None, max_receives=None):
+        """Changes the task queue's visibility time-out and redrive policy."""
+        changed = {}
+        if lease_seconds is not None:
+            changed["VisibilityTimeout"] = str(lease_seconds)
+        if max_receives is not None:
+            arn = self.attributes(self.dead_url, "QueueArn")["QueueArn"]
+            changed["RedrivePolicy"] = json.dumps(
+                {"deadLetterTargetArn": arn, "maxReceiveCount": str(max_receives)}
+            )
+        self.sqs.set_queue_attributes(QueueUrl=self.url, Attributes=changed)
+
+    def send_text(self, text):
+        """Sends a message that is not Celery's."""
+        return self.sqs.send_message(QueueUrl=self.url, MessageBody=text)["MessageId"]
+
+    def through(self, proxy):
+        """The changes of a worker's environment that lead it through a proxy."""
+        return {
+            "AWS_ENDPOINT_URL": proxy.url,
+            "TASKPACKS_QUEUE_URL": self.url.replace(
+                self.environment["AWS_ENDPOINT_URL"], proxy.url
+            ),
+        }
+
+    def start(self, **changes):
+        """Starts a worker with a log of its own; the fixture ends it if nobody else does."""
+        worker = StartedWorker(self, f"worker-{len(self.started)}.log", changes)
+        self.started.append(worker)
+        return worker
+
+    def end_all(self):
+        for worker in self.started:
+            worker.kill()
+
+
+class StartedWorker:
+    """A worker process, and what it logs."""
+
+    def __init__(self, site, log_name, changes):
+        environment = {**site.environment, **changes}
+        self.log_path = site.folder / log_name
+        with self.log_path.open("w") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "worker"],
+                cwd=ROOT,
+                env={name: value for name, value in environment.items() if value is not None},
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        self.pid = self.process.pid
+
+    @property
+    def log(self):
+        return self.log_path.read_text()
+
+    @property
+    def code(self):
+        """How it ended; None while it runs."""
+        return self.process.poll()
+
+    @property
+    def serving(self):
+        return "serving task queue" in self.log
+
+    @property
+    def reports(self):
+        """What it told about tasks, dead letters and itself; not its log."""
+        lines = [json.loads(line) for line in self.log.splitlines() if line.startswith("{")]
+        return [line for line in lines if "Deployment" in line]
+
+    @property
+    def children(self):
+        """Ids of its own child processes, whichever thread started them."""
+        found = []
+        for tasks in Path(f"/proc/{self.pid}/task").glob("*/children"):
+            try:
+                found += [int(child) for child in tasks.read_text().split()]
+            except OSError:  # that thread has ended
+                continue
+        return found
+
+    def signal(self, number):
+        self.process.send_signal(number)
+
+    def wait(self, seconds=20):
+        return self.process.wait(seconds)
+
+    def kill(self):
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGKILL)
+            self.process.wait(10)
+
 
 def install_probe_pack(folder):
     """Makes the probe pack an installed distribution with an entry point."""
@@ -180,4 +285,38 @@ def install_probe_pack(folder):
 @pytest.fixture
 def site(aws, tmp_path, request):
     name = f"q{abs(hash(request.node.nodeid)) % 10**8}"
-    return Site(tmp_path, aws, name)
+    site = Site(tmp_path, aws, name)
+    yield site
+    site.end_all()
+
+
+@pytest.fixture
+def proxy(endpoint):
+    """Stands between workers and SQS; see faults.py."""
+    with FaultProxy(endpoint) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def journal(tmp_path):
+    return Journal(tmp_path / "journal")
+
+
+class Journal:
+    """What tasks wrote while they ran: a line each time one began, ended or was cut."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __str__(self):
+        return str(self.path)
+
+    def lines(self, event=None, name=None):
+        if not self.path.exists():
+            return []
+        found = [json.loads(line) for line in self.path.read_text().splitlines()]
+        return [
+            line
+            for line in found
+            if (event is None or line["event"] == event) and (name is None or line["name"] == name)
+        ]

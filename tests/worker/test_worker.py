@@ -110,6 +110,27 @@ def test_a_signalled_worker_ends_its_task_and_takes_no_other(site, tmp_path, wai
     assert site.depth() == (1, 0)
 
 
+def test_a_task_that_exceeds_its_time_limit_is_ended_and_the_next_may_finish_after_a_signal(
+    site, tmp_path, wait_until
+):
+    # The process that replaces a killed one is forked by a thread that ends with the pool.
+    journal = tmp_path / "journal"
+    site.send("sleep", seconds=60, journal=str(tmp_path / "long"), name="long")
+    with site.worker(
+        TASKPACKS_TASK_TIME_LIMIT_SECONDS="2",
+        TASKPACKS_MAX_ATTEMPTS="1",
+        TASKPACKS_STOP_GRACE_SECONDS="15",
+    ) as worker:
+        wait_until(lambda: task_reports(site))
+        site.send("sleep", seconds=1.5, journal=str(journal), name="next")
+        wait_until(journal.exists)
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(20) == ExitCode.STOPPED
+    assert [report["Outcome"] for report in task_reports(site)][::-1][0] == "done"
+    assert task_reports(site)[0]["Outcome"] == "timed_out"
+    assert len(journal.read_text().splitlines()) == 2
+
+
 def test_a_killed_worker_takes_its_child_with_it(site, tmp_path, wait_until):
     journal = tmp_path / "journal"
     site.send("sleep", seconds=30, journal=str(journal), name="long")
