@@ -94,7 +94,8 @@ def guard(app: Any, time_limit_seconds: float) -> None:
 
 def _is_declared(app: Any, attribute: str, said: Any) -> bool:
     """A task's own word, and not the application's setting copied onto it when it was bound."""
-    return app.conf.get(f"task_{attribute}") != said
+    setting = app.conf.get(f"task_{attribute}")
+    return setting is not None and setting != said
 
 
 def _ending_on_request() -> bool:

@@ -147,9 +147,10 @@ class _Worker:
         spec = self._pack.spec
         app = application.load(spec.app) if spec.app else application.make(self._pack.name)
         self._pack.hooks.taskpack_register_tasks(app=app, context=self._context)
-        application.configure(app, self._settings, self._services)
         app.finalize()
+        # While the application still has its own settings: what differs from them is a task's word.
         guard(app, self._settings.task_time_limit_seconds)
+        application.configure(app, self._settings, self._services)
         return app
 
     def _watch_for_spot_notices(self, stack: ExitStack) -> None:
