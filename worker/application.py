@@ -97,7 +97,7 @@ def _broker(settings: WorkerSettings, app: Celery[Any], shared: Services) -> dic
 def _execution(settings: WorkerSettings) -> dict[str, Any]:
     return {
         # Time limits act only in prefork; one task at a time has the whole machine.
-        "worker_pool": "prefork",
+        "worker_pool": "worker.pool:TaskPool",
         "worker_concurrency": 1,
         "worker_autoscaler": None,
         "worker_prefetch_multiplier": 1,

@@ -1,56 +1,84 @@
-"""Celery's prefork pool with one process, whose process may be killed at any moment.
+"""Celery's prefork pool with one process, which may be killed at any moment.
 
-Two things in billiard's pool do not survive that. An idle process waits for its next task with
-a lock held: killed there, it leaves the lock taken, and the next process waits for it for ever.
-And a process that replaces another is forked by a thread that ends when the pool is closed:
-a process that dies with its parent (`taskpacks.lifeline`) dies with that thread, in the middle
-of the task that a leaving worker lets finish.
+billiard's pool does not survive that, in two ways. A process waits for its next task, and
+writes a result, with a lock held: killed there, it leaves the lock taken, and the process that
+replaces it waits for ever, while the worker holds a message for a task that never starts. And
+the process that replaces it is forked by a thread that ends when the pool is closed, with which
+it dies, because Celery has the kernel kill it when its parent ends: to the kernel, the parent
+is that thread. So a signalled worker's running task was killed, within its grace.
 """
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import Future
 from contextlib import suppress
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Final
 
 from billiard.pool import Pool
-from celery.concurrency.prefork import TaskPool
-
-from worker.lasting import LastingThread
+from celery.concurrency import prefork
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable
 
 LOST_SECONDS: Final = 2
-"""After a process's end, how long its task's result may still be on its way."""
+"""After a process's end, how long a result of its task may still be on its way; then the task
+is lost. billiard's own value is 10."""
 
 
 class OneProcessPool(Pool):
-    """A pool of one process. With more, freeing the locks would be wrong."""
+    """billiard's pool for a single process: with more, freeing the locks would be wrong."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self._forker = LastingThread("forker")
+        self._forker = _LastingThread("forker")
         super().__init__(*args, **{**kwargs, "lost_worker_timeout": LOST_SECONDS})
 
     def _join_exited_workers(self, shutdown: bool = False) -> Any:
-        pool: Any = super()
-        exited = pool._join_exited_workers(shutdown=shutdown)
+        """See billiard; called again and again, and before a process is replaced."""
+        billiard: Any = super()
+        exited = billiard._join_exited_workers(shutdown=shutdown)  # noqa: SLF001 -- overridden
         if exited:
-            self._free(self._inqueue._rlock)
-            self._free(self._outqueue._wlock)
+            # Nobody else reads tasks or writes results, so a lock that is taken is the dead one's.
+            queues: Any = self
+            _free(queues._inqueue._rlock)  # noqa: SLF001 -- billiard offers no other way
+            _free(queues._outqueue._wlock)  # noqa: SLF001 -- as above
         return exited
 
-    def _repopulate_pool(self, exitcodes: Sequence[int]) -> None:
-        pool: Any = super()
-        self._forker.run(lambda: pool._repopulate_pool(exitcodes))
-
-    @staticmethod
-    def _free(lock: Any) -> None:
-        """Frees a lock that only the process that has ended could hold."""
-        with suppress(ValueError):  # it did not hold it
-            lock.release()
+    def _repopulate_pool(self, exitcodes: Any) -> None:
+        """See billiard; called to replace a process that has ended."""
+        billiard: Any = super()
+        self._forker.run(lambda: billiard._repopulate_pool(exitcodes))  # noqa: SLF001 -- overridden
 
 
-class OneProcess(TaskPool):
-    """What Celery's setting `worker_pool` names."""
+class TaskPool(prefork.TaskPool):
+    """For Celery's setting `worker_pool`."""
 
     BlockingPool = OneProcessPool
+
+
+class _LastingThread:
+    """Runs calls in one thread, which lasts as long as this process."""
+
+    def __init__(self, name: str) -> None:
+        self._calls: SimpleQueue[tuple[Callable[[], None], Future[None]]] = SimpleQueue()
+        threading.Thread(target=self._run, name=name, daemon=True).start()
+
+    def run(self, call: Callable[[], None]) -> None:
+        """Waits for the call's end, and raises what it raised."""
+        end: Future[None] = Future()
+        self._calls.put((call, end))
+        end.result()
+
+    def _run(self) -> None:
+        while True:
+            call, end = self._calls.get()
+            try:
+                end.set_result(call())
+            except Exception as error:  # noqa: BLE001 -- it is raised where the call was made
+                end.set_exception(error)
+
+
+def _free(lock: Any) -> None:
+    with suppress(ValueError):  # it was not taken
+        lock.release()

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 from taskpacks import BadInputError, PackSpec, hookimpl
 
@@ -18,13 +17,6 @@ def taskpack_spec():
 
 @hookimpl
 def taskpack_register_tasks(app, context):
-    def note(journal, **facts):
-        who = {"at": time.time(), "pid": os.getpid(), "parent": os.getppid()}
-        line = json.dumps({**who, **facts}) + "\n"
-        journal = os.open(journal, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-        os.write(journal, line.encode())  # in one piece, whoever else writes
-        os.close(journal)
-
     @app.task(name="probe.add")
     def add(left, right):
         return left + right
@@ -54,47 +46,74 @@ def taskpack_register_tasks(app, context):
             (folder / "file").write_text("x")
             return [str(folder), context.thread_budget]
 
-    @app.task(name="probe.exhaust")
-    def exhaust(how):
-        if how == "memory":
-            raise MemoryError("no more")
-        if how == "exit":
-            sys.exit(3)
-        if how == "kill":  # as the kernel does when memory is short
-            os.kill(os.getpid(), signal.SIGKILL)
-        if how == "scratch":
-            with context.scratch_folder(needs_bytes=2**60):
-                return None
-        raise ValueError(how)
+    register_hazards(app, context)
+
+
+def register_hazards(app, context):
+    @app.task(name="probe.memory")
+    def memory():
+        raise MemoryError("no more")
+
+    @app.task(name="probe.exit")
+    def leave():
+        sys.exit(3)
+
+    @app.task(name="probe.kill")
+    def kill():
+        """Ends as by the kernel when memory is short."""
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    @app.task(name="probe.fill")
+    def fill():
+        with context.scratch_folder(needs_bytes=2**60):
+            raise AssertionError("nobody has so much")
 
     @app.task(name="probe.again", bind=True)
     def again(self, journal, times):
-        note(journal, name=f"again {self.request.retries}", event="begin")
+        note(journal, name="again", event="begin", retries=self.request.retries)
         if self.request.retries < times:
             raise self.retry(countdown=1, max_retries=times)
         return self.request.retries
 
     @app.task(name="probe.program")
     def program(journal):
-        """Runs a program with a child of its own; both ignore SIGTERM, and so does the task."""
-        ignoring = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
-        child = f"{ignoring} time.sleep(60)"
-        parent = (
-            f"import subprocess, sys; child = subprocess.Popen([sys.executable, '-c', {child!r}]); "
-            f"print(child.pid, flush=True); {ignoring} time.sleep(60)"
-        )
+        """Runs a program with a child of its own: they and the task itself ignore SIGTERM."""
         with context.scratch_folder() as folder:
             (folder / "half done").write_text("x")
             process = subprocess.Popen(
-                [sys.executable, "-c", parent], stdout=subprocess.PIPE, start_new_session=True
+                [sys.executable, "-c", STUBBORN_PROGRAM],
+                stdout=subprocess.PIPE,
+                start_new_session=True,
             )
             pids = [process.pid, int(process.stdout.readline())]
             note(journal, name="program", event="begin", pids=pids, folder=str(folder))
-            while True:
+            while process.poll() is None:
                 try:
                     process.wait()
-                except BaseException:  # a task that will not listen
-                    note(journal, name="program", event="cut")
+                except BaseException as error:  # noqa: BLE001 -- a task that will not listen
+                    note(journal, name="program", event="cut", by=type(error).__name__)
+
+
+STUBBORN_CHILD = """
+import signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print(__import__("os").getpid(), flush=True)
+time.sleep(60)
+"""
+STUBBORN_PROGRAM = f"""
+import signal, subprocess, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+subprocess.Popen([sys.executable, "-c", {STUBBORN_CHILD!r}])
+time.sleep(60)
+"""
+
+
+def note(journal, **facts):
+    """Adds a line, in one piece whoever else writes."""
+    line = json.dumps({"at": time.time(), "pid": os.getpid(), "parent": os.getppid(), **facts})
+    opened = os.open(journal, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.write(opened, f"{line}\n".encode())
+    os.close(opened)
 
 
 @hookimpl

@@ -1,0 +1,48 @@
+"""The task's process is killed, and the worker goes on."""
+
+import inspect
+import os
+import signal
+
+import pytest
+from billiard.pool import Pool
+
+from taskpacks.contract import ExitCode
+
+
+def test_an_idle_process_that_is_killed_is_replaced_by_one_that_works(site, wait_until):
+    # It waits for its next task with a lock held, which dies with it.
+    worker = site.start(TASKPACKS_IDLE_SECONDS="5")
+    assert site.send("add", left=0, right=0).get(timeout=20) == 0
+    for number in range(2):
+        (child,) = wait_until(lambda: worker.children)
+        os.kill(child, signal.SIGKILL)
+        wait_until(lambda gone=child: worker.children and gone not in worker.children)
+        assert site.send("add", left=number, right=1).get(timeout=10) == number + 1
+    assert worker.wait() == ExitCode.DRAINED
+    assert site.depth() == (0, 0)
+
+
+def test_a_task_in_a_replaced_process_may_finish_after_a_signal(site, journal, wait_until):
+    # The process that replaces another is forked by a thread that ends with the pool.
+    worker = site.start(TASKPACKS_STOP_GRACE_SECONDS="10")
+    site.send("sleep", seconds=60, journal=str(journal), name="killed")
+    (line,) = wait_until(lambda: journal.lines("begin"))
+    os.kill(line["pid"], signal.SIGKILL)
+    site.send("sleep", seconds=3, journal=str(journal), name="next")
+    wait_until(lambda: journal.lines("begin", "next"))
+    worker.signal(signal.SIGTERM)
+    assert worker.wait() == ExitCode.STOPPED
+    assert journal.lines("end", "next")
+    assert [report["Outcome"] for report in worker.reports if "Outcome" in report] == [
+        "lost",
+        "done",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("method", "parameters"),
+    [("_join_exited_workers", "self, shutdown"), ("_repopulate_pool", "self, exitcodes")],
+)
+def test_what_is_overridden_of_the_pool_still_has_its_signature(method, parameters):
+    assert ", ".join(inspect.signature(getattr(Pool, method)).parameters) == parameters
