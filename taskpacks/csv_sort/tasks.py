@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from taskpacks import BadInputError, storage
 from taskpacks.csv_sort import engine, keys, masking
@@ -12,6 +12,10 @@ if TYPE_CHECKING:
 
     from taskpacks import WorkerContext
     from taskpacks.csv_sort.masking import Prepared
+
+
+SCRATCH_PER_BYTE: Final = 3
+"""The source, its masked form or its runs on disk, and the sorted result."""
 
 
 def sort(
@@ -42,7 +46,8 @@ def sort(
     wanted = keys.parse(by)
     _check_layout(header, delimiter)
     storage.check_destination(destination, context.uri_schemes, source=source)
-    with context.scratch_folder() as folder:
+    size = storage.check_source(source, context.uri_schemes)
+    with context.scratch_folder(needs_bytes=SCRATCH_PER_BYTE * size) as folder:
         storage.fetch(source, folder / "source.csv", context.uri_schemes)
         prepared = masking.prepare(
             folder / "source.csv", folder / "masked.csv", delimiter.encode("ascii")

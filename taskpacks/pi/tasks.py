@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from taskpacks import WorkerContext
 
 DIGITS_MAX: Final = 250_000_000
-"""Needs about 11 bytes of memory a digit: 2.8 GB."""
+BYTES_PER_DIGIT: Final = 11
+"""Of memory, at the peak of the calculation, as measured."""
 INLINE_DIGITS_MAX: Final = 10_000
 """What is returned in the result itself; result backends hold 400 KB at most."""
 OUTPUT_VARIABLE: Final = "PI_OUTPUT"
@@ -42,7 +43,7 @@ def calculate(
     Raises:
         BadInputError: The number or the output cannot be used.
     """
-    _check_digits(digits)
+    _check_digits(context, digits)
     if output is None and digits > INLINE_DIGITS_MAX:
         output = _default_output(context, digits, task_id)
     if output is None:
@@ -86,15 +87,16 @@ def register(app: Celery, context: WorkerContext) -> None:
     del calculate_  # the app keeps it
 
 
-def _check_digits(digits: object) -> None:
+def _check_digits(context: WorkerContext, digits: object) -> None:
     if isinstance(digits, bool) or not isinstance(digits, int):
         raise BadInputError(f"digits is {digits!r}: it must be a whole number, such as 1000.")
-    if not 1 <= digits <= DIGITS_MAX:
+    most = min(DIGITS_MAX, context.memory_mib * 2**20 // BYTES_PER_DIGIT)
+    if not 1 <= digits <= most:
         # Python refuses to print integers of more than 4300 digits.
         shown = digits if abs(digits) < 10**18 else f"a number of {digits.bit_length()} bits"
         raise BadInputError(
-            f"digits is {shown}: it must be 1 to {DIGITS_MAX}, which is what the worker's "
-            "memory holds; ask for fewer."
+            f"digits is {shown}: it must be 1 to {most}, which is what a worker with "
+            f"{context.memory_mib} MiB can calculate; ask for a number in that range."
         )
 
 

@@ -33,6 +33,10 @@ COMPLETE_SHARE: Final = 0.9
 """A result shorter than this part of its source (and by more than a second) was cut."""
 
 
+SCRATCH_PER_BYTE: Final = 2
+"""The source, and a result that is rarely larger."""
+
+
 def encode(
     context: WorkerContext,
     source: str,
@@ -76,7 +80,8 @@ def encode(
     )
     storage.check_destination(destination, context.uri_schemes, source=source)
     encoder = ffmpeg.encoder_for(codec, ffmpeg.encoders(ffmpeg.find()))
-    with context.scratch_folder() as folder:
+    size = storage.check_source(source, context.uri_schemes)
+    with context.scratch_folder(needs_bytes=SCRATCH_PER_BYTE * size) as folder:
         fetched, result = folder / "source", folder / f"result{wanted.container}"
         storage.fetch(source, fetched, context.uri_schemes)
         known = probe.source(fetched, source)
