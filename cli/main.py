@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 from rich.console import Console
 
+from local.isolation import without_aws_settings
 from taskpacks.errors import TaskpacksError
 
 if TYPE_CHECKING:
@@ -40,20 +41,21 @@ def demo(
     time_limit: Annotated[float, typer.Option(help="Give up after so many seconds.", min=1)] = 600,
 ) -> None:
     """Runs the whole system on this machine: no cloud account, no Pulumi CLI."""
-    from local import demo as local_demo  # noqa: PLC0415 -- seconds of imports that --help does without
-
     for number in (signal.SIGINT, signal.SIGTERM):  # also where a shell has Ctrl-C ignored
         signal.signal(number, _interrupt)
-    options = local_demo.DemoOptions(
-        project_folder=PROJECT_FOLDER,
-        stack=stack,
-        output_folder=output,
-        pace=pace,
-        time_limit_seconds=time_limit,
-    )
     # A log in a file is read with long lines; a terminal knows its own width.
     console = Console() if sys.stdout.isatty() else Console(width=LOG_WIDTH)
-    local_demo.run(options, console)
+    with without_aws_settings():
+        from local import demo as local_demo  # noqa: PLC0415 -- after the line above; and --help does without
+
+        options = local_demo.DemoOptions(
+            project_folder=PROJECT_FOLDER,
+            stack=stack,
+            output_folder=output,
+            pace=pace,
+            time_limit_seconds=time_limit,
+        )
+        local_demo.run(options, console)
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:

@@ -21,6 +21,7 @@ from local.cloud.metrics import QueueMetrics
 from local.cloud.repairs import all_repairs
 from local.cloud.scheduler import Scheduler
 from local.cloud.targets import Delivery
+from local.isolation import without_aws_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
@@ -141,7 +142,7 @@ class LocalCloud:
         """
         self._workdir.mkdir(parents=True, exist_ok=True)
         stack.enter_context(_alone())
-        stack.enter_context(_without_aws_settings())
+        stack.enter_context(without_aws_settings())
         stack.callback(moto_api_backend.reset)
         stack.enter_context(all_repairs(self._closing))
         moto_api_backend.reset()  # with the repairs in place, since some act on a fresh state
@@ -208,27 +209,6 @@ class LocalCloud:
                     step()
                 except Exception as error:  # noqa: BLE001 - it must be seen, and the next minute comes
                     self.events.error(f"a cloud minute failed: {type(error).__name__}: {error}")
-
-
-@contextmanager
-def _without_aws_settings() -> Generator[None]:
-    """Takes this process's AWS and proxy settings away, and restores them afterwards.
-
-    A profile, a region or an endpoint of the shell's would lead clients elsewhere: while a
-    local cloud is open, it is all that this process can reach.
-    """
-    taken = {
-        name: os.environ.pop(name)
-        for name in tuple(os.environ)
-        if name.startswith("AWS_") or name.lower() == "no_proxy"
-    }
-    try:
-        yield
-    finally:
-        for name in tuple(os.environ):
-            if name.startswith("AWS_") or name.lower() == "no_proxy":
-                del os.environ[name]
-        os.environ.update(taken)
 
 
 @contextmanager

@@ -90,8 +90,6 @@ def run(options: DemoOptions, console: Console) -> None:
             f"the cloud on this machine did not answer as it should: {error}. Run the demo "
             "again; if it stays so, `make test` shows which part is broken."
         ) from error
-    finally:
-        display.say(f"outputs lie in {folder}")
 
 
 def _tell_the_story(
@@ -101,11 +99,14 @@ def _tell_the_story(
     progress = Progress(outputs["deployments"])
     cloud.subscribe(progress.on_event)
     cloud.subscribe(display.on_event)
-    samples = _send(outputs, folder, progress, display)
-    _watch(options, cloud, progress, display)
-    display.story(progress)
-    display.say("every pack checks its results, independently of the code that made them")
-    _check(samples, progress, display)
+    try:
+        samples = _send(outputs, folder, progress, display)
+        _watch(options, cloud, progress, display)
+        display.story(progress)
+        display.say("every pack checks its results, independently of the code that made them")
+        _check(samples, progress, display)
+    finally:
+        display.say(f"outputs lie in {folder}")
 
 
 def _deploy(

@@ -1,5 +1,6 @@
 """`make demo` as a newcomer runs it: the command, its log, its outputs, its end."""
 
+import os
 import re
 import shutil
 import signal
@@ -29,6 +30,8 @@ def start_demo(checkout, *options):
     return subprocess.Popen(
         [sys.executable, "-m", "cli", "demo", *options],
         cwd=checkout,
+        # As in a shell that is set up for AWS: the demo must not care.
+        env={**os.environ, "AWS_PROFILE": "work", "AWS_REGION": "eu-west-1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
