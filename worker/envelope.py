@@ -106,6 +106,8 @@ def _word(values: Mapping[str, Any], key: str) -> str:
     value = values.get(key)
     if not isinstance(value, str) or not value:
         raise PoisonError(f"header '{key}' is {value!r:.200}: a text was expected")
+    if not value.isprintable():  # half of a surrogate pair cannot even be stored
+        raise PoisonError(f"header '{key}' is {value!r:.200}: printable text was expected")
     return value
 
 

@@ -64,11 +64,16 @@ class TaskRequest(Request):
         self._outcome = _outcome_of(error)
         if self._outcome in ("failed", "lost", "timed_out") and not self._already_cancelled:
             self._count(lease, error)
-        answer = super().on_failure(
-            exc_info, send_failed_event=send_failed_event, return_ok=return_ok
-        )
-        self._end(lease)
-        return answer
+        try:
+            return super().on_failure(
+                exc_info, send_failed_event=send_failed_event, return_ok=return_ok
+            )
+        except Exception:
+            # The result table does not answer, say: the message must not stay held for that.
+            logger.exception("how task %s[%s] ended could not be stored", self.name, self.id)
+            self.reject(requeue=True)  # nothing happens when it is settled
+        finally:
+            self._end(lease)
 
     def on_timeout(self, soft: bool, timeout: float) -> Any:
         """Called when a time limit is exceeded; the hard one kills the task's process."""
@@ -76,10 +81,15 @@ class TaskRequest(Request):
         if not soft:
             self._outcome = "timed_out"
             self._count(lease, TimeLimitExceeded(timeout))
-        answer = super().on_timeout(soft, timeout)
-        if not soft:
-            self._end(lease)
-        return answer
+        try:
+            return super().on_timeout(soft, timeout)
+        except Exception:
+            logger.exception("the time-out of task %s[%s] could not be stored", self.name, self.id)
+            if not soft:
+                self.reject(requeue=True)
+        finally:
+            if not soft:
+                self._end(lease)
 
     def interrupted(self, lease: Lease) -> None:
         """Reports that the attempt was cut, which is not the task's fault and not counted."""

@@ -97,6 +97,7 @@ class Channel(SQS.Channel):
             # message only, and must be known.
             logger.exception("message %s could not be started", lease.message_id)
             self._poison(lease, f"Celery refuses it: {type(error).__name__}")
+            self._release(lease.receipt_handle)
 
     def _receive(self, queue: str) -> dict[str, Any] | None:
         client: Any = self.sqs(queue=queue)
