@@ -288,6 +288,8 @@ def site(aws, tmp_path, request):
     site = Site(tmp_path, aws, name)
     yield site
     site.end_all()
+    for worker in site.started:  # pytest shows it when the test failed
+        print(worker.log_path.name, worker.code, *worker.log.splitlines()[-30:], sep="\n")
 
 
 @pytest.fixture

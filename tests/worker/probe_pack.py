@@ -7,6 +7,8 @@ import subprocess
 import sys
 import time
 
+from celery.exceptions import Reject
+
 from taskpacks import BadInputError, PackSpec, hookimpl
 
 
@@ -63,11 +65,19 @@ def register_hazards(app, context):
         """Ends as by the kernel when memory is short."""
         os.kill(os.getpid(), signal.SIGKILL)
 
+    @app.task(name="probe.reject")
+    def reject():
+        raise Reject("not this one", requeue=False)
+
     @app.task(name="probe.fill")
     def fill():
         with context.scratch_folder(needs_bytes=2**60):
             raise AssertionError("nobody has so much")
 
+    register_long_ones(app, context)
+
+
+def register_long_ones(app, context):
     @app.task(name="probe.again", bind=True)
     def again(self, journal, times):
         note(journal, name="again", event="begin", retries=self.request.retries)

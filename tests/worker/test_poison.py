@@ -1,0 +1,185 @@
+"""Poison never kills, stops or starves a worker, and ends in the dead-letter queue."""
+
+import base64
+import json
+import time
+from collections import Counter
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from messages import LEFT_OUT, ODD, POISON, good
+
+from taskpacks.contract import ExitCode
+from worker.envelope import Envelope, PoisonError, read
+
+MAX_RECEIVES = 3
+KNOWN = frozenset({"probe.add"})
+
+
+def poison_lines(worker):
+    lines = [json.loads(line) for line in worker.log.splitlines() if line.startswith("{")]
+    return [line["message"] for line in lines if line.get("message", "").startswith("poison: ")]
+
+
+def test_the_good_message_is_as_celery_sends_it(site):
+    site.send("add", left=1, right=1)
+    (message,) = site.sqs.receive_message(QueueUrl=site.url)["Messages"]
+    sent, made = json.loads(message["Body"]), good()
+    assert sent.keys() == made.keys()
+    for part in ("headers", "properties"):
+        assert sent[part].keys() == made[part].keys()
+    for body in (sent["body"], made["body"]):
+        assert json.loads(body)[1] == {"left": 1, "right": 1}
+
+
+@pytest.mark.timeout(90)
+def test_every_kind_of_poison_ends_in_the_dead_letter_queue_with_its_reason_in_the_log(site):
+    sent = {kind: site.send_text(text) for kind, (text, _) in POISON.items()}
+    after = site.send("add", left=20, right=22)
+    worker = site.start(TASKPACKS_IDLE_SECONDS="2")
+    assert after.get(timeout=60) == 42
+    assert worker.wait(60) == ExitCode.DRAINED
+    assert (site.depth(), site.depth(site.dead_url)) == ((0, 0), (len(POISON), 0))
+    lines = poison_lines(worker)
+    for kind, (_, reason) in POISON.items():
+        told = [line for line in lines if sent[kind] in line]
+        assert len(told) == MAX_RECEIVES, kind
+        assert all(reason in line for line in told), (kind, reason, told[0])
+
+
+@pytest.mark.timeout(90)
+def test_what_is_well_formed_and_odd_is_done_or_ends_in_the_dead_letter_queue(site):
+    sent = {site.send_text(text): kind for kind, text in ODD.items()}
+    after = site.send("add", left=20, right=22)
+    worker = site.start(
+        TASKPACKS_IDLE_SECONDS="2",
+        TASKPACKS_RETRY_BACKOFF_SECONDS="0",
+        TASKPACKS_MAX_ATTEMPTS=str(MAX_RECEIVES),
+    )
+    assert after.get(timeout=60) == 42
+    assert worker.wait(60) == ExitCode.DRAINED
+    assert site.depth() == (0, 0)
+    # Without those that tasks sent themselves: errbacks, for one.
+    dead = {sent[message_id] for message_id in dead_letters(site) if message_id in sent}
+    done = sum(report.get("Outcome") == "done" for report in worker.reports)
+    assert len(dead) + done == len(ODD) + 1, sorted(set(ODD) - dead)
+    assert "Pool callback raised exception" not in worker.log
+
+
+def dead_letters(site):
+    """Ids of the messages in the dead-letter queue."""
+    found = []
+    while received := site.sqs.receive_message(QueueUrl=site.dead_url, MaxNumberOfMessages=10).get(
+        "Messages"
+    ):
+        found += [message["MessageId"] for message in received]
+    return found
+
+
+@pytest.mark.timeout(120)
+def test_a_thousand_poison_messages_do_not_starve_the_good_ones_between_them(site, wait_until):
+    site.configure_queue(max_receives=2)
+    journal = []
+    for hundred in range(10):
+        for ten in range(10):
+            site.sqs.send_message_batch(
+                QueueUrl=site.url,
+                Entries=[
+                    {"Id": str(number), "MessageBody": f"poison {hundred} {ten} {number}"}
+                    for number in range(10)
+                ],
+            )
+        journal.append(site.send("add", left=hundred, right=0))
+    began_at = time.monotonic()
+    workers = [site.start(TASKPACKS_IDLE_SECONDS="2") for _ in range(2)]
+    assert [result.get(timeout=90) for result in journal] == list(range(10))
+    print(
+        f"the tenth good task of 1 010 messages was done after {time.monotonic() - began_at:.1f} s"
+    )
+    assert [worker.wait(60) for worker in workers] == [ExitCode.DRAINED] * 2
+    assert (site.depth(), site.depth(site.dead_url)) == ((0, 0), (1000, 0))
+    told = Counter(line.split()[2] for worker in workers for line in poison_lines(worker))
+    assert set(told.values()) == {2}
+
+
+# Pure: whatever the text, `read` returns an envelope or says why not.
+
+LEAVES = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text(max_size=20),
+    st.sampled_from(["probe.add", "application/json", "utf-8", "base64", "2026-01-01", LEFT_OUT]),
+)
+VALUES = st.recursive(
+    LEAVES.filter(lambda value: value is not LEFT_OUT),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner),
+    max_leaves=8,
+)
+
+
+def places(value, path=()):
+    """The paths of everything in nested objects and lists."""
+    keys = value.keys() if isinstance(value, dict) else range(len(value))
+    for key in keys:
+        yield (*path, key)
+        if isinstance(value[key], dict | list):
+            yield from places(value[key], (*path, key))
+
+
+@st.composite
+def mutated(draw):
+    """A good message after some changes anywhere in it, its body's JSON included."""
+    message = good()
+    message["body"] = json.loads(message["body"])
+    for _ in range(draw(st.integers(1, 4))):
+        path = draw(st.sampled_from(sorted(places(message), key=str)))
+        place = message
+        for step in path[:-1]:
+            place = place[step]
+        value = draw(st.one_of(LEAVES, VALUES))
+        if value is LEFT_OUT:
+            del place[path[-1]]
+        else:
+            place[path[-1]] = value
+    if "body" in message and draw(st.integers(0, 9)):
+        message["body"] = json.dumps(message["body"])
+    text = json.dumps(message)
+    form = draw(st.sampled_from(["plain", "plain", "base64", "cut"]))
+    if form == "base64":
+        return base64.b64encode(text.encode()).decode()
+    return text[: draw(st.integers(0, len(text)))] if form == "cut" else text
+
+
+@settings(max_examples=1500, deadline=None)
+@given(mutated())
+def test_a_mutated_message_is_an_envelope_or_poison(text):
+    check(text)
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.one_of(st.text(), VALUES, st.binary().map(lambda raw: base64.b64encode(raw).decode())))
+def test_any_value_is_an_envelope_or_poison(value):
+    check(value)
+
+
+def check(text):
+    try:
+        envelope = read(text, KNOWN)
+    except PoisonError:
+        return
+    assert isinstance(envelope, Envelope)
+    assert envelope.task_name in KNOWN
+    assert envelope.task_id
+    assert isinstance(envelope.payload["properties"]["delivery_info"], dict)
+
+
+@pytest.mark.parametrize("wrap", [str, lambda text: base64.b64encode(text.encode()).decode()])
+def test_a_good_message_passes_as_it_is_and_in_base64(wrap):
+    message = good()
+    envelope = read(wrap(json.dumps(message)), KNOWN)
+    assert envelope.payload == message
+    assert (envelope.task_name, envelope.task_id) == ("probe.add", message["headers"]["id"])
+    assert envelope.eta is None
