@@ -1,10 +1,26 @@
 """`python -m worker`: what a Batch job runs."""
 
 import os
+import signal
 import sys
+from typing import NoReturn
 
-from worker import logs
-from worker.lifecycle import run
+from taskpacks.contract import ExitCode
+
+
+def _stop(_number: int, _frame: object) -> NoReturn:
+    """Before the worker listens itself, and while it tidies up: there is no task to end."""
+    sys.exit(ExitCode.STOPPED)
+
+
+signal.signal(signal.SIGTERM, _stop)
+
+# What follows takes most of the start: a signal must not be a crash meanwhile, nor be lost,
+# as it is on a container's first process when nobody handles it.
+from worker import logs  # noqa: E402 -- see above
+from worker.lifecycle import run  # noqa: E402 -- see above
 
 logs.set_up()
-sys.exit(run(os.environ))
+code = run(os.environ)
+signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it is leaving, and says by itself why
+sys.exit(code)

@@ -35,6 +35,8 @@ SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 LOOK_SECONDS: Final = 0.05
 CLEANUP_SECONDS: Final = 4.0
 """For a cancelled task to stop what it started: longer than a pack waits for its program."""
+RECEIVE_SECONDS: Final = 1.5
+"""For a long poll to end: what it brings would be in flight to nobody."""
 SETTLE_SECONDS: Final = 2.0
 """For giving back messages when SQS is slow."""
 
@@ -114,6 +116,8 @@ class Departure:
         logger.warning("%s: the grace is over, cancelling the running task", self.reason)
         for request in tuple(celery_state.active_requests):
             end_task(request, policy.cleanup_seconds)
+        if not self._keeper.wait_received(RECEIVE_SECONDS):
+            logger.error("could not wait for the end of a receive: SQS does not answer")
         for lease in self._keeper.held:
             if not lease.done:
                 self._keeper.give_back(lease, 0)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,7 +22,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from taskpacks import limits
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
 
 logger = logging.getLogger(__name__)
 
@@ -120,6 +121,7 @@ class LeaseKeeper:
         self._clock = clock
         self._held: dict[str, Lease] = {}
         self._lock = threading.Lock()
+        self._receiving = threading.Lock()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="leases", daemon=True)
 
@@ -132,6 +134,16 @@ class LeaseKeeper:
         self._stopped.set()
         if self._thread.is_alive() and threading.current_thread() is not self._thread:
             self._thread.join(2)
+
+    @contextmanager
+    def receiving(self) -> Generator[None]:
+        """Around the receive of a message and its `hold`: what SQS has sent is not held yet."""
+        with self._receiving:
+            yield
+
+    def wait_received(self, seconds: float) -> bool:
+        """Waits for a receive's end, and lets no other begin; says whether it ended in time."""
+        return self._receiving.acquire(timeout=seconds)
 
     def hold(self, message: dict[str, Any]) -> Lease:
         """Takes charge of a message that was just received."""

@@ -81,12 +81,14 @@ class Channel(SQS.Channel):
             Empty: There was none, or it is not for Celery.
         """
         del max_if_unlimited, callback
-        message = self._receive(queue)
-        if message is None:
-            raise Empty
-        lease = self._services.keeper.hold(message)
+        keeper = self._services.keeper
+        with keeper.receiving():
+            message = self._receive(queue)
+            if message is None:
+                raise Empty
+            lease = keeper.hold(message)
         if celery_state.should_stop is not None:  # asked to leave during the long poll
-            self._services.keeper.give_back(lease, 0)
+            keeper.give_back(lease, 0)
             raise Empty
         payload = self._acceptable(lease, message, queue)
         try:
