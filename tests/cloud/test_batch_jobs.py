@@ -246,7 +246,7 @@ def test_a_job_that_takes_too_long_is_ended_and_not_retried(fleet):
 
 
 def test_a_job_that_ignores_sigterm_is_killed(fleet, monkeypatch):
-    monkeypatch.setattr("local.cloud.attempts.KILL_SECONDS", 0.5)
+    monkeypatch.setattr("taskpacks.limits.JOB_KILL_SECONDS", 0.5)
     job_id = fleet.submit(fleet.define("stubborn", STUBBORN))
     wait_for_line(fleet, job_id)
     fleet.batch.terminate_job(jobId=job_id, reason="enough")
