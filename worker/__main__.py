@@ -5,12 +5,10 @@ import signal
 import sys
 from typing import NoReturn
 
-from taskpacks.contract import ExitCode
-
 
 def _stop(_number: int, _frame: object) -> NoReturn:
     """Before the worker listens itself, and while it tidies up: there is no task to end."""
-    sys.exit(ExitCode.STOPPED)
+    sys.exit(os.EX_TEMPFAIL)  # ExitCode.STOPPED, which is not imported yet
 
 
 signal.signal(signal.SIGTERM, _stop)
