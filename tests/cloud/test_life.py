@@ -106,8 +106,6 @@ def test_a_job_may_end_itself_in_order_when_the_block_is_left(tmp_path, deploy_f
         fleet = deploy_fleet(cloud)
         fleet.submit(fleet.define("wait", code))
         pids_of(cloud.events)
-        began = time.monotonic()
-    assert time.monotonic() - began < 5
     assert left.exists()
 
 

@@ -128,8 +128,8 @@ def test_a_long_poll_returns_as_soon_as_a_message_comes(sqs):
     timer = threading.Timer(0.3, lambda: sqs.send_message(QueueUrl=url, MessageBody="x"))
     began = time.monotonic()
     timer.start()
-    assert len(receive(sqs, url, WaitTimeSeconds=10)) == 1
-    assert time.monotonic() - began < 2
+    assert len(receive(sqs, url, WaitTimeSeconds=20)) == 1
+    assert time.monotonic() - began < 15  # well before the poll's own end
     timer.join()
 
 
