@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 # Pulumi's own Config reads one known key at a time; unknown ones must be seen to be refused.
-from pulumi.runtime.config import CONFIG
+from pulumi.runtime.config import CONFIG, get_config_env
 
 from taskpacks import limits, manager
 from taskpacks.errors import RefusedSettingsError, nearest
@@ -163,7 +163,9 @@ def from_config(config: pulumi.Config) -> dict[str, object]:
     Keys that there are not come along, so that `parse` can refuse them by name.
     """
     prefix = f"{config.name}:"
-    names = [key.removeprefix(prefix) for key in CONFIG.get() if key.startswith(prefix)]
+    # An engine in this process sets the first; the CLI hands over the second.
+    keys = {**CONFIG.get(), **get_config_env()}
+    names = [key.removeprefix(prefix) for key in keys if key.startswith(prefix)]
     return {name: _structured(name, config.get(name)) for name in names}
 
 

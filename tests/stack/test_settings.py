@@ -1,5 +1,7 @@
+import json
 import types
 
+import pulumi
 import pytest
 
 from stack import settings
@@ -94,6 +96,14 @@ def test_a_uri_scheme_that_tasks_cannot_use_is_refused(modules):
     text = refusal({"packs": {"small": {}}, "uri_schemes": ["s3", "http"]}, modules)
     assert "'http'" in text
     assert "s3 and file" in text
+
+
+def test_the_settings_that_the_cli_hands_over_are_read(monkeypatch, modules):
+    config = {"taskpacks:packs": '{"small": {}}', "taskpacks:image_tag": "v7", "aws:region": "x"}
+    monkeypatch.setenv("PULUMI_CONFIG", json.dumps(config))
+    found = settings.from_config(pulumi.Config(settings.NAMESPACE))
+    assert found == {"packs": {"small": {}}, "image_tag": "v7"}
+    assert settings.parse(found, modules).image_tag == "v7"
 
 
 def test_a_key_that_there_is_not_names_the_nearest_one(modules):
