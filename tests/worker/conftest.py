@@ -244,6 +244,16 @@ class StartedWorker:
         return "serving task queue" in self.log
 
     @property
+    def listens(self):
+        """It has come so far that it handles SIGTERM, or has left."""
+        try:
+            status = Path(f"/proc/{self.pid}/status").read_text()
+        except OSError:
+            return True
+        caught = next((line for line in status.splitlines() if line.startswith("SigCgt")), "- 0")
+        return bool(int(caught.split()[1], 16) & 1 << (signal.SIGTERM - 1))
+
+    @property
     def reports(self):
         """What it told about tasks, dead letters and itself; not its log."""
         lines = [json.loads(line) for line in self.log.splitlines() if line.startswith("{")]

@@ -6,7 +6,6 @@ import signal
 import threading
 import time
 from collections import Counter
-from pathlib import Path
 
 import pytest
 from faults import ATTRIBUTES, RECEIVE
@@ -118,7 +117,7 @@ def test_a_message_sent_to_a_worker_that_has_just_been_signalled_stays_visible(
 
 def test_a_signal_while_the_worker_starts_or_tidies_up_is_no_crash(site, wait_until):
     workers = [site.start(TASKPACKS_IDLE_SECONDS="0.1") for _ in range(5)]
-    wait_until(lambda: all(listens(worker) for worker in workers))
+    wait_until(lambda: all(worker.listens for worker in workers))
     for worker in workers:
         worker.signal(signal.SIGTERM)
         time.sleep(0.5)  # into the imports of the next one, its checks, its start
@@ -129,16 +128,6 @@ def test_a_signal_while_the_worker_starts_or_tidies_up_is_no_crash(site, wait_un
         worker.signal(signal.SIGTERM)
         time.sleep(0.01)
     assert worker.code in {ExitCode.STOPPED, ExitCode.DRAINED}
-
-
-def listens(worker):
-    """It has a handler for SIGTERM, or has left."""
-    try:
-        status = Path(f"/proc/{worker.pid}/status").read_text()
-    except OSError:
-        return True
-    caught = next((line for line in status.splitlines() if line.startswith("SigCgt")), "x 0")
-    return bool(int(caught.split()[1], 16) & 1 << (signal.SIGTERM - 1))
 
 
 def test_the_code_before_any_import_is_the_contracts():
