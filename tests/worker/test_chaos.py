@@ -47,6 +47,7 @@ class Storm(threading.Thread):
         self.signalled = []
         self.killed = []
         self.outages = 0
+        self.ways = []
         self.calm = threading.Event()
         self.stop = threading.Event()
         self.error = None
@@ -77,8 +78,10 @@ class Storm(threading.Thread):
             )
 
     def harm(self):
-        ways = [self.terminate] * 4 + [self.kill] * 3 + [self.kill_child] * 2 + [self.outage] * 3
-        self.chance.choice(ways)()
+        if not self.ways:  # each way comes again and again, in any order
+            self.ways = [self.terminate] * 3 + [self.kill] * 2 + [self.kill_child, self.outage] * 2
+            self.chance.shuffle(self.ways)
+        self.ways.pop()()
 
     def terminate(self):
         """SIGTERM, at whatever it does: starting, receiving, running, leaving."""

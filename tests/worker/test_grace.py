@@ -1,0 +1,179 @@
+"""The ends of long tasks: the heartbeat, the grace and its overrun, notices, lost leases."""
+
+import json
+import signal
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from faults import EXPIRED, NOT_IN_FLIGHT, VISIBILITY
+
+from taskpacks.contract import ExitCode
+
+KILL_SECONDS = 30
+"""Between SIGTERM and SIGKILL on Fargate."""
+
+
+def runs(pid):
+    """Says whether a process runs; one that nobody has collected yet does not."""
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+
+
+def outcomes(worker):
+    return [report["Outcome"] for report in worker.reports if "Outcome" in report]
+
+
+def test_a_task_of_five_leases_runs_once_beside_an_idle_worker(site, journal, wait_until):
+    site.configure_queue(lease_seconds=2)
+    task = site.send("sleep", seconds=10, journal=str(journal), name="long")
+    workers = [site.start(TASKPACKS_IDLE_SECONDS="15") for _ in range(2)]
+    assert task.get(timeout=40) == "long"
+    assert [line["event"] for line in journal.lines()] == ["begin", "end"]
+    wait_until(lambda: site.depth() == (0, 0))
+    for worker in workers:
+        worker.signal(signal.SIGTERM)
+    assert [worker.wait() for worker in workers] == [ExitCode.STOPPED] * 2
+    assert sorted(outcomes(worker) for worker in workers) == [[], ["done"]]
+
+
+def test_after_the_grace_the_program_and_its_child_are_gone_and_the_message_visible(
+    site, journal, wait_until
+):
+    site.send("program", journal=str(journal))
+    worker = site.start(TASKPACKS_STOP_GRACE_SECONDS="1")
+    (line,) = wait_until(lambda: journal.lines("begin"))
+    assert all(runs(pid) for pid in line["pids"])
+    asked_at = time.monotonic()
+    worker.signal(signal.SIGTERM)
+    assert worker.wait(KILL_SECONDS) == ExitCode.STOPPED
+    print(f"left {time.monotonic() - asked_at:.1f} s after the signal, with 1 s of grace")
+    wait_until(lambda: not any(runs(pid) for pid in line["pids"]), 2)
+    wait_until(lambda: site.depth() == (1, 0), 2)
+    assert journal.lines("cut"), "the task was never asked"
+    assert not Path(line["folder"]).exists()
+    assert not list(site.folder.glob("taskpacks-*"))
+
+
+def test_a_task_that_is_cancelled_after_the_grace_cleans_up_and_runs_again(
+    site, journal, wait_until
+):
+    site.configure_queue(max_receives=5)
+    site.send("sleep", seconds=3, journal=str(journal), name="twice cut")
+    for number in (1, 2):
+        worker = site.start(TASKPACKS_STOP_GRACE_SECONDS="0.5", TASKPACKS_MAX_ATTEMPTS="1")
+        wait_until(lambda count=number: len(journal.lines("begin")) == count)
+        worker.signal(signal.SIGTERM)
+        assert worker.wait() == ExitCode.STOPPED
+        assert site.depth() == (1, 0)
+    worker = site.start(TASKPACKS_MAX_ATTEMPTS="1")
+    assert worker.wait() == ExitCode.DRAINED
+    events = [line["event"] for line in journal.lines()]
+    assert events == ["begin", "cut", "begin", "cut", "begin", "end"]
+    assert {line["by"] for line in journal.lines("cut")} == {"SystemExit"}
+    assert (site.depth(), site.depth(site.dead_url)) == ((0, 0), (0, 0))
+
+
+def test_a_task_ends_well_although_credentials_expire_meanwhile(site, proxy, journal, wait_until):
+    site.configure_queue(lease_seconds=6)
+    task = site.send("sleep", seconds=8, journal=str(journal), name="long")
+    site.start(**site.through(proxy))
+    wait_until(lambda: journal.lines("begin"))
+    proxy.outage(VISIBILITY, EXPIRED, 60)
+    beside = site.start(TASKPACKS_IDLE_SECONDS="15")
+    wait_until(lambda: proxy.injected()[f"{VISIBILITY} ExpiredToken"] >= 3)
+    proxy.end_outage(VISIBILITY)
+    assert task.get(timeout=30) == "long"
+    assert [line["event"] for line in journal.lines()] == ["begin", "end"]
+    assert beside.code is None
+    wait_until(lambda: site.depth() == (0, 0))
+
+
+@pytest.mark.parametrize("how", ["another has it", "deleted"])
+def test_a_task_whose_lease_is_lost_is_cancelled_and_never_acknowledged(
+    site, proxy, journal, wait_until, how
+):
+    site.configure_queue(lease_seconds=6)
+    lost = site.send("sleep", seconds=30, journal=str(journal), name="lost")
+    worker = site.start(**site.through(proxy), TASKPACKS_IDLE_SECONDS="1")
+    wait_until(lambda: journal.lines("begin"))
+    if how == "deleted":
+        site.sqs.purge_queue(QueueUrl=site.url)
+    else:
+        proxy.outage(VISIBILITY, NOT_IN_FLIGHT, 60)
+    (cut,) = wait_until(lambda: journal.lines("cut"))
+    assert cut["by"] == "SystemExit"
+    assert proxy.count("DeleteMessage") == 1  # the check at the start
+    proxy.calm()
+    if how == "another has it":
+        site.sqs.purge_queue(QueueUrl=site.url)
+    after = site.send("add", left=1, right=1)
+    assert after.get(timeout=20) == 2
+    assert worker.wait() == ExitCode.DRAINED
+    assert outcomes(worker) == ["interrupted", "done"]
+    assert lost.state == "STARTED"
+    assert site.depth(site.dead_url) == (0, 0)
+
+
+class Metadata(BaseHTTPRequestHandler):
+    """EC2's instance metadata service, second version, as far as Spot needs it."""
+
+    notice = None
+    asked = 0
+
+    def do_PUT(self):
+        assert self.path == "/latest/api/token"
+        assert int(self.headers["X-aws-ec2-metadata-token-ttl-seconds"]) > 0
+        self.answer(200, "a token")
+
+    def do_GET(self):
+        if self.headers["X-aws-ec2-metadata-token"] != "a token":
+            self.answer(401, "")
+        elif self.path != "/latest/meta-data/spot/instance-action":
+            self.answer(404, "")
+        else:
+            type(self).asked += 1
+            self.answer(200, self.notice) if self.notice else self.answer(404, "")
+
+    def answer(self, status, text):
+        self.send_response(status)
+        self.end_headers()
+        self.wfile.write(text.encode())
+
+    def log_message(self, *_):
+        """Not in the tests' output."""
+
+
+@pytest.fixture
+def metadata():
+    service = type("Service", (Metadata,), {})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), service)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    service.url = f"http://127.0.0.1:{server.server_address[1]}"
+    yield service
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_a_spot_notice_ends_the_worker_in_time(site, metadata, journal, wait_until):
+    site.send("sleep", seconds=60, journal=str(journal), name="long")
+    worker = site.start(TASKPACKS_SPOT_ENDPOINT=metadata.url, TASKPACKS_STOP_GRACE_SECONDS="50")
+    wait_until(lambda: journal.lines("begin"))
+    wait_until(lambda: metadata.asked)
+    assert worker.code is None
+    ends_at = datetime.now(UTC) + timedelta(seconds=20)
+    metadata.notice = json.dumps(
+        {"action": "terminate", "time": ends_at.strftime("%Y-%m-%dT%H:%M:%SZ")}
+    )
+    assert worker.wait(20) == ExitCode.STOPPED
+    assert datetime.now(UTC) < ends_at
+    assert "spot notice" in worker.log
+    assert journal.lines("cut")
+    assert site.depth() == (1, 0)
