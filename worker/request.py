@@ -12,6 +12,7 @@ import shutil
 import time
 from typing import TYPE_CHECKING, Any
 
+from billiard.einfo import ExceptionWithTraceback
 from billiard.exceptions import TimeLimitExceeded, WorkerLostError
 from celery.exceptions import Ignore, Reject, Retry
 from celery.worker.request import Request
@@ -38,6 +39,10 @@ class TaskRequest(Request):
     _ended = False
     _already_cancelled = False
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.time_limits = _within(self.time_limits, self.task)
+
     @property
     def _services(self) -> Services:
         return services_of(self.app)
@@ -59,7 +64,9 @@ class TaskRequest(Request):
         self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False
     ) -> Any:
         """Called when the task raised, was lost with its process, or asked for a retry."""
-        error = getattr(exc_info.exception, "exc", exc_info.exception)
+        error = exc_info.exception
+        if isinstance(error, ExceptionWithTraceback):  # not by its `exc`: a Retry has one too
+            error = error.exc
         lease = self.lease
         self._outcome = _outcome_of(error)
         if self._outcome in ("failed", "lost", "timed_out") and not self._already_cancelled:
@@ -149,6 +156,12 @@ class TaskRequest(Request):
                 run_seconds=max(0.0, time.time() - started) if started else None,
             )
         )
+
+
+def _within(limits: Any, task: Any) -> tuple[float | None, float | None]:
+    """A message's own hard and soft time limits, where they are shorter than the pack's."""
+    hard, soft = limits
+    return (hard if hard and 0 < hard < task.time_limit else None, soft)
 
 
 def _outcome_of(error: BaseException) -> str:
