@@ -1,0 +1,161 @@
+"""What may happen to a task or to the queue, and the worker goes on, or says why not."""
+
+import time
+from datetime import UTC, datetime, timedelta
+
+import boto3
+import pytest
+from faults import ATTRIBUTES, DELETE, DENIED, RECEIVE, UNAVAILABLE, VISIBILITY
+
+from taskpacks.contract import ExitCode
+
+
+def outcomes(worker):
+    return [report["Outcome"] for report in worker.reports if "Outcome" in report]
+
+
+def letters(worker):
+    return [report for report in worker.reports if "DeadLetter" in report]
+
+
+@pytest.mark.parametrize(
+    ("task", "outcome", "error"),
+    [
+        ("memory", "failed", "TaskMemoryError: the task ran out of memory"),
+        ("exit", "failed", "TaskExitedError: the task ended its process with SystemExit(3)"),
+        ("kill", "lost", "WorkerLostError: "),
+        ("fill", "failed", "ScratchFullError: the task needs"),
+        ("fail", "failed", "RuntimeError: broken on purpose"),
+    ],
+)
+def test_a_task_that_harms_its_process_has_its_attempts_and_the_worker_goes_on(
+    site, task, outcome, error
+):
+    site.configure_queue(max_receives=6)
+    site.send(task)
+    worker = site.start(
+        TASKPACKS_IDLE_SECONDS="2", TASKPACKS_MAX_ATTEMPTS="2", TASKPACKS_RETRY_BACKOFF_SECONDS="0"
+    )
+    after = site.send("add", left=1, right=1)
+    assert after.get(timeout=20) == 2
+    assert worker.wait(30) == ExitCode.DRAINED
+    assert sorted(outcomes(worker)) == sorted(["done", outcome, outcome])
+    (letter,) = letters(worker)
+    assert letter["Error"].startswith(error)
+    assert letter["Attempts"] == 2
+    assert (site.depth(), site.depth(site.dead_url)) == ((0, 0), (1, 0))
+
+
+@pytest.mark.parametrize(("kind", "outcome"), [("hard", "timed_out"), ("soft", "failed")])
+def test_a_time_limit_ends_the_attempt_and_the_worker_goes_on(site, journal, kind, outcome):
+    limits = {"soft_time_limit": 1} if kind == "soft" else {}
+    site.producer.send_task(
+        "probe.sleep", kwargs={"seconds": 60, "journal": str(journal), "name": "long"}, **limits
+    )
+    after = site.send("add", left=1, right=1)
+    worker = site.start(
+        TASKPACKS_TASK_TIME_LIMIT_SECONDS="2" if kind == "hard" else "60",
+        TASKPACKS_MAX_ATTEMPTS="1",
+    )
+    assert after.get(timeout=20) == 2
+    assert worker.wait() == ExitCode.DRAINED
+    assert outcomes(worker) == [outcome, "done"]
+    assert "TimeLimitExceeded" in letters(worker)[0]["Error"]
+    assert site.depth(site.dead_url) == (1, 0)
+
+
+def test_a_message_cannot_ask_for_more_time_than_the_pack_allows(site, journal):
+    site.producer.send_task(
+        "probe.sleep",
+        kwargs={"seconds": 8, "journal": str(journal), "name": "long"},
+        time_limit=3600,
+    )
+    worker = site.start(TASKPACKS_TASK_TIME_LIMIT_SECONDS="2", TASKPACKS_MAX_ATTEMPTS="1")
+    assert worker.wait(30) == ExitCode.DRAINED
+    assert outcomes(worker) == ["timed_out"]
+
+
+def test_a_task_with_a_countdown_starts_when_it_is_due_and_one_in_a_year_is_poison(site):
+    sent_at = time.time()
+    soon = site.producer.send_task("probe.add", (1, 1), countdown=3)
+    site.producer.send_task("probe.add", (1, 1), eta=datetime.now(UTC) + timedelta(days=365))
+    worker = site.start(TASKPACKS_IDLE_SECONDS="5")
+    assert soon.get(timeout=20) == 2
+    assert time.time() - sent_at >= 3
+    assert worker.wait() == ExitCode.DRAINED
+    assert "is to start in" in worker.log
+    assert (site.depth(), site.depth(site.dead_url)) == ((0, 0), (1, 0))
+
+
+def test_a_task_that_retries_itself_is_done_in_the_end(site, journal):
+    result = site.send("again", journal=str(journal), times=2)
+    worker = site.start(TASKPACKS_IDLE_SECONDS="3", TASKPACKS_MAX_ATTEMPTS="1")
+    assert result.get(timeout=20) == 2
+    assert worker.wait() == ExitCode.DRAINED
+    assert [line["retries"] for line in journal.lines()] == [0, 1, 2]
+    assert outcomes(worker) == ["retried", "retried", "done"]
+    assert (site.depth(), site.depth(site.dead_url)) == ((0, 0), (0, 0))
+
+
+def test_a_result_table_that_is_gone_holds_no_message(site, journal, wait_until):
+    worker = site.start(TASKPACKS_IDLE_SECONDS="4", TASKPACKS_RETRY_BACKOFF_SECONDS="0")
+    assert site.send("add", left=1, right=1).get(timeout=20) == 2
+    boto3.client("dynamodb").delete_table(TableName=f"{site.name}-results")
+    for task in ("reject", "kill", "fail"):
+        site.send(task)
+    site.send("sleep", seconds=0, journal=str(journal), name="after")
+    wait_until(lambda: journal.lines("end"), 40)
+    assert worker.wait(40) == ExitCode.DRAINED
+    assert site.depth() == (0, 0)
+
+
+def test_celerys_own_map_and_chunks_run_once(site):
+    signature = site.producer.signature("probe.add", app=site.producer)
+    body = [dict(signature), [[1, 1], [2, 2]]]
+    result = site.producer.send_task(
+        "celery.starmap", kwargs=dict(zip(("task", "it"), body, strict=True))
+    )
+    worker = site.start()
+    assert result.get(timeout=20) == [2, 4]
+    assert worker.wait() == ExitCode.DRAINED
+    assert outcomes(worker) == ["done"]
+    assert site.depth() == (0, 0)
+
+
+@pytest.mark.parametrize("action", [ATTRIBUTES, VISIBILITY, DELETE])
+def test_a_worker_that_may_not_serve_its_queue_says_so_and_takes_nothing(site, proxy, action):
+    proxy.outage(action, DENIED, 60)
+    site.send("add", left=1, right=1)
+    worker = site.start(**site.through(proxy))
+    assert worker.wait() == ExitCode.QUEUE_UNUSABLE
+    assert f"sqs:{action}" in worker.log
+    assert proxy.count(RECEIVE) == 0
+    (message,) = site.sqs.receive_message(QueueUrl=site.url, AttributeNames=["All"])["Messages"]
+    assert message["Attributes"]["ApproximateReceiveCount"] == "1"  # this one
+
+
+def test_a_worker_whose_queue_refuses_connections_says_so(site, proxy):
+    site.send("add", left=1, right=1)
+    with proxy.refusing():
+        worker = site.start(**site.through(proxy))
+        assert worker.wait() == ExitCode.QUEUE_UNUSABLE
+    assert site.depth() == (1, 0)
+
+
+def test_a_queue_without_redrive_costs_no_receive(site):
+    bare = site.sqs.create_queue(QueueName=f"{site.name}-bare")["QueueUrl"]
+    site.sqs.send_message(QueueUrl=bare, MessageBody="x")
+    worker = site.start(TASKPACKS_QUEUE_URL=bare)
+    assert worker.wait() == ExitCode.QUEUE_UNUSABLE
+    (message,) = site.sqs.receive_message(QueueUrl=bare, AttributeNames=["All"])["Messages"]
+    assert message["Attributes"]["ApproximateReceiveCount"] == "1"  # this one
+
+
+def test_a_worker_outlives_a_queue_that_is_away_for_a_while(site, proxy, wait_until):
+    worker = site.start(**site.through(proxy), TASKPACKS_IDLE_SECONDS="6")
+    wait_until(lambda: proxy.count(RECEIVE))
+    with proxy.refusing():
+        wait_until(lambda: "(2 in a row)" in worker.log)
+    proxy.outage(ATTRIBUTES, UNAVAILABLE, 4)  # asked whether it is drained, it does not know
+    assert site.send("add", left=1, right=1).get(timeout=20) == 2
+    assert worker.wait(40) == ExitCode.DRAINED
