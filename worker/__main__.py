@@ -1,5 +1,6 @@
 """`python -m worker`: what a Batch job runs."""
 
+import logging
 import os
 import signal
 import sys
@@ -21,4 +22,7 @@ from worker.lifecycle import run  # noqa: E402 -- see above
 logs.set_up()
 code = run(os.environ)
 signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it is leaving, and says by itself why
-sys.exit(code)
+logging.shutdown()
+sys.stdout.flush()
+# All is settled and tidied up: what Python would still wait for are billiard's sleeping threads.
+os._exit(code)

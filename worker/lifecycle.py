@@ -11,7 +11,7 @@ import os
 import shutil
 import tempfile
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +38,7 @@ from worker.spot import SpotWatch
 from worker.telemetry import Telemetry
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Generator, Mapping
 
     from worker.leases import Lease
 
@@ -68,16 +68,31 @@ def run(environment: Mapping[str, str]) -> int:
         return _refused(ExitCode.QUEUE_UNUSABLE, error)
     except TaskpacksError as error:
         return _refused(ExitCode.SETTINGS_REFUSED, error)
-    with tempfile.TemporaryDirectory(prefix="taskpacks-", ignore_cleanup_errors=True) as scratch:
+    with _own_folder() as folder:
         context = WorkerContext(
             deployment=settings.deployment,
             vcpus=settings.vcpus,
             memory_mib=settings.memory_mib,
             uri_schemes=settings.uri_schemes,
-            scratch_root=Path(scratch),
+            scratch_root=folder / "tasks",
             environment=dict(environment),
         )
         return _Worker(settings, pack, context, client, facts.lease_seconds).run()
+
+
+@contextmanager
+def _own_folder() -> Generator[Path]:
+    """A folder for the scratch of tasks and for all other temporary files, removed at the end."""
+    before = tempfile.tempdir
+    with tempfile.TemporaryDirectory(prefix="taskpacks-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        for part in ("tasks", "tmp"):
+            (folder / part).mkdir()
+        tempfile.tempdir = str(folder / "tmp")
+        try:
+            yield folder
+        finally:
+            tempfile.tempdir = before
 
 
 def _refused(code: ExitCode, error: Exception) -> ExitCode:
@@ -210,7 +225,7 @@ class _Worker:
     def _last_words(self) -> None:
         """Before the process ends in the middle of a task: what the `with` blocks would do."""
         self._tidy_up()
-        shutil.rmtree(self._context.scratch_root, ignore_errors=True)
+        shutil.rmtree(self._context.scratch_root.parent, ignore_errors=True)
         logger.info("%s: left before the task queue was drained", self._departure.reason)
 
 

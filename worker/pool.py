@@ -11,6 +11,7 @@ is that thread. So a signalled worker's running task was killed, within its grac
 from __future__ import annotations
 
 import threading
+import time
 from concurrent.futures import Future
 from contextlib import suppress
 from queue import SimpleQueue
@@ -19,12 +20,19 @@ from typing import TYPE_CHECKING, Any, Final
 from billiard.pool import Pool
 from celery.concurrency import prefork
 
+from worker.services import services_of
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 LOST_SECONDS: Final = 2
 """After a process's end, how long a result of its task may still be on its way; then the task
 is lost. billiard's own value is 10."""
+LOOK_SECONDS: Final = 0.01
+SUPERVISOR_SECONDS: Final = 1
+"""Longer than billiard's thread takes to end, which looks for ended processes too."""
+PROCESS_SECONDS: Final = 2
+"""For an idle process to end; it dies with this one in any case."""
 
 
 class OneProcessPool(Pool):
@@ -55,6 +63,28 @@ class TaskPool(prefork.TaskPool):
     """For Celery's setting `worker_pool`."""
 
     BlockingPool = OneProcessPool
+
+    def on_stop(self) -> None:
+        """Waits until every task has ended, and ends the idle process.
+
+        Celery would join billiard's threads, which sleep for most of a second each.
+        """
+        pool: Any = self._pool
+        if pool is None:
+            return
+        pool.close()
+        running = services_of(self.app).running
+        looked_at = time.monotonic()
+        while running:
+            time.sleep(LOOK_SECONDS)
+            if time.monotonic() - looked_at > SUPERVISOR_SECONDS:
+                # billiard's own thread for it was ended with the pool.
+                pool._join_exited_workers()  # noqa: SLF001 -- billiard offers no other way
+                looked_at = time.monotonic()
+        for process in pool._pool:  # noqa: SLF001 -- as above
+            process.terminate()
+            process.join(PROCESS_SECONDS)
+        self._pool = None
 
 
 class _LastingThread:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -29,6 +30,10 @@ class Services:
     telemetry: Telemetry
     scratch_root: Path
     on_drained: Callable[[], None]
+    running: set[str] = field(default_factory=set[str])
+    """Receipt handles of the messages whose tasks were handed to Celery and have not ended."""
+    ended: threading.Event = field(default_factory=threading.Event)
+    """Set when a task has ended: the main thread need not wait any longer."""
 
 
 def services_of(app: Any) -> Services:

@@ -29,8 +29,8 @@ logger = logging.getLogger(__name__)
 
 RECEIVE_WAIT_SECONDS: Final = 1
 """Of one long poll: short, because a worker looks at its stop flag between them."""
-ACK_POLL_SECONDS: Final = 0.02
-"""While the one slot is taken, how often to look whether it is free."""
+SLOT_WAIT_SECONDS: Final = 0.1
+"""While the one slot is taken, how often to look at the stop flag; a task's end wakes at once."""
 BACK_OFF_SECONDS: Final = (0.5, 1, 2, 4, 8)
 """After that many failed receives in a row; the last value repeats."""
 ATTRIBUTES: Final = ("ApproximateReceiveCount", "SentTimestamp")
@@ -65,7 +65,9 @@ class Channel(SQS.Channel):
         """
         if celery_state.should_stop is not None or not self.qos.can_consume():
             self._services.drain.busy(time.monotonic())
-            time.sleep(ACK_POLL_SECONDS)
+            # Celery's loop settles between two passes what has ended before this is set.
+            if self._services.ended.wait(SLOT_WAIT_SECONDS):
+                self._services.ended.clear()
             raise Empty
         super().drain_events(timeout=timeout, callback=callback)
 
@@ -99,6 +101,7 @@ class Channel(SQS.Channel):
             # message only, and must be known.
             logger.exception("message %s could not be started", lease.message_id)
             self._poison(lease, f"Celery refuses it: {type(error).__name__}")
+            self._services.running.discard(lease.receipt_handle)
             self._release(lease.receipt_handle)
 
     def _receive(self, queue: str) -> dict[str, Any] | None:
@@ -212,7 +215,7 @@ class Channel(SQS.Channel):
         )
         give_up_at = time.monotonic() + seconds
         while time.monotonic() < give_up_at and celery_state.should_stop is None:
-            time.sleep(ACK_POLL_SECONDS)
+            time.sleep(SLOT_WAIT_SECONDS)
 
     def _is_empty(self, queue: str) -> bool:
         """Asks SQS whether anything is visible or delayed; a failed question is a no."""
