@@ -12,7 +12,9 @@ import shutil
 import time
 from typing import TYPE_CHECKING, Any
 
-from billiard.einfo import ExceptionWithTraceback
+from billiard.einfo import (
+    ExceptionWithTraceback,  # pyright: ignore[reportAttributeAccessIssue] -- its stub lacks it
+)
 from billiard.exceptions import TimeLimitExceeded, WorkerLostError
 from celery.exceptions import Ignore, Reject, Retry
 from celery.worker.request import Request
@@ -42,12 +44,6 @@ class TaskRequest(Request):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.time_limits = _within(self.time_limits, self.task)
-        self._services.running.add(self._receipt_handle)
-
-    @property
-    def _receipt_handle(self) -> str:
-        message: Any = self.message
-        return message.delivery_tag
 
     @property
     def _services(self) -> Services:
@@ -56,15 +52,15 @@ class TaskRequest(Request):
     @property
     def lease(self) -> Lease | None:
         """The lease on its message, while it is held."""
-        return self._services.keeper.find(self._receipt_handle)
+        message: Any = self.message
+        return self._services.keeper.find(message.delivery_tag)
 
     def acknowledge(self) -> None:
         """Has the message deleted: the task is done, or has sent itself again."""
-        lease = self.lease
-        if lease is not None:
+        if (lease := self.lease) is not None:
             lease.done = True
             super().acknowledge()
-        self._end(lease)
+            self._end(lease)
 
     def on_failure(
         self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False
@@ -141,9 +137,6 @@ class TaskRequest(Request):
             )
 
     def _end(self, lease: Lease | None) -> None:
-        """Notes that nothing more will happen; what settles the message is on its way."""
-        self._services.running.discard(self._receipt_handle)
-        self._services.ended.set()
         if self._ended or lease is None:
             return
         self._ended = True
