@@ -44,6 +44,12 @@ class TaskRequest(Request):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.time_limits = _within(self.time_limits, self.task)
+        self._services.running.add(self._receipt_handle)
+
+    @property
+    def _receipt_handle(self) -> str:
+        message: Any = self.message
+        return message.delivery_tag
 
     @property
     def _services(self) -> Services:
@@ -52,15 +58,15 @@ class TaskRequest(Request):
     @property
     def lease(self) -> Lease | None:
         """The lease on its message, while it is held."""
-        message: Any = self.message
-        return self._services.keeper.find(message.delivery_tag)
+        return self._services.keeper.find(self._receipt_handle)
 
     def acknowledge(self) -> None:
         """Has the message deleted: the task is done, or has sent itself again."""
-        if (lease := self.lease) is not None:
+        lease = self.lease
+        if lease is not None:
             lease.done = True
             super().acknowledge()
-            self._end(lease)
+        self._end(lease)
 
     def on_failure(
         self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False
@@ -137,6 +143,9 @@ class TaskRequest(Request):
             )
 
     def _end(self, lease: Lease | None) -> None:
+        """Notes that nothing more will happen; what settles the message is on its way."""
+        self._services.running.discard(self._receipt_handle)
+        self._services.ended.set()
         if self._ended or lease is None:
             return
         self._ended = True
