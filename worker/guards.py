@@ -64,6 +64,8 @@ PROMISED: Final[Mapping[str, Any]] = MappingProxyType(
         "reject_on_worker_lost": True,
         "retry_on_worker_lost": False,
         "track_started": True,
+        # What a task sends, its own retry included, must be a message that a worker takes.
+        "serializer": "json",
     }
 )
 """Attributes that the worker's promises rest on, whatever a task says of itself."""
