@@ -109,11 +109,10 @@ def test_a_result_table_that_is_gone_holds_no_message(site, journal, wait_until)
     assert site.depth() == (0, 0)
 
 
-def test_celerys_own_map_and_chunks_run_once(site):
-    signature = site.producer.signature("probe.add", app=site.producer)
-    body = [dict(signature), [[1, 1], [2, 2]]]
+def test_celerys_own_tasks_run_once(site):
+    task = dict(site.producer.signature("probe.add"))
     result = site.producer.send_task(
-        "celery.starmap", kwargs=dict(zip(("task", "it"), body, strict=True))
+        "celery.starmap", kwargs={"task": task, "it": [[1, 1], [2, 2]]}
     )
     worker = site.start()
     assert result.get(timeout=20) == [2, 4]
