@@ -118,15 +118,19 @@ class Departure:
             end_task(request, policy.cleanup_seconds)
         if not self._keeper.wait_received(RECEIVE_SECONDS):
             logger.error("could not wait for the end of a receive: SQS does not answer")
-        for lease in self._keeper.held:
-            if not lease.done:
-                self._keeper.give_back(lease, 0)
+        # In a thread, because a call that hangs must not hold up the end.
+        threading.Thread(target=self._give_back, name="giving-back", daemon=True).start()
         if not self._keeper.wait_settled(SETTLE_SECONDS):
             logger.error("could not give back every message: SQS does not answer")
         self._last_words()
         logging.shutdown()
         # Celery's main thread waits for a task that is gone: there is nothing more to unwind.
         os._exit(ExitCode.STOPPED)
+
+    def _give_back(self) -> None:
+        for lease in self._keeper.held:
+            if not lease.done:
+                self._keeper.give_back(lease, 0)
 
     def lost(self, lease: Lease) -> None:
         """Ends the task of a message that is not ours any more; it is never acknowledged."""

@@ -70,6 +70,8 @@ class Lease:
     due_at: float = field(default=0, repr=False)
     settling: Callable[[], None] | None = field(default=None, repr=False)
     failures: int = field(default=0, repr=False)
+    calling: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    """One call about a message at a time: an extension must not overtake its giving back."""
 
 
 def lease_of(message: dict[str, Any], now: float) -> Lease:
@@ -218,6 +220,10 @@ class LeaseKeeper:
         settle = lease.settling
         if settle is None:
             return
+        with lease.calling:
+            self._call_settlement(lease, settle)
+
+    def _call_settlement(self, lease: Lease, settle: Callable[[], None]) -> None:
         try:
             settle()
         except ClientError as error:
@@ -232,19 +238,28 @@ class LeaseKeeper:
             self._forget(lease)
 
     def _extend(self, lease: Lease) -> None:
+        with lease.calling:
+            if lease.settling is not None:  # meanwhile
+                return
+            gone = self._call_extension(lease)
+        if gone is not None:
+            self._lose(lease, gone)
+
+    def _call_extension(self, lease: Lease) -> ClientError | None:
+        """Extends a lease; returns SQS's answer when the message is not ours any more."""
         seconds = min(self._lease_seconds, self._remaining(lease))
         try:
             self._hide(lease, round(seconds))
         except ClientError as error:
             if _code(error) in GONE:
-                self._lose(lease, error)
-            else:
-                self._again(lease, "extending", error)
+                return error
+            self._again(lease, "extending", error)
         except BotoCoreError as error:
             self._again(lease, "extending", error)
         else:
             lease.failures = 0
             lease.due_at = self._clock() + self._lease_seconds / BEATS_PER_LEASE
+        return None
 
     def _hide(self, lease: Lease, seconds: int) -> None:
         self._client.change_message_visibility(
