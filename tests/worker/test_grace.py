@@ -9,9 +9,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from faults import EXPIRED, NOT_IN_FLIGHT, VISIBILITY
+from faults import EXPIRED, NOT_IN_FLIGHT, VISIBILITY, hang
 
 from taskpacks.contract import ExitCode
+from worker.departure import CLEANUP_SECONDS, RECEIVE_SECONDS, SETTLE_SECONDS
 
 KILL_SECONDS = 30
 """Between SIGTERM and SIGKILL on Fargate."""
@@ -118,6 +119,20 @@ def test_a_task_whose_lease_is_lost_is_cancelled_and_never_acknowledged(
     assert outcomes(worker) == ["interrupted", "done"]
     assert lost.state == "STARTED"
     assert site.depth(site.dead_url) == (0, 0)
+
+
+def test_a_signalled_worker_leaves_before_it_is_killed_although_sqs_hangs(
+    site, proxy, journal, wait_until
+):
+    site.send("sleep", seconds=60, journal=str(journal), name="long")
+    worker = site.start(**site.through(proxy), TASKPACKS_STOP_GRACE_SECONDS="1")
+    wait_until(lambda: journal.lines("begin"))
+    proxy.outage(VISIBILITY, hang(20), 60)
+    asked_at = time.monotonic()
+    worker.signal(signal.SIGTERM)
+    assert worker.wait(KILL_SECONDS) == ExitCode.STOPPED
+    assert time.monotonic() - asked_at < 1 + CLEANUP_SECONDS + RECEIVE_SECONDS + SETTLE_SECONDS + 1
+    assert "could not give back every message" in worker.log
 
 
 class Metadata(BaseHTTPRequestHandler):

@@ -1,0 +1,252 @@
+"""Leases, policies and the telemetry's format, with a clock of the tests' own."""
+
+import json
+import threading
+
+import pytest
+from botocore.exceptions import ClientError, ConnectionClosedError
+
+from taskpacks import limits
+from worker.attempts import ReceivesAsAttempts, RetryPolicy
+from worker.leases import LeaseKeeper, lease_of
+from worker.leaving import GracePolicy, Phase
+from worker.telemetry import TaskReport, Telemetry, embedded
+
+URL = "http://127.0.0.1/1/tasks"
+
+
+class Clock:
+    def __init__(self):
+        self.now = 1000.0
+
+    def __call__(self):
+        return self.now
+
+
+class Sqs:
+    """A client that notes what it is told, and fails as it is told."""
+
+    def __init__(self):
+        self.calls = []
+        self.errors = []
+        self.hold = None
+
+    def change_message_visibility(self, QueueUrl, ReceiptHandle, VisibilityTimeout):  # noqa: ARG002, N803 -- boto3's
+        self._do(("hide", ReceiptHandle, VisibilityTimeout))
+
+    def delete_message(self, QueueUrl, ReceiptHandle):  # noqa: ARG002, N803 -- boto3's
+        self._do(("delete", ReceiptHandle))
+
+    def _do(self, call):
+        if self.hold is not None and call[-1] != 0:
+            self.hold.wait(5)
+        self.calls.append(call)
+        if self.errors and (error := self.errors.pop(0)) is not None:
+            raise error
+
+
+def refused(code):
+    return ClientError({"Error": {"Code": code, "Message": "on purpose"}}, "Action")
+
+
+DROPPED = ConnectionClosedError(endpoint_url=URL)
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def sqs():
+    return Sqs()
+
+
+@pytest.fixture
+def lost():
+    return []
+
+
+@pytest.fixture
+def keeper(sqs, clock, lost):
+    return LeaseKeeper(sqs, URL, lease_seconds=90, on_lost=lost.append, clock=clock)
+
+
+def message(handle="handle", receives=1, **attributes):
+    return {
+        "ReceiptHandle": handle,
+        "MessageId": f"message of {handle}",
+        "Attributes": {"ApproximateReceiveCount": str(receives), **attributes},
+    }
+
+
+def test_a_lease_is_extended_at_every_third_of_it_and_not_before(keeper, sqs, clock):
+    keeper.hold(message())
+    for seconds, calls in ((29.9, 0), (0.2, 1), (29.8, 1), (0.2, 2), (30, 3)):
+        clock.now += seconds
+        keeper.beat()
+        assert sqs.calls == [("hide", "handle", 90)] * calls
+
+
+def test_every_message_held_is_extended(keeper, sqs, clock):
+    for handle in ("a", "b"):
+        keeper.hold(message(handle))
+    clock.now += 30
+    keeper.beat()
+    assert sorted(sqs.calls) == [("hide", "a", 90), ("hide", "b", 90)]
+
+
+@pytest.mark.parametrize("error", [DROPPED, refused("ExpiredToken"), refused("ServiceUnavailable")])
+def test_an_extension_that_fails_is_tried_again_soon(keeper, sqs, clock, lost, error):
+    keeper.hold(message())
+    sqs.errors = [error, error]
+    clock.now += 30
+    for seconds in (0, 0.1, 0.15, 0.1, 0.6):
+        clock.now += seconds
+        keeper.beat()
+    assert len(sqs.calls) == 3
+    clock.now += 29
+    keeper.beat()
+    assert len(sqs.calls) == 3
+    assert (len(keeper.held), lost) == (1, [])
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["ReceiptHandleIsInvalid", "MessageNotInflight", "AWS.SimpleQueueService.MessageNotInflight"],
+)
+def test_a_lost_lease_is_told_once_and_never_settled(keeper, sqs, clock, lost, code):
+    lease = keeper.hold(message())
+    sqs.errors = [refused(code)]
+    clock.now += 30
+    keeper.beat()
+    assert lost == [lease]
+    assert keeper.held == ()
+    calls = len(sqs.calls)
+    lease.done = True
+    keeper.delete(lease)
+    keeper.give_back(lease, 0)
+    clock.now += 90
+    keeper.beat()
+    assert len(sqs.calls) == calls
+    assert lost == [lease]
+
+
+def test_a_deletion_that_fails_is_tried_again_until_it_is_done(keeper, sqs, clock):
+    lease = keeper.hold(message())
+    sqs.errors = [DROPPED, refused("ExpiredToken"), None]
+    keeper.delete(lease)
+    assert keeper.held == (lease,)
+    for _ in range(3):
+        clock.now += 1
+        keeper.beat()
+    assert sqs.calls == [("delete", "handle")] * 3
+    assert keeper.held == ()
+
+
+def test_a_deletion_of_what_is_gone_ends_quietly(keeper, sqs, lost):
+    sqs.errors = [refused("ReceiptHandleIsInvalid")]
+    keeper.delete(keeper.hold(message()))
+    assert (keeper.held, lost) == ((), [])
+
+
+def test_no_extension_goes_beyond_what_sqs_allows_in_all(keeper, sqs, clock):
+    lease = keeper.hold(message())
+    clock.now += limits.VISIBILITY_SECONDS_MAX - 10
+    keeper.beat()
+    assert sqs.calls == [("hide", "handle", 10)]
+    keeper.give_back(lease, 600)
+    assert sqs.calls[-1] == ("hide", "handle", 10)
+
+
+def test_a_message_is_given_back_for_as_long_as_its_lease_says(keeper, sqs):
+    lease = keeper.hold(message())
+    lease.return_after_seconds = 17
+    keeper.give_back(lease)
+    keeper.give_back(keeper.hold(message("other")), 0)
+    assert sqs.calls == [("hide", "handle", 17), ("hide", "other", 0)]
+    assert keeper.held == ()
+
+
+def test_giving_back_is_the_last_word_even_while_an_extension_is_on_its_way(keeper, sqs, clock):
+    lease = keeper.hold(message())
+    sqs.hold = threading.Event()
+    clock.now += 30
+    beat = threading.Thread(target=keeper.beat)
+    beat.start()
+    back = threading.Thread(target=keeper.give_back, args=(lease, 0))
+    back.start()
+    back.join(0.2)  # if it does not wait for the extension, it has ended by now
+    sqs.hold.set()
+    beat.join(5)
+    back.join(5)
+    assert sqs.calls[-1] == ("hide", "handle", 0)
+    assert keeper.held == ()
+
+
+def test_a_lease_takes_its_facts_from_the_message():
+    lease = lease_of(message(receives=4, SentTimestamp="1700000000123"), 5.0)
+    assert (lease.receives, lease.sent_at, lease.received_at) == (4, 1700000000.123, 5.0)
+    bare = lease_of({"ReceiptHandle": "h", "MessageId": "m"}, 5.0)
+    assert (bare.receives, bare.sent_at) == (1, None)
+
+
+@pytest.mark.parametrize(
+    ("waited", "phase"),
+    [
+        (0, Phase.FINISH),
+        (19.9, Phase.FINISH),
+        (20, Phase.CANCEL),
+        (23.9, Phase.CANCEL),
+        (24, Phase.KILL),
+    ],
+)
+def test_the_grace_is_divided_into_finishing_cancelling_and_killing(waited, phase):
+    assert GracePolicy(grace_seconds=20, cleanup_seconds=4).phase(100, 100 + waited) is phase
+
+
+def test_waits_double_up_to_the_longest():
+    policy = RetryPolicy(max_attempts=3, backoff_seconds=10, backoff_max_seconds=600)
+    waits = [policy.wait_seconds(attempts) for attempts in (1, 2, 3, 6, 7, 8, 1000, 10**9)]
+    assert waits == [10, 20, 40, 320, 600, 600, 600, 600]
+    assert [policy.exhausted(attempts) for attempts in (0, 2, 3, 4)] == [False, False, True, True]
+    assert RetryPolicy(3, 0, 600).wait_seconds(5) == 0
+
+
+def test_without_a_table_receives_stand_in_for_attempts():
+    log, lease = ReceivesAsAttempts(), lease_of(message(receives=3), 0)
+    assert (log.count("id", lease), log.add("id", lease, 1), log.add("id", lease, 5)) == (2, 3, 7)
+
+
+def test_a_task_is_told_in_the_embedded_metric_format_without_its_arguments(capsys):
+    telemetry = Telemetry(deployment="deployment", pack="pack")
+    telemetry.task(
+        TaskReport(
+            task_id="id",
+            task_name="name",
+            outcome="done",
+            receives=2,
+            wait_seconds=1.23456,
+            run_seconds=None,
+        )
+    )
+    told = json.loads(capsys.readouterr().out)
+    (metrics,) = told.pop("_aws")["CloudWatchMetrics"]
+    assert metrics == {
+        "Namespace": "Taskpacks",
+        "Dimensions": [["Deployment"]],
+        "Metrics": [{"Name": "WaitSeconds", "Unit": "Seconds"}],
+    }
+    assert told == {
+        "Deployment": "deployment",
+        "Pack": "pack",
+        "TaskId": "id",
+        "TaskName": "name",
+        "Outcome": "done",
+        "Receives": 2,
+        "WaitSeconds": 1.235,
+    }
+
+
+def test_what_has_no_metrics_is_a_plain_line():
+    assert embedded({"RunSeconds": None}, {"Deployment": "d"}) == {"Deployment": "d"}
