@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
+import click
 import typer
 from rich.console import Console
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from types import FrameType
 
 LOG_WIDTH = 120
+INTERRUPTED = 130
+"""What shells make of a process that Ctrl-C ended."""
 PROJECT_FOLDER = Path(__file__).resolve().parent.parent
 
 app = typer.Typer(
@@ -64,8 +67,17 @@ def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
 
 def main() -> None:
     """Runs the command; an error of ours is one sentence, not a trace."""
+    told = Console(stderr=True)
     try:
-        app()
+        code = app(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
     except TaskpacksError as error:
-        Console(stderr=True).print(f"taskpacks: {error}", style="red", markup=False, soft_wrap=True)
+        told.print(f"taskpacks: {error}", style="red", markup=False, soft_wrap=True)
         sys.exit(1)
+    except (KeyboardInterrupt, click.Abort):
+        code = INTERRUPTED
+    if code == INTERRUPTED:
+        told.print("taskpacks: interrupted; no worker is left, and no cloud")
+    sys.exit(code)

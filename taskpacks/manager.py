@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import re
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pluggy
+from pydantic import ValidationError
 
 from taskpacks import hookspecs
 from taskpacks.errors import (
@@ -23,7 +25,7 @@ from taskpacks.errors import (
     UnknownPackError,
     nearest,
 )
-from taskpacks.types import PackSpec
+from taskpacks.types import PackSpec, refusals
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
 ENTRY_POINT_GROUP = "taskpacks"
 FOLDER = Path(__file__).parent
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
 REQUIRED_HOOKS = ("taskpack_spec", "taskpack_register_tasks")
 
 
@@ -77,6 +80,12 @@ def load(name: str, modules: Mapping[str, str] | None = None) -> Pack:
         RefusedDeclarationError: Its module cannot be imported or its spec is refused.
     """
     modules = available() if modules is None else modules
+    if not _NAME.fullmatch(name):
+        raise UnknownPackError(
+            f"'{name}' cannot be a pack's name: it is a Python module, a part of image tags and "
+            "the prefix of task names, so it is lower-case letters, digits and '_', beginning "
+            "with a letter; rename the folder."
+        )
     if name not in modules:
         raise UnknownPackError(
             f"There is no pack '{name}'.{nearest(name, modules)} A pack is a folder "
@@ -142,6 +151,9 @@ def _check_hooks(name: str, module: ModuleType) -> None:
 def _spec(name: str, manager: pluggy.PluginManager) -> PackSpec:
     try:
         spec = manager.hook.taskpack_spec()
+    except ValidationError as error:
+        where = f"{name}.{error.title}"
+        raise RefusedDeclarationError(refusals(error, PackSpec, where)) from error
     except Exception as error:  # whatever a hook raises, its pack's name must stand beside it
         raise RefusedDeclarationError(f"Pack '{name}': taskpack_spec failed: {error}") from error
     if not isinstance(spec, PackSpec):

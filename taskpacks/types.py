@@ -276,7 +276,7 @@ class PackSpec(_Record):
         try:
             return cls.model_validate(_tupled(values))
         except ValidationError as error:
-            raise RefusedDeclarationError(_refusals(error, cls, where)) from error
+            raise RefusedDeclarationError(refusals(error, cls, where)) from error
 
     def overlaid(self, overrides: Mapping[str, Any], where: str) -> Self:
         """Returns this spec with nested overrides applied, validated again as a whole.
@@ -307,7 +307,8 @@ def _tupled(value: object) -> object:
     return value
 
 
-def _refusals(error: ValidationError, model: type[BaseModel], where: str) -> str:
+def refusals(error: ValidationError, model: type[BaseModel], where: str) -> str:
+    """Says in our words what pydantic refused, a line for each field."""
     lines: list[str] = []
     for refusal in error.errors():
         path = ".".join((where, *(str(part) for part in refusal["loc"])))

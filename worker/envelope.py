@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from taskpacks.errors import nearest
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
@@ -62,7 +64,10 @@ def read(text: object, known_tasks: Collection[str]) -> Envelope:
     _check_types(payload)
     task_name = _word(headers, "task")
     if task_name not in known_tasks:
-        raise PoisonError(f"there is no task {task_name!r:.200} in this pack")
+        ours = [name for name in known_tasks if not name.startswith("celery.")]
+        raise PoisonError(
+            f"there is no task {task_name!r:.200} in this pack.{nearest(task_name, ours)}"
+        )
     _check_body(payload)
     _check_time_limits(headers)
     _moment(headers, "expires")

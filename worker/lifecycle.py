@@ -12,6 +12,7 @@ import shutil
 import tempfile
 import time
 from contextlib import ExitStack, contextmanager
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,7 @@ from celery.worker import state as celery_state
 
 from taskpacks import manager
 from taskpacks.contract import ExitCode, WorkerContext
-from taskpacks.errors import TaskpacksError
+from taskpacks.errors import RefusedSettingsError, TaskpacksError
 from taskpacks.lifeline import end_with
 from worker import application
 from worker.attempts import attempt_log
@@ -38,7 +39,7 @@ from worker.spot import SpotWatch
 from worker.telemetry import Telemetry
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping
+    from collections.abc import Generator, Iterable, Mapping
 
     from worker.leases import Lease
 
@@ -138,10 +139,13 @@ class _Worker:
             self._pack.hooks.taskpack_worker_started(context=self._context)
         except TaskpacksError as error:
             return _refused(ExitCode.SETTINGS_REFUSED, error)
-        except Exception:
+        except Exception as error:
             # Whatever a pack's hook raises, the worker must say so and take no message.
             logger.exception(
-                "pack '%s' cannot start, leaving before the first message", self._pack.name
+                "pack '%s' cannot start, leaving before the first message: %s: %s",
+                self._pack.name,
+                type(error).__name__,
+                error,  # noqa: TRY401 -- the message alone must tell, where traces are not shown
             )
             return ExitCode.SETTINGS_REFUSED
         worker = _celery_worker(app)
@@ -163,6 +167,8 @@ class _Worker:
         app = application.load(spec.app) if spec.app else application.make(self._pack.name)
         self._pack.hooks.taskpack_register_tasks(app=app, context=self._context)
         app.finalize()
+        if not spec.app:
+            _check_names(self._pack, app.tasks)
         # While the application still has its own settings: what differs from them is a task's word.
         guard(app, self._settings.task_time_limit_seconds)
         application.configure(app, self._settings, self._services)
@@ -227,6 +233,22 @@ class _Worker:
         self._tidy_up()
         shutil.rmtree(self._context.scratch_root.parent, ignore_errors=True)
         logger.info("%s: left before the task queue was drained", self._departure.reason)
+
+
+def _check_names(pack: manager.Pack, names: Iterable[str]) -> None:
+    """Refuses tasks that no message would be routed to.
+
+    Raises:
+        RefusedSettingsError: Naming the task and the patterns.
+    """
+    patterns = pack.spec.tasks or (f"{pack.name}.*",)
+    for name in names:
+        if not name.startswith("celery.") and not any(fnmatch(name, each) for each in patterns):
+            raise RefusedSettingsError(
+                f"pack '{pack.name}' registers the task '{name}', which no message is routed to: "
+                f"its patterns are {', '.join(patterns)}. Rename the task, or name a pattern for "
+                "it in PackSpec(tasks=…)."
+            )
 
 
 def _celery_worker(app: Any) -> Any:

@@ -173,7 +173,9 @@ class Channel(SQS.Channel):
         It is visible at once, received again until SQS has counted max_receives, and moved by
         SQS itself: nothing is lost or doubled on the way.
         """
-        logger.error(
+        # Once for a message: it comes again until SQS has counted max_receives.
+        logger.log(
+            logging.ERROR if lease.receives == 1 else logging.DEBUG,
             "poison: message %s (receive %d) cannot be run: %s",
             lease.message_id,
             lease.receives,

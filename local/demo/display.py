@@ -28,6 +28,8 @@ _TOLD_LOGGERS: Final = ("worker.lifecycle", "worker.departure")
 _TOLD_LEVELS: Final = ("ERROR", "CRITICAL")
 _TOLD_STATUSES: Final = ("RUNNING", *ENDED)
 _JOB_ID: Final = re.compile(r"\b([0-9a-f]{8})(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
+TRACE_LINES: Final = 4
+"""Of an error's trace: where it was raised, and what."""
 FINDINGS_TOLD: Final = 6
 """Of a deployment; of more findings than these only the number is told."""
 
@@ -63,6 +65,8 @@ class Display:
             return
         if record["logger"] in _TOLD_LOGGERS or record["level"] in _TOLD_LEVELS:
             self.say(f"worker {event.job_id}: {record['message']}")
+            for line in str(record.get("trace", "")).splitlines()[-TRACE_LINES:]:
+                self.say(f"    {line}", style="dim")
 
     @contextmanager
     def live(self, progress: Progress) -> Generator[Callable[[], None]]:
@@ -77,15 +81,20 @@ class Display:
         """Writes what the packs found when they checked their results."""
         for deployment, sentences in right.items():
             for sentence in sentences[:FINDINGS_TOLD]:
-                self.say(f"checked {deployment}: {sentence}")
+                self.say(f"{deployment}: {sentence}")
             if (more := len(sentences) - FINDINGS_TOLD) > 0:
-                self.say(f"checked {deployment}: {more} more, all right")
+                self.say(f"{deployment}: {more} more, all right")
         for sentence in wrong:
             self.say(sentence, style="red")
 
     def story(self, progress: Progress) -> None:
         """Writes the figures at the end."""
         self._console.print(story_table(progress))
+
+
+def counted(number: int, what: str) -> str:
+    """A number of things in words: 1 task, 2 tasks."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def short_ids(text: str) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from local.cloud import CloudEvent, JobChanged, JobSubmitted, LogLine
+from taskpacks.contract import ExitCode
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,10 +54,15 @@ class DeploymentProgress:
     name: str
     queue_url: str
     queue_name: str
+    dead_letter_url: str
     job_queue: str
     depth: tuple[int, int, int] = (0, 0, 0)
     alarms: dict[str, str] = field(default_factory=dict[str, str])
     workers: dict[str, str] = field(default_factory=dict[str, str])
+    dead: int = 0
+    """Messages in its dead-letter queue."""
+    refused: bool = False
+    """A worker of it ended before its first message, as starting it again would."""
     last_task_at: datetime | None = None
     last_exit_at: datetime | None = None
 
@@ -85,6 +91,7 @@ class Progress:
                 name=name,
                 queue_url=facts["queue_url"],
                 queue_name=facts["queue_name"],
+                dead_letter_url=facts["dead_letter_url"],
                 job_queue=facts["job_queue"],
             )
             for name, facts in deployments.items()
@@ -153,6 +160,8 @@ class Progress:
                 made.workers[event.job_id] = event.status
                 if event.status in ENDED:
                     made.last_exit_at = event.when.real
+                if event.exit_code in (ExitCode.SETTINGS_REFUSED, ExitCode.QUEUE_UNUSABLE):
+                    made.refused = True
 
     def _reported(self, event: LogLine) -> None:
         report = task_report(event.line)
@@ -178,6 +187,9 @@ class Progress:
                 QueueUrl=made.queue_url, AttributeNames=list(DEPTH)
             )["Attributes"]
             visible, in_flight, delayed = (int(attributes[name]) for name in DEPTH)
+            dead = sqs.get_queue_attributes(
+                QueueUrl=made.dead_letter_url, AttributeNames=list(DEPTH[:1])
+            )["Attributes"]
             states = {
                 alarm["AlarmName"]: alarm["StateValue"]
                 for alarm in alarms
@@ -185,6 +197,7 @@ class Progress:
             }
             with self._lock:
                 made.depth = (visible, in_flight, delayed)
+                made.dead = int(dead[DEPTH[0]])
                 made.alarms = states
 
 

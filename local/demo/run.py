@@ -12,7 +12,8 @@ from celery import Celery
 from kombu.exceptions import KombuError
 
 from local.cloud import LocalCloud
-from local.demo.display import Display
+from local.demo.display import Display, counted
+from local.demo.logs import WorkerLogs
 from local.demo.progress import Progress, Task
 from local.engine import Engine
 from taskpacks import DemoContext, TaskpacksError, manager
@@ -99,14 +100,15 @@ def _tell_the_story(
     progress = Progress(outputs["deployments"])
     cloud.subscribe(progress.on_event)
     cloud.subscribe(display.on_event)
+    cloud.subscribe(WorkerLogs(folder / "logs").on_event)
     try:
         samples = _send(outputs, folder, progress, display)
         _watch(options, cloud, progress, display)
         display.story(progress)
-        display.say("every pack checks its results, independently of the code that made them")
+        display.say("the packs check their results, independently of the code that made them")
         _check(samples, progress, display)
     finally:
-        display.say(f"outputs lie in {folder}")
+        display.say(f"outputs lie in {folder}, the workers' logs in logs/")
 
 
 def _deploy(
@@ -142,7 +144,7 @@ def _send(
             )
             progress.sent(result.id, Task(name=task_name, deployment=name))
             samples.append(Sample(pack, context, signature, result))
-        display.say(f"sent {len(signatures)} tasks to {name}")
+        display.say(f"sent to {name}: {counted(len(signatures), 'task')}")
     return samples
 
 
@@ -160,6 +162,8 @@ def _watch(options: DemoOptions, cloud: LocalCloud, progress: Progress, display:
             refresh()
             if progress.unfinished() == 0 and _ended(progress):
                 return
+            if hopeless := _hopeless(progress):
+                raise DemoFailedError(hopeless)
             if time.monotonic() > give_up_at:
                 raise DemoFailedError(
                     f"{progress.unfinished()} tasks are not done after "
@@ -167,6 +171,19 @@ def _watch(options: DemoOptions, cloud: LocalCloud, progress: Progress, display:
                     "slow machine give it longer: taskpacks demo --time-limit SECONDS."
                 )
             time.sleep(LOOK_SECONDS)
+
+
+def _hopeless(progress: Progress) -> str | None:
+    """Why waiting longer would be in vain; None when it would not."""
+    for made in progress.deployments.values():
+        if made.refused:
+            return f"{made.name}: its worker cannot start; the log above says why."
+        if made.dead and progress.unfinished() and progress.at_rest():
+            return (
+                f"{made.name}: {made.dead} messages went to the dead-letter queue without having "
+                "been run; the log above says why."
+            )
+    return None
 
 
 def _ended(progress: Progress) -> bool:
@@ -192,21 +209,20 @@ def _check(samples: Sequence[Sample], progress: Progress, display: Display) -> N
     display.findings(right, wrong)
     if wrong:
         raise DemoFailedError(f"{len(wrong)} of {len(samples)} tasks are not right; see above.")
-    display.say(f"all {len(samples)} tasks done and checked")
+    display.say(f"{counted(len(samples), 'task')} done")
 
 
 def _finding(sample: Sample, task: Task) -> str:
-    """What the pack found to be right; "done" when it does not check.
+    """What the pack found to be right, or the result itself when the pack does not check.
 
     Raises:
         AssertionError: The task failed, or its result is wrong.
     """
     if task.outcome != "done":
-        raise AssertionError(f"{task.outcome}: {sample.result.result}")
+        error = sample.result.result
+        raise AssertionError(f"{task.outcome}: {type(error).__name__}: {error}")
     value = sample.result.get(timeout=RESULT_SECONDS)
-    return (
-        sample.pack.hooks.taskpack_demo_check(
-            context=sample.context, task=sample.signature, result=value
-        )
-        or "done"
+    sentence = sample.pack.hooks.taskpack_demo_check(
+        context=sample.context, task=sample.signature, result=value
     )
+    return f"checked: {sentence}" if sentence else f"not checked (no hook for it), gave {value!r}"

@@ -23,6 +23,7 @@ from local.engine.properties import drifted
 from local.engine.state import State, is_hashed
 from local.engine.steps import Steps
 from local.engine.summary import Action, Change, Summary
+from taskpacks.errors import TaskpacksError
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
@@ -163,6 +164,8 @@ class Engine:
                 raise deployment.error from deployment.error.__cause__
             if isinstance(error, EngineError):
                 raise
+            if isinstance(error, TaskpacksError):  # a sentence that says all that is needed
+                raise ProgramError(str(error)) from error
             raise ProgramError(
                 f"The program {self._project.program} raised {type(error).__name__}: {error}"
             ) from error

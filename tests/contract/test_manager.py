@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from taskpacks import PackSpec, hookimpl, manager
+from taskpacks import PackSpec, Resources, hookimpl, manager
 from taskpacks.errors import (
     DuplicatePackError,
     MisspeltHookError,
@@ -57,6 +57,18 @@ def test_a_missing_optional_hook_answers_nothing():
 def test_an_unknown_pack_names_the_nearest_one():
     with pytest.raises(UnknownPackError, match=r"no pack 'csv_srt'. Did you mean 'csv_sort'\?"):
         manager.load("csv_srt", {"csv_sort": "x", "pi": "y"})
+
+
+@pytest.mark.parametrize("name", ["Hello", "my-pack", "1st", ""])
+def test_a_name_that_no_module_can_have_is_refused(name):
+    with pytest.raises(UnknownPackError, match="lower-case letters, digits and '_'"):
+        manager.load(name, {name: "x"})
+
+
+def test_a_value_that_is_refused_in_python_reads_as_in_yaml():
+    hooks = good_hooks(taskpack_spec=lambda: PackSpec(resources=Resources(vcpus=3)))
+    with pytest.raises(RefusedDeclarationError, match=r"^a\.Resources: vcpus is 3: Fargate offers"):
+        manager.from_module("a", pack_module(**hooks))
 
 
 def test_an_unknown_pack_that_resembles_none_lists_them():

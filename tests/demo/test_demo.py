@@ -69,8 +69,9 @@ def test_the_demo_with_a_new_pack_folder_runs_every_pack_and_tells_the_story(che
     log, _ = demo.communicate(timeout=DEMO_SECONDS)
 
     assert demo.returncode == 0, log
-    assert re.search(r"all \d+ tasks done and checked", log)
-    assert "sent 1 tasks to hello" in log
+    assert re.search(r"\d+ tasks done$", log, re.MULTILINE)
+    assert "sent to hello: 1 task\n" in log
+    assert "hello: not checked (no hook for it), gave 'Hello, world!'" in log
     assert_the_loop_is_told("pi", log)
     assert not processes_in(checkout)
 
@@ -103,8 +104,60 @@ def test_stopping_the_demo_while_workers_run_leaves_no_process(stop, checkout):
     time.sleep(1)  # into the middle of a task
     assert len(processes_in(checkout)) > 1
     demo.send_signal(stop)
-    demo.communicate(timeout=60)
-    assert demo.returncode != 0
+    log, _ = demo.communicate(timeout=60)
+    assert demo.returncode == 130
+    assert "interrupted; no worker is left" in log
+    assert not processes_in(checkout)
+
+
+BROKEN = {
+    "a pack that cannot be imported where it works": (
+        "    import no_such_module",
+        "hello.greet",
+        "ModuleNotFoundError: No module named 'no_such_module'",
+    ),
+    "a task that there is not": (
+        "    @app.task(name='hello.greet')\n    def greet():\n        return 1",
+        "hello.gret",
+        "there is no task 'hello.gret' in this pack. Did you mean 'hello.greet'?",
+    ),
+    "a task that nothing is routed to": (
+        "    @app.task(name='other.greet')\n    def greet():\n        return 1",
+        "other.greet",
+        "registers the task 'other.greet', which no message is routed to",
+    ),
+    "a task that raises": (
+        "    @app.task(name='hello.greet')\n    def greet():\n        raise KeyError('world')",
+        "hello.greet",
+        "KeyError: 'world'",
+    ),
+}
+
+
+@pytest.mark.demo
+@pytest.mark.timeout(DEMO_SECONDS)
+@pytest.mark.parametrize("case", BROKEN)
+def test_a_pack_that_does_not_work_ends_the_demo_soon_and_says_why(case, checkout):
+    register, task, text = BROKEN[case]
+    (checkout / "taskpacks" / "hello").mkdir()
+    (checkout / "taskpacks" / "hello" / "__init__.py").write_text(
+        "from taskpacks import PackSpec, Queue, Scaling, hookimpl\n\n"
+        "@hookimpl\ndef taskpack_spec():\n"
+        "    return PackSpec(scaling=Scaling(low_depth=1, idle_seconds=3),\n"
+        "        queue=Queue(max_attempts=1))\n\n"
+        f"@hookimpl\ndef taskpack_register_tasks(app):\n{register}\n\n"
+        "@hookimpl\ndef taskpack_demo(context):\n"
+        "    from celery import signature\n"
+        f"    return [signature('{task}')]\n"
+    )
+    (checkout / "Pulumi.hello.yaml").write_text(
+        "config: {aws:region: us-east-1, taskpacks:packs: {hello: {}}}\n"
+    )
+    demo = start_demo(checkout, "--stack", "hello", "--time-limit", "100")
+    log, _ = demo.communicate(timeout=DEMO_SECONDS)
+    assert demo.returncode == 1
+    assert text in log
+    assert "are not done after" not in log
     assert not processes_in(checkout)
 
 
