@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
-import click
 import typer
 from rich.console import Console
 
@@ -58,7 +57,11 @@ def demo(
             pace=pace,
             time_limit_seconds=time_limit,
         )
-        local_demo.run(options, console)
+        try:
+            local_demo.run(options, console)
+        except KeyboardInterrupt:
+            console.print("taskpacks: interrupted; no worker is left, and no cloud")
+            raise typer.Exit(INTERRUPTED) from None
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
@@ -67,17 +70,8 @@ def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
 
 def main() -> None:
     """Runs the command; an error of ours is one sentence, not a trace."""
-    told = Console(stderr=True)
     try:
-        code = app(standalone_mode=False)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
+        app()
     except TaskpacksError as error:
-        told.print(f"taskpacks: {error}", style="red", markup=False, soft_wrap=True)
+        Console(stderr=True).print(f"taskpacks: {error}", style="red", markup=False, soft_wrap=True)
         sys.exit(1)
-    except (KeyboardInterrupt, click.Abort):
-        code = INTERRUPTED
-    if code == INTERRUPTED:
-        told.print("taskpacks: interrupted; no worker is left, and no cloud")
-    sys.exit(code)
