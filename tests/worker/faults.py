@@ -97,6 +97,8 @@ class FaultProxy:
         self.random = random.Random(seed)  # noqa: S311 -- a seeded test, no secret
         self.rates: dict[str, Mapping[Fault, float]] = {}
         self.calls: list[Call] = []
+        self.others: set[str] = set()
+        """Actions of other services, which are passed on as they are."""
         self._scripts: dict[str, deque[Fault | None]] = defaultdict(deque)
         self._outages: dict[str, tuple[Fault, float]] = {}
         self._before: dict[str, Callable[[Call], None]] = {}
@@ -257,6 +259,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         target = self.headers.get("X-Amz-Target", "")
         if not target.startswith(SQS):
+            self.server.proxy.others.add(target.rpartition(".")[2])
             self._reply(*self._pass_on(body))
             return
         proxy = self.server.proxy
