@@ -11,6 +11,7 @@ long task ends after a signal.
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from contextlib import contextmanager
@@ -184,7 +185,9 @@ class LeaseKeeper:
             after_seconds: Stays hidden for so long; None is the lease's own choice.
         """
         delay = lease.return_after_seconds if after_seconds is None else after_seconds
-        seconds = min(max(0, round(delay)), int(self._remaining(lease)))
+        # Rounded up: a task that is due in 0.4 s would come at once, and again, until its
+        # receives are used up.
+        seconds = min(max(0, math.ceil(delay)), int(self._remaining(lease)))
         self._settle(lease, lambda: self._hide(lease, seconds))
 
     def wait_settled(self, seconds: float) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import deque
 from queue import Empty
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
@@ -34,6 +35,8 @@ SLOT_WAIT_SECONDS: Final = 0.1
 BACK_OFF_SECONDS: Final = (0.5, 1, 2, 4, 8)
 """After that many failed receives in a row; the last value repeats."""
 ATTRIBUTES: Final = ("ApproximateReceiveCount", "SentTimestamp")
+TOLD: Final = 1000
+"""So many poison messages are remembered as told."""
 SERVICES_OPTION: Final = "taskpacks_services"
 """Transport option that carries the worker's Services."""
 KNOWN_TASKS_OPTION: Final = "taskpacks_known_tasks"
@@ -49,6 +52,7 @@ class Channel(SQS.Channel):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._failed_receives = 0
+        self._told: deque[str] = deque(maxlen=TOLD)
 
     @property
     def _services(self) -> Services:
@@ -173,9 +177,13 @@ class Channel(SQS.Channel):
         It is visible at once, received again until SQS has counted max_receives, and moved by
         SQS itself: nothing is lost or doubled on the way.
         """
-        # Once for a message: it comes again until SQS has counted max_receives.
+        # Once for a message, though it comes again. Its receive count would not do: a first
+        # receive whose answer was lost, or that was a postponement, has told nobody.
+        told = lease.message_id in self._told
+        if not told:
+            self._told.append(lease.message_id)
         logger.log(
-            logging.ERROR if lease.receives == 1 else logging.DEBUG,
+            logging.DEBUG if told else logging.ERROR,
             "poison: message %s (receive %d) cannot be run: %s",
             lease.message_id,
             lease.receives,
