@@ -160,6 +160,11 @@ class FaultProxy:
         """How many calls of an action came, tries of the client's own included."""
         return sum(call.action == action for call in tuple(self.calls))
 
+    @property
+    def quiet(self) -> bool:
+        """No call is on its way to the server."""
+        return all(call.status or call.fault for call in tuple(self.calls))
+
     def injected(self) -> Counter[str]:
         """How often each fault was done to each action."""
         return Counter(f"{call.action} {call.fault}" for call in tuple(self.calls) if call.fault)

@@ -168,6 +168,11 @@ def test_a_message_is_given_back_for_as_long_as_its_lease_says(keeper, sqs):
     assert keeper.held == ()
 
 
+def test_a_part_of_a_second_is_waited_as_a_whole_one(keeper, sqs):
+    keeper.give_back(keeper.hold(message()), 0.2)
+    assert sqs.calls == [("hide", "handle", 1)]
+
+
 def test_giving_back_is_the_last_word_even_while_an_extension_is_on_its_way(keeper, sqs, clock):
     lease = keeper.hold(message())
     sqs.hold = threading.Event()

@@ -139,8 +139,8 @@ def test_its_tasks_run_and_each_override_is_logged(own, journal):
 def test_a_task_that_wanted_early_acknowledgement_runs_again_after_its_process_was_killed(
     own, journal, wait_until
 ):
-    own.send("proj.celery.slow", seconds=2, journal=str(journal))
-    worker = own.start(TASKPACKS_IDLE_SECONDS="3")
+    own.send("proj.celery.slow", seconds=1, journal=str(journal))
+    worker = own.start(TASKPACKS_IDLE_SECONDS="1", TASKPACKS_RETRY_BACKOFF_SECONDS="0")
     (line,) = wait_until(lambda: journal.lines("begin"))
     os.kill(line["pid"], signal.SIGKILL)
     wait_until(lambda: journal.lines("end"))
