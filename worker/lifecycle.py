@@ -221,8 +221,7 @@ class _Worker:
         self._tidied = True
         try:
             self._pack.hooks.taskpack_worker_stopping(context=self._context)
-        except Exception:
-            # The work is settled: a hook that fails now must not call it failed.
+        except Exception:  # the work is settled: a hook that fails now must not call it failed
             logger.exception("pack '%s': taskpack_worker_stopping failed", self._pack.name)
         self._telemetry.worker(
             left_because=self._left_because(), seconds=time.monotonic() - self._began_at

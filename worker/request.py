@@ -83,8 +83,7 @@ class TaskRequest(Request):
             return super().on_failure(
                 exc_info, send_failed_event=send_failed_event, return_ok=return_ok
             )
-        except Exception:
-            # The result table does not answer, say: the message must not stay held for that.
+        except Exception:  # the result table is away, say: the message must not stay held for it
             logger.exception("how task %s[%s] ended could not be stored", self.name, self.id)
             self.reject(requeue=True)  # nothing happens when it is settled
         finally:
@@ -98,7 +97,7 @@ class TaskRequest(Request):
             self._count(lease, TimeLimitExceeded(timeout))
         try:
             return super().on_timeout(soft, timeout)
-        except Exception:
+        except Exception:  # as in on_failure
             logger.exception("the time-out of task %s[%s] could not be stored", self.name, self.id)
             if not soft:
                 self.reject(requeue=True)
