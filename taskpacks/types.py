@@ -16,6 +16,7 @@ from taskpacks.errors import RefusedDeclarationError, nearest
 Architecture = Literal["x86_64", "arm64"]
 Platform = Literal["fargate", "ec2"]
 Purchase = Literal["on_demand", "spot"]
+ScalingMode = Literal["alarms", "controller"]
 
 MIN_LEASE_SECONDS = 10
 """A heartbeat at a third of less than this could not be relied upon."""
@@ -111,16 +112,20 @@ class Resources(_Record):
 class Scaling(_Record):
     """When workers start, how many, and how long an idle one lingers.
 
-    Mode `alarms`: each alarm acts once, when it *enters* ALARM. Depth is the number of
-    visible messages.
+    Mode `alarms`: each alarm acts once, when it *enters* ALARM; depth is the number of visible
+    messages. Mode `controller`: a state machine asks the launcher, again and again while there
+    is work, how many workers to start. The comments
+    below say which settings belong to which mode.
     """
 
-    mode: Literal["alarms"] = "alarms"
+    mode: ScalingMode = "alarms"
     low_depth: int = Field(default=5, ge=1)
     low_workers: int = Field(default=1, ge=1, le=limits.ARRAY_SIZE_MAX)
     high_depth: int = Field(default=50, ge=2)
     high_workers: int = Field(default=10)
     """The size of the array job that high_depth starts."""
+
+    # Both modes.
     start_within_seconds: int = Field(default=600, ge=60)
     """The longest that a message should wait for a worker: the SLA on age."""
     startup_seconds: int = Field(default=120, ge=0)
@@ -129,6 +134,27 @@ class Scaling(_Record):
     """How long a worker that finds its task queue empty waits for more before it leaves."""
     worker_lifetime_seconds: int = Field(default=24 * 60 * 60, ge=limits.JOB_TIMEOUT_SECONDS_MIN)
     """Batch ends a worker that lives longer: the guard against a stuck one."""
+
+    # Mode `controller`.
+    max_workers: int = Field(default=100, ge=1)
+    """Workers at once, whatever the backlog; resources.max_vcpus bounds them too."""
+    drain_within_seconds: int = Field(default=3600, ge=60)
+    """A backlog gets at least as many workers as finish it in this time."""
+    task_seconds: float = Field(default=60, gt=0)
+    """What a task takes, as a prior: from the first measured tasks on, their median counts."""
+    break_even: float = Field(default=1, gt=0)
+    """How many times its own start-up a worker's share of the work should be worth: higher
+    starts fewer workers for short tasks. The deadline comes first."""
+    pulse_minutes: int = Field(default=5, ge=1, le=24 * 60)
+    """How often the launcher is asked even when no alarm said anything."""
+    round_seconds: int = Field(default=30, ge=1)
+    """The pause between two decisions while there is work."""
+    breaker_failures: int = Field(default=5, ge=1)
+    """So many workers that failed in a row, without progress, stop the starting."""
+    breaker_cooldown_seconds: int = Field(default=1800, ge=1)
+    """How long after the last of these failures one worker is started to try again."""
+    vcpu_hours_per_day: float = Field(default=200, gt=0)
+    """What the workers of any 24 hours may use together before no more are started."""
 
     @model_validator(mode="after")
     def _makes_sense_together(self) -> Self:
@@ -149,6 +175,12 @@ class Scaling(_Record):
                 f"start_within_seconds is {self.start_within_seconds}: a worker needs "
                 f"{self.startup_seconds} s to start and the metric comes once in "
                 f"{limits.METRIC_PERIOD_SECONDS} s; allow at least {least}"
+            )
+        if self.drain_within_seconds <= self.startup_seconds:
+            raise ValueError(
+                f"drain_within_seconds is {self.drain_within_seconds}: a worker needs "
+                f"{self.startup_seconds} s to start (startup_seconds), so nothing could be done in "
+                f"that time; allow more than {self.startup_seconds}"
             )
         return self
 
@@ -258,6 +290,18 @@ class PackSpec(_Record):
                 f"scaling.worker_lifetime_seconds is {lifetime} and "
                 f"queue.task_time_limit_seconds is {limit}: every worker would be ended in "
                 "mid-task; let workers live longer than a task may run"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _may_use_what_one_worker_needs(self) -> Self:
+        scaling, vcpus = self.scaling, self.resources.vcpus
+        least = vcpus * (scaling.startup_seconds + scaling.task_seconds) / 3600
+        if scaling.vcpu_hours_per_day < least:
+            raise ValueError(
+                f"scaling.vcpu_hours_per_day is {scaling.vcpu_hours_per_day:g}: one worker of "
+                f"{vcpus:g} vCPUs that starts and does one task uses {least:.2f} vCPU-hours; "
+                "raise the cap"
             )
         return self
 

@@ -97,6 +97,45 @@ def test_an_sla_shorter_than_a_start_is_refused():
     assert "allow at least 180" in refusal(scaling={"start_within_seconds": 100})
 
 
+def test_a_deadline_shorter_than_a_start_is_refused():
+    text = refusal(
+        scaling={
+            "drain_within_seconds": 300,
+            "startup_seconds": 300,
+        }
+    )
+    assert "drain_within_seconds is 300: a worker needs 300 s to start" in text
+    assert "allow more than 300" in text
+
+
+def test_a_daily_cap_that_one_worker_would_break_is_refused():
+    text = refusal(
+        resources={"vcpus": 4, "memory_mib": 8192},
+        scaling={"vcpu_hours_per_day": 0.1, "task_seconds": 240, "startup_seconds": 120},
+    )
+    assert "scaling.vcpu_hours_per_day is 0.1: one worker of 4 vCPUs" in text
+    assert "uses 0.40 vCPU-hours; raise the cap" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("max_workers", 0),
+        ("task_seconds", 0),
+        ("break_even", 0),
+        ("pulse_minutes", 0),
+        ("pulse_minutes", 1441),
+        ("round_seconds", 0),
+        ("breaker_failures", 0),
+        ("vcpu_hours_per_day", 0),
+        ("mode", "controler"),
+    ],
+)
+def test_a_figure_of_the_controller_that_makes_no_sense_is_refused(name, value):
+    text = refusal(scaling={name: value})
+    assert text.startswith(f"taskpacks:packs.pi.scaling.{name}: {value!r} is refused")
+
+
 def test_fewer_vcpus_in_all_than_one_worker_needs_are_refused():
     assert "none could start" in refusal(resources={"max_vcpus": 1, "vcpus": 2, "memory_mib": 4096})
 
