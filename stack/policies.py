@@ -14,6 +14,7 @@ _VERSION: Final = "2012-10-17"
 ECS_TASKS: Final = "ecs-tasks.amazonaws.com"
 EC2: Final = "ec2.amazonaws.com"
 EVENTS: Final = "events.amazonaws.com"
+CLOUDWATCH: Final = "cloudwatch.amazonaws.com"
 
 
 def _document(statements: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -155,5 +156,59 @@ def undelivered_events(queue_arn: str, rule_arns: Sequence[str]) -> dict[str, An
                 Principal={"Service": EVENTS},
                 Condition={"ArnEquals": {"aws:SourceArn": list(rule_arns)}},
             )
+        ]
+    )
+
+
+def _refuse_plain_http(actions: str, arn: str) -> dict[str, Any]:
+    """Denies everybody whatever comes without TLS, whoever else allows it."""
+    return {
+        "Effect": "Deny",
+        "Principal": "*",
+        "Action": actions,
+        "Resource": arn,
+        "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+    }
+
+
+def publish_notices(topic_arn: str, account_id: str, partition: str) -> dict[str, Any]:
+    """Lets the alarms and the rules of this account publish to the topic, over TLS only."""
+    region = topic_arn.split(":")[3]
+    sources = (
+        (CLOUDWATCH, f"arn:{partition}:cloudwatch:{region}:{account_id}:alarm:*"),
+        (EVENTS, f"arn:{partition}:events:{region}:{account_id}:rule/*"),
+    )
+    return _document(
+        [
+            *(
+                _allow(
+                    ["sns:Publish"],
+                    [topic_arn],
+                    Principal={"Service": service},
+                    Condition={"ArnLike": {"aws:SourceArn": source}},
+                )
+                for service, source in sources
+            ),
+            _refuse_plain_http("sns:Publish", topic_arn),
+        ]
+    )
+
+
+def notices_key(account_id: str, partition: str) -> dict[str, Any]:
+    """A KMS key whose use the account's own IAM policies settle, and that SNS's senders may use.
+
+    In a key's policy the resource "*" is the key itself:
+    https://docs.aws.amazon.com/kms/latest/developerguide/key-policy-overview.html
+    The services' statement has no condition on the source: who may publish is settled by the
+    topic's policy, and a notice that KMS refuses would be lost without a word.
+    """
+    return _document(
+        [
+            _allow(["kms:*"], ["*"], Principal={"AWS": f"arn:{partition}:iam::{account_id}:root"}),
+            _allow(
+                ["kms:Decrypt", "kms:GenerateDataKey*"],
+                ["*"],
+                Principal={"Service": [CLOUDWATCH, EVENTS]},
+            ),
         ]
     )

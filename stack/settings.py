@@ -23,6 +23,7 @@ NAMESPACE: Final = "taskpacks"
 """The prefix of our keys in Pulumi.<stack>.yaml."""
 URI_SCHEMES: Final = ("s3", "file")
 
+_NOTIFIABLE = re.compile(r"https://[^\s/]+\S*|[^\s@/:]+@[^\s@/:]+\.[^\s@/:]+")
 _DEPLOYMENT_NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 
 
@@ -45,6 +46,7 @@ class StackSettings:
         subnet_ids: The operator's own subnets; empty makes a small network.
         security_group_ids: The operator's own; given together with subnet_ids.
         uri_schemes: Where tasks may read and write: "s3", and "file" on one machine only.
+        notify: E-mail addresses and https:// URLs that are told of alarms.
     """
 
     deployments: tuple[Deployment, ...]
@@ -52,9 +54,10 @@ class StackSettings:
     subnet_ids: tuple[str, ...] = ()
     security_group_ids: tuple[str, ...] = ()
     uri_schemes: tuple[str, ...] = ("s3",)
+    notify: tuple[str, ...] = ()
 
 
-STRUCTURED: Final = ("packs", "subnet_ids", "security_group_ids", "uri_schemes")
+STRUCTURED: Final = ("packs", "subnet_ids", "security_group_ids", "uri_schemes", "notify")
 KEYS: Final = (*STRUCTURED, "image_tag")
 
 
@@ -82,6 +85,7 @@ def parse(config: Mapping[str, object], modules: Mapping[str, str] | None = None
         subnet_ids=_texts("subnet_ids", given.get("subnet_ids", ())),
         security_group_ids=_texts("security_group_ids", given.get("security_group_ids", ())),
         uri_schemes=_texts("uri_schemes", given.get("uri_schemes", StackSettings.uri_schemes)),
+        notify=_texts("notify", given.get("notify", ())),
     )
     _check_together(settings)
     return settings
@@ -142,6 +146,12 @@ def _check_together(settings: StackSettings) -> None:
             raise RefusedSettingsError(
                 f"{NAMESPACE}:uri_schemes has {scheme!r}: tasks read and write only "
                 f"{' and '.join(URI_SCHEMES)}; leave it out."
+            )
+    for index, endpoint in enumerate(settings.notify):
+        if not _NOTIFIABLE.fullmatch(endpoint):
+            raise RefusedSettingsError(
+                f"{NAMESPACE}:notify[{index}] is {endpoint!r}: notices go to e-mail addresses and "
+                "https:// URLs (plain http is refused); write one of these, or leave it out."
             )
 
 

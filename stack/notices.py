@@ -1,0 +1,97 @@
+"""Where a stack tells people that something is wrong."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal
+
+import pulumi
+import pulumi_aws as aws
+
+from stack import policies
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+KEY_DELETION_DAYS: Final = 7
+"""The shortest that KMS takes. What the key protects are notices that were sent long ago."""
+
+
+def protocol(endpoint: str) -> Literal["email", "https"]:
+    """How SNS reaches an address that `stack.settings` has let pass."""
+    return "https" if endpoint.startswith("https://") else "email"
+
+
+def subscription_name(topic: str, endpoint: str) -> str:
+    """A logical name that stays the same when other addresses come and go, and shows none."""
+    return f"{topic}-{hashlib.sha256(endpoint.encode()).hexdigest()[:8]}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoticesArgs:
+    """Whom to tell, and with whose key.
+
+    Attributes:
+        subscriptions: E-mail addresses and https:// URLs.
+        key_arn: The operator's own KMS key, whose policy lets CloudWatch and EventBridge use
+            it; None makes one for the topic.
+        account_id: Whose alarms and rules may publish.
+        partition: "aws", "aws-cn" or "aws-us-gov".
+    """
+
+    subscriptions: Sequence[str]
+    key_arn: str | None
+    account_id: str
+    partition: str
+
+
+class Notices(pulumi.ComponentResource):
+    """One encrypted topic for all of a stack's alarms; give its ARN to `alarm_actions`.
+
+    Consists of: an SNS topic with a policy that refuses plain HTTP, a subscription for each
+    address, and a KMS key unless one is given: CloudWatch cannot publish to a topic that is
+    encrypted with the key that AWS manages
+    (https://repost.aws/knowledge-center/cloudwatch-configure-alarm-sns).
+    """
+
+    topic_arn: pulumi.Output[str]
+
+    def __init__(
+        self, name: str, args: NoticesArgs, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
+        super().__init__("taskpacks:stack:Notices", name, None, opts)
+        child = pulumi.ResourceOptions(parent=self)
+        topic = aws.sns.Topic(
+            f"{name}-topic", kms_master_key_id=args.key_arn or self._key(name, args), opts=child
+        )
+        aws.sns.TopicPolicy(
+            f"{name}-topic",
+            arn=topic.arn,
+            policy=pulumi.Output.json_dumps(
+                topic.arn.apply(
+                    lambda arn: policies.publish_notices(arn, args.account_id, args.partition)
+                )
+            ),
+            opts=child,
+        )
+        for endpoint in args.subscriptions:
+            aws.sns.TopicSubscription(
+                subscription_name(name, endpoint),
+                topic=topic.arn,
+                protocol=protocol(endpoint),
+                endpoint=endpoint,
+                opts=child,
+            )
+        self.topic_arn = topic.arn
+        self.register_outputs({"topic_arn": self.topic_arn})
+
+    def _key(self, name: str, args: NoticesArgs) -> pulumi.Output[str]:
+        return aws.kms.Key(
+            f"{name}-key",
+            description="Taskpacks: notices on their way through SNS",
+            enable_key_rotation=True,
+            deletion_window_in_days=KEY_DELETION_DAYS,
+            policy=pulumi.Output.json_dumps(policies.notices_key(args.account_id, args.partition)),
+            opts=pulumi.ResourceOptions(parent=self),
+        ).arn

@@ -1,0 +1,47 @@
+import json
+
+import pytest
+
+from stack import notices, policies, settings
+from taskpacks import TaskpacksError
+
+TOPIC = "arn:aws:sns:eu-west-1:111122223333:notices"
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "protocol"),
+    [("ops@example.com", "email"), ("https://hooks.example.com/taskpacks", "https")],
+)
+def test_an_address_says_by_itself_how_it_is_reached(endpoint, protocol):
+    assert notices.protocol(endpoint) == protocol
+
+
+@pytest.mark.parametrize("endpoint", ["http://example.com", "ops", "https://", "a@b", "+4912345"])
+def test_plain_http_and_what_is_no_address_are_refused_with_their_place(endpoint):
+    with pytest.raises(TaskpacksError) as caught:
+        settings.parse({"packs": {"pi": {}}, "notify": ["ops@example.com", endpoint]})
+    assert f"taskpacks:notify[1] is {endpoint!r}" in str(caught.value)
+    assert "https:// URLs" in str(caught.value)
+
+
+def test_alarms_and_rules_of_this_account_and_region_may_publish():
+    alarms, rules, refused = policies.publish_notices(TOPIC, "111122223333", "aws")["Statement"]
+    assert [each["Condition"]["ArnLike"]["aws:SourceArn"] for each in (alarms, rules)] == [
+        "arn:aws:cloudwatch:eu-west-1:111122223333:alarm:*",
+        "arn:aws:events:eu-west-1:111122223333:rule/*",
+    ]
+    assert refused["Effect"] == "Deny"
+    assert refused["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+
+
+def test_the_senders_of_notices_may_use_the_topics_key():
+    *_, senders = policies.notices_key("111122223333", "aws")["Statement"]
+    assert senders["Principal"] == {"Service": ["cloudwatch.amazonaws.com", "events.amazonaws.com"]}
+    assert json.dumps(senders["Action"]) == '["kms:Decrypt", "kms:GenerateDataKey*"]'
+
+
+def test_a_subscription_keeps_its_name_when_others_come_and_shows_no_address():
+    name = notices.subscription_name("notices", "ops@example.com")
+    assert name == notices.subscription_name("notices", "ops@example.com")
+    assert name != notices.subscription_name("notices", "dev@example.com")
+    assert "example" not in name
