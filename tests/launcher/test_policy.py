@@ -1,0 +1,233 @@
+import json
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from launcher.policy import (
+    SETTLE_SECONDS,
+    STALE_SECONDS,
+    Decision,
+    Ending,
+    Limits,
+    Observation,
+    decide,
+)
+
+LIMITS = Limits(max_workers=200, max_vcpus=1000)
+FAILED = tuple(Ending(seconds_ago=10.0 * i + 10, failed=True) for i in range(5))
+
+counts = st.integers(0, 1_000_000)
+few = st.integers(0, 300)
+seconds = st.floats(0, 100_000)
+some_limits = st.builds(
+    Limits,
+    vcpus=st.sampled_from([0.25, 0.5, 1, 4, 16]),
+    max_vcpus=st.integers(0, 1000),
+    max_workers=st.integers(0, 1000),
+    task_seconds=st.floats(0, 10_000),
+    startup_seconds=st.floats(0, 1000),
+    idle_seconds=st.floats(0, 300),
+    start_within_seconds=st.floats(60, 5000),
+    drain_within_seconds=st.floats(60, 10_000),
+    break_even=st.floats(0, 10),
+)
+some_observations = st.builds(
+    Observation,
+    visible=counts,
+    in_flight=counts,
+    delayed=counts,
+    oldest_age_seconds=st.none() | seconds,
+    starting=few,
+    running=few,
+    task_seconds=st.none() | seconds,
+    endings=st.lists(st.builds(Ending, seconds_ago=seconds, failed=st.booleans()), max_size=8).map(
+        tuple
+    ),
+    deleted_since_first_of_those_failures=st.none() | counts,
+    vcpu_hours_last_day=st.floats(0, 400),
+)
+
+
+def test_one_message_starts_exactly_one_worker_and_no_second_one_while_it_starts_or_runs():
+    assert decide(LIMITS, Observation(visible=1)).start == 1
+    assert decide(LIMITS, Observation(visible=1, starting=1)).start == 0
+    assert decide(LIMITS, Observation(visible=1, running=1)).start == 0  # SQS's count lags
+    assert decide(LIMITS, Observation(in_flight=1, running=1)).start == 0
+
+
+def test_a_thousand_minutes_of_work_start_all_the_workers_that_are_allowed():
+    decision = decide(LIMITS, Observation(visible=1000))
+    assert (decision.verb, decision.start, decision.desired) == ("start", 200, 200)
+
+
+def test_short_tasks_are_not_worth_a_worker_each():
+    assert decide(LIMITS, Observation(visible=100, task_seconds=3)).start == 2
+
+
+def test_long_tasks_are_worth_a_worker_each():
+    assert decide(LIMITS, Observation(visible=7, task_seconds=3600)).start == 7
+    running = Observation(visible=3, in_flight=50, running=50, task_seconds=7200)
+    assert decide(LIMITS, running).start == 3
+
+
+def test_a_worker_that_will_be_free_before_a_new_one_is_up_is_waited_for():
+    assert decide(LIMITS, Observation(visible=1, in_flight=1, running=1)).start == 0
+
+
+def test_a_message_that_waited_too_long_gets_a_worker_though_others_should_have_taken_it():
+    stuck = Observation(visible=1, in_flight=1, running=1, oldest_age_seconds=500)
+    assert decide(LIMITS, stuck).start == 1
+
+
+def test_a_deadline_that_presses_starts_more_than_break_even_would():
+    slack = Limits(max_workers=200, max_vcpus=1000, break_even=10)
+    pressed = Limits(max_workers=200, max_vcpus=1000, break_even=10, drain_within_seconds=420)
+    load = Observation(visible=500)
+    assert decide(slack, load).start == 20
+    assert decide(pressed, load).start == 100
+
+
+def test_fractions_of_vcpus_are_counted_exactly():
+    assert Limits(vcpus=0.25, max_vcpus=16, max_workers=100).workers == 64
+    assert Limits(vcpus=3, max_vcpus=16, max_workers=100).workers == 5
+
+
+@pytest.mark.parametrize(
+    "doubtful",
+    [
+        {"age_seconds": STALE_SECONDS + 1},
+        {"age_seconds": -1},
+        {"age_seconds": math.nan},
+        {"complete": False, "problem": "ListJobs: throttled"},
+        {"visible": -1},
+        {"task_seconds": math.nan},
+        {"vcpu_hours_last_day": math.inf},
+    ],
+)
+def test_doubtful_figures_start_nothing_and_ask_again(doubtful):
+    decision = decide(LIMITS, Observation(**{"visible": 50, **doubtful}))
+    assert (decision.verb, decision.start) == ("wait", 0)
+    assert decision.wait_seconds == LIMITS.round_seconds
+
+
+def test_a_failed_observation_says_what_failed():
+    decision = decide(LIMITS, Observation(complete=False, problem="ListJobs: throttled"))
+    assert "ListJobs: throttled" in decision.reason
+
+
+def test_an_empty_task_queue_is_done_once_the_alarm_can_ring_again():
+    assert decide(LIMITS, Observation()).verb == "done"
+    assert decide(LIMITS, Observation(running=1)).verb == "wait"
+    assert decide(LIMITS, Observation(in_flight=1)).verb == "wait"
+    assert decide(LIMITS, Observation(delayed=1)).verb == "wait"
+    just = Ending(seconds_ago=SETTLE_SECONDS - 1, failed=False)
+    long = Ending(seconds_ago=SETTLE_SECONDS, failed=False)
+    assert decide(LIMITS, Observation(endings=(just,))).verb == "wait"
+    assert decide(LIMITS, Observation(endings=(long,))).verb == "done"
+
+
+def test_the_breaker_opens_after_failures_in_a_row_without_progress():
+    decision = decide(LIMITS, Observation(visible=9, endings=FAILED))
+    assert (decision.verb, decision.start, decision.halted_by) == ("halt", 0, "breaker")
+    assert "5 workers" in decision.reason
+    assert "1790 s from now" in decision.reason
+
+
+def test_four_failures_one_success_or_progress_keep_the_breaker_closed():
+    fine = Ending(seconds_ago=1, failed=False)
+    for endings, deleted in ((FAILED[:4], 0), ((fine, *FAILED), 0), (FAILED, 1)):
+        observation = Observation(
+            visible=9, endings=endings, deleted_since_first_of_those_failures=deleted
+        )
+        assert decide(LIMITS, observation).verb == "start"
+
+
+def test_after_the_cool_down_one_probe_starts_and_only_one():
+    old = tuple(Ending(seconds_ago=1800.0 + i, failed=True) for i in range(5))
+    decision = decide(LIMITS, Observation(visible=900, endings=old))
+    assert (decision.verb, decision.start) == ("start", 1)
+    probing = decide(LIMITS, Observation(visible=900, endings=old, starting=1))
+    assert (probing.verb, probing.start) == ("wait", 0)
+
+
+def test_the_cap_halts_and_says_what_to_raise():
+    decision = decide(LIMITS, Observation(visible=9, vcpu_hours_last_day=200))
+    assert (decision.verb, decision.start, decision.halted_by) == ("halt", 0, "cap")
+    assert "vcpu_hours_per_day is 200" in decision.reason
+
+
+def test_a_limit_of_no_worker_starts_none():
+    assert decide(Limits(max_workers=0), Observation(visible=9)).start == 0
+
+
+@given(some_limits, some_observations)
+def test_no_limit_is_ever_passed_and_nothing_is_negative(limits, observation):
+    decision = decide(limits, observation)
+    assert decision.start >= 0
+    if decision.start:
+        assert decision.start + observation.active <= limits.max_workers
+        assert (decision.start + observation.active) * limits.vcpus <= limits.max_vcpus
+        assert observation.vcpu_hours_last_day < limits.vcpu_hours_per_day
+    assert (decision.start > 0) == (decision.verb == "start")
+
+
+@given(some_limits, some_observations)
+def test_no_more_workers_start_than_messages_can_use(limits, observation):
+    idle = max(0, observation.running - observation.in_flight)
+    taken = observation.starting + idle
+    assert decide(limits, observation).start <= max(0, observation.visible - taken)
+
+
+@given(some_limits, some_observations, counts)
+def test_a_deeper_backlog_never_starts_fewer(limits, observation, more):
+    deeper = Observation.from_json({**observation.as_json(), "visible": observation.visible + more})
+    assert decide(limits, deeper).start >= decide(limits, observation).start
+
+
+@given(some_limits, some_observations, st.sampled_from(["stale", "partial"]))
+def test_doubt_starts_none_whatever_the_rest(limits, observation, kind):
+    doubt = {"age_seconds": STALE_SECONDS + 1} if kind == "stale" else {"complete": False}
+    decision = decide(limits, Observation.from_json({**observation.as_json(), **doubt}))
+    assert (decision.verb, decision.start) == ("wait", 0)
+
+
+@given(
+    st.integers(1, 500),
+    st.floats(0.1, 5000),
+    st.floats(0, 1000),
+    st.floats(0.1, 10),
+    st.integers(1, 50),
+)
+def test_with_perfect_workers_the_task_queue_always_drains(
+    messages, task_seconds, startup_seconds, break_even, max_workers
+):
+    limits = Limits(
+        max_workers=max_workers,
+        max_vcpus=max_workers,
+        startup_seconds=startup_seconds,
+        break_even=break_even,
+        vcpu_hours_per_day=math.inf,
+    )
+    left = messages
+    for _ in range(messages + 1):  # each worker that starts does at least one message
+        decision = decide(limits, Observation(visible=left, task_seconds=task_seconds))
+        if decision.verb == "done":
+            break
+        assert decision.verb == "start"
+        left = max(0, left - decision.start)
+    assert left == 0
+
+
+@given(some_limits, some_observations)
+def test_records_survive_json(limits, observation):
+    assert Limits.from_json(json.loads(json.dumps(limits.as_json()))) == limits
+    assert Observation.from_json(json.loads(json.dumps(observation.as_json()))) == observation
+    decision = decide(limits, observation)
+    assert Decision.from_json(json.loads(json.dumps(decision.as_json()))) == decision
+
+
+def test_settings_of_another_version_are_refused_by_name():
+    with pytest.raises(ValueError, match="no wrokers"):
+        Limits.from_json({"wrokers": 1})
