@@ -14,6 +14,8 @@ _VERSION: Final = "2012-10-17"
 ECS_TASKS: Final = "ecs-tasks.amazonaws.com"
 EC2: Final = "ec2.amazonaws.com"
 EVENTS: Final = "events.amazonaws.com"
+LAMBDA: Final = "lambda.amazonaws.com"
+STATES: Final = "states.amazonaws.com"
 CLOUDWATCH: Final = "cloudwatch.amazonaws.com"
 
 
@@ -142,8 +144,17 @@ def submit(job_queue_arn: str, job_definition_arn: str) -> dict[str, Any]:
         job_queue_arn: The job queue.
         job_definition_arn: The job definition's ARN with its revision.
     """
-    definition, _, _revision = job_definition_arn.rpartition(":")
-    return _document([_allow(["batch:SubmitJob"], [job_queue_arn, f"{definition}:*"])])
+    return _document([_submit(job_queue_arn, job_definition_arn)])
+
+
+def _submit(job_queue_arn: str, job_definition_arn: str) -> dict[str, Any]:
+    definition = without_revision(job_definition_arn)
+    return _allow(["batch:SubmitJob"], [job_queue_arn, f"{definition}:*"])
+
+
+def without_revision(job_definition_arn: str) -> str:
+    """A job definition's ARN without its last part, which counts its revisions."""
+    return job_definition_arn.rpartition(":")[0]
 
 
 def undelivered_events(queue_arn: str, rule_arns: Sequence[str]) -> dict[str, Any]:
@@ -212,3 +223,52 @@ def notices_key(account_id: str, partition: str) -> dict[str, Any]:
             ),
         ]
     )
+
+
+def launcher(queue_arn: str, log_group_arn: str) -> dict[str, Any]:
+    """What the launcher looks at. It starts nothing itself."""
+    return _document(
+        [
+            _allow(["sqs:GetQueueAttributes"], [queue_arn]),
+            # Neither service knows a resource for these actions:
+            # https://docs.aws.amazon.com/service-authorization/latest/reference/list_awsbatch.html
+            # https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazoncloudwatch.html
+            _allow(["batch:ListJobs", "batch:DescribeJobs", "cloudwatch:GetMetricData"], ["*"]),
+            _allow(["logs:CreateLogStream", "logs:PutLogEvents"], [f"{log_group_arn}:*"]),
+        ]
+    )
+
+
+def controller(launcher_arn: str, job_queue_arn: str, job_definition_arn: str) -> dict[str, Any]:
+    """What the state machine does: ask the launcher, submit workers, keep its log."""
+    return _document(
+        [
+            _allow(["lambda:InvokeFunction"], [launcher_arn]),
+            _submit(job_queue_arn, job_definition_arn),
+            # A log delivery has no resource that could be named:
+            # https://docs.aws.amazon.com/step-functions/latest/dg/cw-logs.html
+            _allow(
+                [
+                    "logs:CreateLogDelivery",
+                    "logs:GetLogDelivery",
+                    "logs:UpdateLogDelivery",
+                    "logs:DeleteLogDelivery",
+                    "logs:ListLogDeliveries",
+                    "logs:PutResourcePolicy",
+                    "logs:DescribeResourcePolicies",
+                    "logs:DescribeLogGroups",
+                ],
+                ["*"],
+            ),
+        ]
+    )
+
+
+def start_execution(state_machine_arn: str) -> dict[str, Any]:
+    """Lets a rule wake the state machine, or an execution start its successor."""
+    return _document([_allow(["states:StartExecution"], [state_machine_arn])])
+
+
+def list_executions(state_machine_arn: str) -> dict[str, Any]:
+    """Lets the launcher see whether an older execution is at work."""
+    return _document([_allow(["states:ListExecutions"], [state_machine_arn])])

@@ -1,6 +1,6 @@
 import pytest
 
-from stack import hardware, network, policies, producer, results, scaling_alarms
+from stack import hardware, network, policies, producer, queue_alarms, results, scaling_alarms
 from stack.settings import Deployment
 from taskpacks import PackSpec, Permissions, Resources, Scaling
 from taskpacks.manager import Pack
@@ -76,7 +76,9 @@ def test_the_alarms_are_low_high_and_age_with_time_left_to_start():
     scaling = Scaling(
         low_depth=5, high_depth=50, high_workers=10, start_within_seconds=600, startup_seconds=120
     )
-    assert [(t.name, t.threshold, t.workers) for t in scaling_alarms.triggers(scaling)] == [
+    assert [
+        (t.alarm.name, t.alarm.threshold, t.workers) for t in scaling_alarms.triggers(scaling)
+    ] == [
         ("depth-low", 5, 1),
         ("depth-high", 50, 10),
         ("age", 480, 1),
@@ -84,8 +86,8 @@ def test_the_alarms_are_low_high_and_age_with_time_left_to_start():
 
 
 def test_the_age_alarm_looks_only_while_a_message_is_visible():
-    *_, age = scaling_alarms.triggers(Scaling())
-    math, visible, oldest = scaling_alarms.measured(age, "pi-tasks")["metric_queries"]
+    age = queue_alarms.age_alarm(Scaling())
+    math, visible, oldest = queue_alarms.measured(age, "pi-tasks")["metric_queries"]
     assert math["expression"] == "IF(visible > 0, age, 0)"
     assert [query["metric"]["metric_name"] for query in (visible, oldest)] == [
         "ApproximateNumberOfMessagesVisible",
@@ -101,7 +103,7 @@ def test_other_partitions_of_aws_have_their_own_arns():
 
 
 def test_a_rule_matches_its_own_alarm_entering_alarm_only():
-    pattern = scaling_alarms.event_pattern("arn:alarm")
+    pattern = queue_alarms.event_pattern("arn:alarm")
     assert pattern["resources"] == ["arn:alarm"]
     assert pattern["detail"] == {"state": {"value": ["ALARM"]}}
 
