@@ -147,7 +147,7 @@ class Scaling(_Record):
     starts fewer workers for short tasks. The deadline comes first."""
     pulse_minutes: int = Field(default=5, ge=1, le=24 * 60)
     """How often the launcher is asked even when no alarm said anything."""
-    round_seconds: int = Field(default=30, ge=1)
+    round_seconds: int = Field(default=30, ge=1, le=600)
     """The pause between two decisions while there is work."""
     breaker_failures: int = Field(default=5, ge=1)
     """So many workers that failed in a row, without progress, stop the starting."""

@@ -126,6 +126,7 @@ def test_a_daily_cap_that_one_worker_would_break_is_refused():
         ("pulse_minutes", 0),
         ("pulse_minutes", 1441),
         ("round_seconds", 0),
+        ("round_seconds", 601),
         ("breaker_failures", 0),
         ("vcpu_hours_per_day", 0),
         ("mode", "controler"),
