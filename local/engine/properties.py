@@ -10,6 +10,7 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
+from local.engine.assets import holds_asset, is_asset
 from local.engine.errors import UnsupportedError
 from local.engine.wire import has_unknown
 from taskpacks.errors import nearest
@@ -40,6 +41,8 @@ class Property:
     """What AWS has when the property is not given."""
     normalise: Callable[[Any], Any] | None = None
     """Applied to both values before they are compared (after JSON is parsed)."""
+    asset: bool = False
+    """Files: an asset or an archive, which no other property may be."""
     engine_only: bool = False
     """Settles what the engine does; AWS never sees it."""
     fields: Mapping[str, Property] = field(default_factory=dict[str, "Property"])
@@ -64,6 +67,11 @@ def check_known(type_token: str, known: Mapping[str, Property], values: Mapping[
                     f"{type_token}: the local cloud does not know the property '{path}{name}'."
                     f"{nearest(name, table)} All known: {', '.join(sorted(table))}. Leave it "
                     "out, or teach the handler in local/engine/handlers about it."
+                )
+            if holds_asset(value) and not (table[name].asset and is_asset(value)):
+                raise UnsupportedError(
+                    f"{type_token}: '{path}{name}' cannot hold assets or archives here; give plain "
+                    "data."
                 )
             if fields := table[name].fields:
                 for item in _objects(value):

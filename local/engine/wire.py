@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 from google.protobuf import struct_pb2
 from pulumi.runtime import rpc
 
+from local.engine.assets import SIGNATURE, is_asset, with_hash
 from local.engine.errors import UnsupportedError
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ UNKNOWN_TEXT: Final = "[unknown]"
 SECRET_TEXT: Final = "[secret]"  # noqa: S105 - stands in for one
 
 # pulumi keeps its signatures private; local/engine is pinned to one version of it.
-_SIGNATURE: Final = rpc._special_sig_key  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - as above
 _SECRET: Final = rpc._special_secret_sig  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - as above
 
 
@@ -40,14 +40,17 @@ def decode(struct: struct_pb2.Struct, *, subject: str) -> Decoded:
         subject: Whose they are, for the error message.
 
     Raises:
-        UnsupportedError: For assets, archives and anything else that is neither plain data
-            nor a secret.
+        UnsupportedError: For anything that is neither plain data nor a secret nor a readable
+            asset or archive, which comes with the hash of its content.
     """
     values: dict[str, Any] = {}
     secrets: set[str] = set()
     for name, field in struct.fields.items():
         found: list[bool] = []
-        value = _plain(field, found, f"{subject}, property '{name}'")
+        where = f"{subject}, property '{name}'"
+        value = _plain(field, found, where)
+        if is_asset(value):
+            value = with_hash(value, where)
         if value is not None:
             values[name] = value
         if found:
@@ -61,7 +64,7 @@ def encode(values: Mapping[str, Any], secrets: Iterable[str]) -> struct_pb2.Stru
     struct = struct_pb2.Struct()
     struct.update(
         {
-            name: {_SIGNATURE: _SECRET, "value": value} if name in hidden else value
+            name: {SIGNATURE: _SECRET, "value": value} if name in hidden else value
             for name, value in values.items()
         }
     )
@@ -90,16 +93,16 @@ def _plain(value: struct_pb2.Value, found: list[bool], subject: str) -> Any:
     kind = value.WhichOneof("kind")
     if kind == "struct_value":
         fields = value.struct_value.fields
-        if _SIGNATURE not in fields:
-            items = {name: _plain(item, found, subject) for name, item in fields.items()}
-            return {name: item for name, item in items.items() if item is not None}
-        if fields[_SIGNATURE].string_value != _SECRET:
+        if SIGNATURE in fields and fields[SIGNATURE].string_value == _SECRET:
+            found.append(True)
+            return _plain(fields["value"], found, subject)
+        items = {name: _plain(item, found, subject) for name, item in fields.items()}
+        if SIGNATURE in items and not is_asset(items):
             raise UnsupportedError(
-                f"{subject}: assets, archives and resource references cannot be used here; "
-                "give plain data, or an output of the resource such as its arn."
+                f"{subject}: resource references cannot be used here; give plain data, or an "
+                "output of the resource such as its arn."
             )
-        found.append(True)
-        return _plain(fields["value"], found, subject)
+        return {name: item for name, item in items.items() if item is not None}
     if kind == "list_value":
         return [_plain(item, found, subject) for item in value.list_value.values]
     if kind == "number_value":

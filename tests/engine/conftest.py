@@ -30,8 +30,13 @@ with warnings.catch_warnings():
         pulumi_aws.ec2.Vpc,
         pulumi_aws.ecr.Repository,
         pulumi_aws.iam.Role,
+        pulumi_aws.kms.Key,
+        pulumi_aws.lambda_.Function,
         pulumi_aws.s3.Bucket,
+        pulumi_aws.sfn.StateMachine,
+        pulumi_aws.sns.Topic,
         pulumi_aws.sqs.Queue,
+        pulumi_aws.ssm.Parameter,
         pulumi_aws.vpc.SecurityGroupEgressRule,
     )
 

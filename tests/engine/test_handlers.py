@@ -3,30 +3,26 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 from botocore.exceptions import ClientError
 
 from local.engine import Action
 from local.engine.handlers import HANDLERS
+from tests.engine import service_cases
+from tests.engine.cases import (
+    GROUP,
+    PERMISSION,
+    POLICY,
+    ROLE,
+    SUBNET,
+    TABLE,
+    TRUST,
+    VPC,
+    Case,
+    described,
+)
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.engine.conftest import Project
-
-TRUST = """json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow",
-    "Principal": {"Service": "SERVICE"}, "Action": "sts:AssumeRole"}]})"""
-POLICY = """json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow",
-    "Principal": "*", "Action": "ACTION", "Resource": "*"}]})"""
-PERMISSION = """json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow",
-    "Action": "<V>", "Resource": "*"}]})"""
-ROLE = f'role = aws.iam.Role("role", assume_role_policy={TRUST.replace("SERVICE", "a.com")})\n'
-VPC = 'vpc = aws.ec2.Vpc("vpc", cidr_block="10.0.0.0/16")\n'
-SUBNET = VPC + 'subnet = aws.ec2.Subnet("subnet", vpc_id=vpc.id, cidr_block="10.0.1.0/24")\n'
-TABLE = SUBNET + 'table = aws.ec2.RouteTable("table", vpc_id=vpc.id)\n'
-GROUP = VPC + 'group = aws.ec2.SecurityGroup("group", vpc_id=vpc.id)\n'
 COMPUTE = """
 def compute(name):
     return aws.batch.ComputeEnvironment(name, type="UNMANAGED")
@@ -34,34 +30,10 @@ def compute(name):
 RULE = 'rule = aws.cloudwatch.EventRule("rule", schedule_expression="rate(5 minutes)")\n'
 
 
-class Case(NamedTuple):
-    """A program in two versions, and how the cloud is asked which of them it has."""
-
-    type: str
-    program: str
-    """Makes `it`; <V> stands for what differs."""
-    first: str
-    second: str
-    ask: Callable[[Project, str], Any]
-    """Takes the id; what it returns differs between the versions."""
-    seen: tuple[Any, Any]
-    changed: Action = Action.UPDATED
-
-
 def sqs_attribute(name):
     def ask(project, url):
         answer = project.client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=["All"])
         return answer["Attributes"].get(name)
-
-    return ask
-
-
-def described(service, method, key, *path):
-    def ask(project, resource_id):
-        found = getattr(project.client(service), method)(**key(resource_id))
-        for step in path:
-            found = found[step]
-        return found
 
     return ask
 
@@ -478,6 +450,7 @@ it = aws.ec2.RouteTableAssociation("it", subnet_id=subnet.id, route_table_id=<V>
         ),
         (True, False),
     ),
+    *service_cases.CASES,
 ]
 
 

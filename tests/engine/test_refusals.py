@@ -99,9 +99,9 @@ def test_an_unknown_function_is_refused_with_the_known_ones(project):
         project.write('aws.sqs.get_queue(name="work")').up()
 
 
-def test_assets_are_refused(project):
+def test_assets_are_refused_where_plain_data_belongs(project):
     program = 'aws.sqs.Queue("work", tags={"a": pulumi.StringAsset("text")})'
-    with pytest.raises(UnsupportedError, match="assets, archives"):
+    with pytest.raises(UnsupportedError, match="cannot hold assets or archives"):
         project.write(program).up()
 
 

@@ -26,13 +26,14 @@ class AutoName:
     """How a resource is named whose program does not say."""
 
     property: str = "name"
+    prefix: str = ""
     max_length: int = 64
     lower: bool = False
 
     def new(self, logical_name: str, suffix: str = "") -> str:
         """The logical name (cut to fit), a dash and seven random hex digits."""
         random = f"-{secrets.token_hex(4)[:7]}{suffix}"
-        name = logical_name[: self.max_length - len(random)] + random
+        name = f"{self.prefix}{logical_name}"[: self.max_length - len(random)] + random
         return name.lower() if self.lower else name
 
 

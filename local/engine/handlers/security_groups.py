@@ -157,10 +157,11 @@ def _effect(rules: Sequence[Mapping[str, Any]], group_id: str) -> set[tuple[Any,
     return effect
 
 
-class SecurityGroupEgressRule(Handler):
-    """One outward rule. Its id is AWS's."""
+class _Rule(Handler):
+    """One rule of a security group. Its id is AWS's."""
 
-    resource_type = "aws:vpc/securityGroupEgressRule:SecurityGroupEgressRule"
+    direction: ClassVar[str]
+    """In EC2's words: ingress or egress."""
     delete_before_replace = True
     properties: ClassVar[Mapping[str, Property]] = {
         "securityGroupId": Property(replaces=True),
@@ -188,7 +189,8 @@ class SecurityGroupEgressRule(Handler):
             "prefixListIds": _listed(inputs.get("prefixListId")),
             "securityGroups": _listed(inputs.get("referencedSecurityGroupId")),
         }
-        answer = cloud.client("ec2").authorize_security_group_egress(
+        authorize = getattr(cloud.client("ec2"), f"authorize_security_group_{self.direction}")
+        answer = authorize(
             GroupId=inputs["securityGroupId"],
             IpPermissions=[_as_permission(renamed, inputs["securityGroupId"])],
             **tags_at_birth("security-group-rule", inputs),
@@ -222,9 +224,22 @@ class SecurityGroupEgressRule(Handler):
     ) -> None:
         """Deletes the rule."""
         del outputs
-        cloud.client("ec2").revoke_security_group_egress(
-            GroupId=inputs["securityGroupId"], SecurityGroupRuleIds=[resource_id]
-        )
+        revoke = getattr(cloud.client("ec2"), f"revoke_security_group_{self.direction}")
+        revoke(GroupId=inputs["securityGroupId"], SecurityGroupRuleIds=[resource_id])
+
+
+class SecurityGroupEgressRule(_Rule):
+    """One outward rule."""
+
+    resource_type = "aws:vpc/securityGroupEgressRule:SecurityGroupEgressRule"
+    direction = "egress"
+
+
+class SecurityGroupIngressRule(_Rule):
+    """One inward rule."""
+
+    resource_type = "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule"
+    direction = "ingress"
 
 
 def _listed(value: Any) -> list[Any]:

@@ -121,34 +121,31 @@ def _typed(text: Any) -> Any:
     return int(text) if isinstance(text, str) and text.isdigit() else text
 
 
-class QueuePolicy(Handler):
-    """Who may use a queue. Its id is the queue's URL."""
+class _Attribute(Handler):
+    """One attribute of a queue as a resource of its own. Its id is the queue's URL."""
 
-    resource_type = "aws:sqs/queuePolicy:QueuePolicy"
     delete_before_replace = True
-    properties: ClassVar[Mapping[str, Property]] = {
-        "queueUrl": Property(replaces=True),
-        "policy": Property(json=True, exact=True),
-        "region": REGION,
-    }
+    attribute: ClassVar[str]
+    """Its wire name; SQS's is the same, capitalised."""
 
     def create(self, cloud: Cloud, inputs: Values) -> str:
-        """Sets the queue's policy attribute."""
-        self._put(cloud, inputs["queueUrl"], inputs["policy"])
+        """Sets the attribute."""
+        self._put(cloud, inputs["queueUrl"], inputs[self.attribute])
         return inputs["queueUrl"]
 
     def read(self, cloud: Cloud, resource_id: str, inputs: Mapping[str, Any]) -> Values | None:
-        """Reads it; a queue without a policy has no such resource."""
+        """Reads it; a queue without it has no such resource."""
         del inputs
+        name = self.casing(self.attribute)
         answer = cloud.client("sqs").get_queue_attributes(
-            QueueUrl=resource_id, AttributeNames=["Policy"]
+            QueueUrl=resource_id, AttributeNames=[name]
         )
-        policy = answer.get("Attributes", {}).get("Policy")
-        return {"queueUrl": resource_id, "policy": policy} if policy else None
+        value = answer.get("Attributes", {}).get(name)
+        return {"queueUrl": resource_id, self.attribute: value} if value else None
 
     def update(self, cloud: Cloud, change: Update) -> str:
         """Sets it anew."""
-        self._put(cloud, change.id, change.new["policy"])
+        self._put(cloud, change.id, change.new[self.attribute])
         return change.id
 
     def delete(
@@ -158,6 +155,39 @@ class QueuePolicy(Handler):
         del inputs, outputs
         self._put(cloud, resource_id, "")
 
-    @staticmethod
-    def _put(cloud: Cloud, url: str, policy: str) -> None:
-        cloud.client("sqs").set_queue_attributes(QueueUrl=url, Attributes={"Policy": policy})
+    def _put(self, cloud: Cloud, url: str, value: str) -> None:
+        cloud.client("sqs").set_queue_attributes(
+            QueueUrl=url, Attributes={self.casing(self.attribute): value}
+        )
+
+
+class QueuePolicy(_Attribute):
+    """Who may use a queue."""
+
+    resource_type = "aws:sqs/queuePolicy:QueuePolicy"
+    attribute = "policy"
+    properties: ClassVar[Mapping[str, Property]] = {
+        "queueUrl": Property(replaces=True),
+        "policy": Property(json=True, exact=True),
+        "region": REGION,
+    }
+
+
+class RedriveAllowPolicy(_Attribute):
+    """Whose dead letters a queue takes."""
+
+    resource_type = "aws:sqs/redriveAllowPolicy:RedriveAllowPolicy"
+    attribute = "redriveAllowPolicy"
+    properties: ClassVar[Mapping[str, Property]] = {
+        "queueUrl": Property(replaces=True),
+        "redriveAllowPolicy": Property(json=True, exact=True),
+        "region": REGION,
+    }
+
+    def read(self, cloud: Cloud, resource_id: str, inputs: Mapping[str, Any]) -> Values | None:
+        """Reads it, from a cloud that tells it: moto's SQS takes it and never shows it."""
+        del inputs
+        attributes = cloud.client("sqs").get_queue_attributes(
+            QueueUrl=resource_id, AttributeNames=["All"]
+        )["Attributes"]
+        return {"queueUrl": resource_id, **self.wire(attributes)}

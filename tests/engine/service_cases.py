@@ -1,0 +1,406 @@
+"""Cases of the handlers beside queues, jobs and networks: see test_handlers.py."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from moto.core.models import DEFAULT_ACCOUNT_ID
+from moto.sqs.models import sqs_backends
+
+from local.engine import Action
+from tests.engine.cases import GROUP, PERMISSION, POLICY, ROLE, SUBNET, TABLE, Case, described
+
+if TYPE_CHECKING:
+    from tests.engine.conftest import Project
+
+BUCKET = 'b = aws.s3.Bucket("b")\n'
+TOPIC = 'topic = aws.sns.Topic("topic")\n'
+FUNCTION = (
+    ROLE
+    + """function = aws.lambda_.Function("function", role=role.arn, runtime="python3.13",
+    handler="m.handle", code=pulumi.AssetArchive({"m.py": pulumi.StringAsset("x = 1")}))
+"""
+)
+
+
+def attribute(service, method, key, name):
+    """A text attribute that holds JSON."""
+    ask = described(service, method, key, "Attributes")
+    return lambda project, resource_id: ask(project, resource_id)[name]
+
+
+def action_of(policy):
+    (statement,) = json.loads(policy)["Statement"]
+    return statement["Action"]
+
+
+def of_bucket(method, *path):
+    return described("s3", method, lambda bucket: {"Bucket": bucket}, *path)
+
+
+def key_description(project: Project, key):
+    found = project.client("kms").describe_key(KeyId=key)["KeyMetadata"]
+    if found["KeyState"] == "PendingDeletion":
+        raise ValueError(key)
+    return found["Description"], project.client("kms").get_key_rotation_status(KeyId=key)[
+        "KeyRotationEnabled"
+    ]
+
+
+def alias_target(project: Project, name):
+    kms = project.client("kms")
+    (alias,) = [each for each in kms.list_aliases()["Aliases"] if each["AliasName"] == name] or [{}]
+    return kms.describe_key(KeyId=alias.get("TargetKeyId", "none"))["KeyMetadata"]["Description"]
+
+
+def statement_source(project: Project, statement_id):
+    (function,) = project.client("lambda").list_functions()["Functions"] or [{}]
+    answer = project.client("lambda").get_policy(FunctionName=function.get("FunctionName", "none"))
+    (statement,) = json.loads(answer["Policy"])["Statement"]
+    assert statement["Sid"] == statement_id
+    return statement["Condition"]["ArnLike"]["AWS:SourceArn"]
+
+
+def policy_action(project: Project, arn):
+    iam = project.client("iam")
+    version = iam.get_policy(PolicyArn=arn)["Policy"]["DefaultVersionId"]
+    answer = iam.get_policy_version(PolicyArn=arn, VersionId=version)
+    return answer["PolicyVersion"]["Document"]["Statement"][0]["Action"]
+
+
+def latest_volume(project: Project, template):
+    answer = project.client("ec2").describe_launch_template_versions(
+        LaunchTemplateId=template, Versions=["$Latest"]
+    )
+    (version,) = answer["LaunchTemplateVersions"]
+    (mapping,) = version["LaunchTemplateData"]["BlockDeviceMappings"]
+    return mapping["Ebs"]["VolumeSize"], mapping["Ebs"]["Encrypted"]
+
+
+def gateway_subnet(project: Project, gateway):
+    ec2 = project.client("ec2")
+    (found,) = ec2.describe_nat_gateways(NatGatewayIds=[gateway])["NatGateways"]
+    if found["State"] == "deleted":
+        raise ValueError(gateway)
+    return found["Tags"]
+
+
+def endpoint_tables(project: Project, endpoint):
+    ec2 = project.client("ec2")
+    (found,) = ec2.describe_vpc_endpoints(VpcEndpointIds=[endpoint])["VpcEndpoints"]
+    if found["State"] != "available":
+        raise ValueError(endpoint)
+    return len(found["RouteTableIds"])
+
+
+def filter_pattern(project: Project, _name):
+    (found,) = project.client("logs").describe_metric_filters()["metricFilters"]
+    return found["filterPattern"], found["metricTransformations"][0]["metricName"]
+
+
+def resource_policy(project: Project, _name):
+    (found,) = project.client("logs").describe_resource_policies()["resourcePolicies"]
+    return action_of(found["policyDocument"])
+
+
+def redrive_permission(project: Project, url):
+    project.client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=["All"])
+    queue = sqs_backends[DEFAULT_ACCOUNT_ID]["us-east-1"].queues[url.rpartition("/")[2]]
+    return json.loads(queue.redrive_allow_policy)["redrivePermission"]
+
+
+def ingress(project: Project, _id):
+    groups = project.client("ec2").describe_security_groups()["SecurityGroups"]
+    (group,) = (found for found in groups if found["GroupName"] != "default")
+    return [rule.get("FromPort") for rule in group["IpPermissions"]]
+
+
+CASES = [
+    Case(
+        "aws:sqs/redriveAllowPolicy:RedriveAllowPolicy",
+        'q = aws.sqs.Queue("q")\nit = aws.sqs.RedriveAllowPolicy("it", queue_url=q.url, '
+        'redrive_allow_policy=json.dumps({"redrivePermission": "<V>"}))',
+        "denyAll",
+        "allowAll",
+        redrive_permission,
+        ("denyAll", "allowAll"),
+    ),
+    Case(
+        "aws:sfn/stateMachine:StateMachine",
+        ROLE
+        + """group = aws.cloudwatch.LogGroup("group")
+it = aws.sfn.StateMachine("it", role_arn=role.arn, tags={"v": "<V>"},
+    logging_configuration={"level": "ERROR", "include_execution_data": True,
+        "log_destination": group.arn.apply(lambda arn: f"{arn}:*")},
+    tracing_configuration={"enabled": False},
+    definition=json.dumps({"StartAt": "A", "States": {"A": {"Type": "Pass", "Result": "<V>",
+        "End": True}}}))""",
+        "x",
+        "y",
+        lambda project, arn: json.loads(
+            project.client("stepfunctions").describe_state_machine(stateMachineArn=arn)[
+                "definition"
+            ]
+        )["States"]["A"]["Result"],
+        ("x", "y"),
+    ),
+    Case(
+        "aws:lambda/function:Function",
+        ROLE
+        + """it = aws.lambda_.Function("it", role=role.arn, runtime="python3.13", timeout=30,
+    handler="m.handle", code=pulumi.AssetArchive({"m.py": pulumi.StringAsset("x = 1")}),
+    memory_size=256, environment={"variables": {"V": "<V>"}}, tags={"v": "<V>"},
+    reserved_concurrent_executions=3, description="<V>")""",
+        "x",
+        "y",
+        described(
+            "lambda",
+            "get_function_configuration",
+            lambda name: {"FunctionName": name},
+            "Environment",
+            "Variables",
+            "V",
+        ),
+        ("x", "y"),
+    ),
+    Case(
+        "aws:lambda/permission:Permission",
+        FUNCTION
+        + """it = aws.lambda_.Permission("it", function=function.name,
+    action="lambda:InvokeFunction",
+    source_arn="arn:aws:events:us-east-1:123456789012:rule/<V>",
+    principal="events.amazonaws.com")""",
+        "x",
+        "y",
+        statement_source,
+        (
+            "arn:aws:events:us-east-1:123456789012:rule/x",
+            "arn:aws:events:us-east-1:123456789012:rule/y",
+        ),
+        Action.REPLACED,
+    ),
+    Case(
+        "aws:sns/topic:Topic",
+        'it = aws.sns.Topic("it", display_name="<V>", tags={"v": "<V>"})',
+        "x",
+        "y",
+        attribute("sns", "get_topic_attributes", lambda arn: {"TopicArn": arn}, "DisplayName"),
+        ("x", "y"),
+    ),
+    Case(
+        "aws:sns/topicSubscription:TopicSubscription",
+        TOPIC
+        + """it = aws.sns.TopicSubscription("it", topic=topic.arn, protocol="sqs",
+    endpoint="arn:aws:sqs:us-east-1:123456789012:q", filter_policy=json.dumps({"a": ["<V>"]}))""",
+        "x",
+        "y",
+        attribute(
+            "sns",
+            "get_subscription_attributes",
+            lambda arn: {"SubscriptionArn": arn},
+            "FilterPolicy",
+        ),
+        ('{"a": ["x"]}', '{"a": ["y"]}'),
+    ),
+    Case(
+        "aws:sns/topicPolicy:TopicPolicy",
+        TOPIC
+        + f'it = aws.sns.TopicPolicy("it", arn=topic.arn, policy={POLICY})'.replace(
+            "ACTION", "<V>"
+        ),
+        "sns:Publish",
+        "sns:Subscribe",
+        lambda project, arn: action_of(
+            project.client("sns").get_topic_attributes(TopicArn=arn)["Attributes"]["Policy"]
+        ),
+        ("sns:Publish", "sns:Subscribe"),
+    ),
+    Case(
+        "aws:ssm/parameter:Parameter",
+        'it = aws.ssm.Parameter("it", name="/a/it", type="String", value="<V>", tags={"v": "<V>"})',
+        "x",
+        "y",
+        described("ssm", "get_parameter", lambda name: {"Name": name}, "Parameter", "Value"),
+        ("x", "y"),
+    ),
+    Case(
+        "aws:kms/key:Key",
+        'it = aws.kms.Key("it", description="<V>", enable_key_rotation="<V>" == "x", '
+        'deletion_window_in_days=7, tags={"v": "<V>"})',
+        "x",
+        "y",
+        key_description,
+        (("x", True), ("y", False)),
+    ),
+    Case(
+        "aws:kms/alias:Alias",
+        'x = aws.kms.Key("x", description="x")\ny = aws.kms.Key("y", description="y")\n'
+        'it = aws.kms.Alias("it", target_key_id=<V>.key_id)',
+        "x",
+        "y",
+        alias_target,
+        ("x", "y"),
+    ),
+    Case(
+        "aws:cloudwatch/dashboard:Dashboard",
+        """it = aws.cloudwatch.Dashboard("it", dashboard_body=json.dumps({"widgets": [
+    {"type": "text", "x": 0, "y": 0, "width": 3, "height": 3,
+     "properties": {"markdown": "<V>"}}]}))""",
+        "x",
+        "y",
+        lambda project, name: json.loads(
+            project.client("cloudwatch").get_dashboard(DashboardName=name)["DashboardBody"]
+        )["widgets"][0]["properties"]["markdown"],
+        ("x", "y"),
+    ),
+    Case(
+        "aws:cloudwatch/logMetricFilter:LogMetricFilter",
+        """group = aws.cloudwatch.LogGroup("group")
+it = aws.cloudwatch.LogMetricFilter("it", log_group_name=group.name, pattern="<V>",
+    metric_transformation={"name": "<V>s", "namespace": "N", "value": "1",
+        "default_value": "0"})""",
+        "x",
+        "y",
+        filter_pattern,
+        (("x", "xs"), ("y", "ys")),
+    ),
+    Case(
+        "aws:cloudwatch/logResourcePolicy:LogResourcePolicy",
+        'it = aws.cloudwatch.LogResourcePolicy("it", policy_name="p", '
+        f"policy_document={PERMISSION})",
+        "logs:PutLogEvents",
+        "logs:CreateLogStream",
+        resource_policy,
+        ("logs:PutLogEvents", "logs:CreateLogStream"),
+    ),
+    Case(
+        "aws:iam/policy:Policy",
+        f'it = aws.iam.Policy("it", policy={PERMISSION}, tags={{"v": "<V>"}})',
+        "sqs:A",
+        "sqs:B",
+        policy_action,
+        ("sqs:A", "sqs:B"),
+    ),
+    Case(
+        "aws:ec2/launchTemplate:LaunchTemplate",
+        """it = aws.ec2.LaunchTemplate("it", update_default_version=True, tags={"v": "<V>"},
+    block_device_mappings=[{"device_name": "/dev/xvda", "ebs": {"volume_size": <V>,
+        "encrypted": "true", "delete_on_termination": "true", "volume_type": "gp3"}}],
+    metadata_options={"http_tokens": "required", "http_endpoint": "enabled"},
+    tag_specifications=[{"resource_type": "volume", "tags": {"v": "<V>"}}])""",
+        "30",
+        "60",
+        latest_volume,
+        ((30, True), (60, True)),
+    ),
+    Case(
+        "aws:ec2/eip:Eip",
+        'it = aws.ec2.Eip("it", domain="vpc", tags={"v": "<V>"})',
+        "x",
+        "y",
+        described(
+            "ec2",
+            "describe_addresses",
+            lambda address: {"AllocationIds": [address]},
+            "Addresses",
+            0,
+            "Tags",
+        ),
+        ([{"Key": "v", "Value": "x"}], [{"Key": "v", "Value": "y"}]),
+    ),
+    Case(
+        "aws:ec2/natGateway:NatGateway",
+        SUBNET
+        + """address = aws.ec2.Eip("address", domain="vpc")
+it = aws.ec2.NatGateway("it", allocation_id=address.id, subnet_id=subnet.id, tags={"v": "<V>"})""",
+        "x",
+        "y",
+        gateway_subnet,
+        ([{"Key": "v", "Value": "x"}], [{"Key": "v", "Value": "y"}]),
+    ),
+    Case(
+        "aws:ec2/vpcEndpoint:VpcEndpoint",
+        TABLE
+        + """it = aws.ec2.VpcEndpoint("it", vpc_id=vpc.id, vpc_endpoint_type="Gateway",
+    service_name="com.amazonaws.us-east-1.s3", route_table_ids=[table.id][:<V>],
+    tags={"v": "<V>"})""",
+        "0",
+        "1",
+        endpoint_tables,
+        (0, 1),
+    ),
+    Case(
+        "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule",
+        GROUP
+        + """it = aws.vpc.SecurityGroupIngressRule("it", security_group_id=group.id,
+    ip_protocol="tcp", from_port=<V>, to_port=<V>, cidr_ipv4="10.0.0.0/16")""",
+        "443",
+        "80",
+        ingress,
+        ([443], [80]),
+        Action.REPLACED,
+    ),
+    Case(
+        "aws:s3/bucketPolicy:BucketPolicy",
+        BUCKET
+        + f'it = aws.s3.BucketPolicy("it", bucket=b.id, policy={POLICY})'.replace("ACTION", "<V>"),
+        "s3:GetObject",
+        "s3:PutObject",
+        lambda project, bucket: action_of(
+            project.client("s3").get_bucket_policy(Bucket=bucket)["Policy"]
+        ),
+        ("s3:GetObject", "s3:PutObject"),
+    ),
+    Case(
+        "aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration",
+        BUCKET
+        + """it = aws.s3.BucketLifecycleConfiguration("it", bucket=b.id, rules=[
+    {"id": "scratch", "status": "Enabled", "filter": {"prefix": "scratch/"},
+     "expiration": {"days": <V>}},
+    {"id": "parts", "status": "Enabled",
+     "abort_incomplete_multipart_upload": {"days_after_initiation": 2}}])""",
+        "3",
+        "4",
+        of_bucket("get_bucket_lifecycle_configuration", "Rules", 0, "Expiration", "Days"),
+        (3, 4),
+    ),
+    Case(
+        "aws:s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration",
+        BUCKET
+        + """it = aws.s3.BucketServerSideEncryptionConfiguration("it", bucket=b.id, rules=[
+    {"apply_server_side_encryption_by_default": {"sse_algorithm": "<V>"},
+     "bucket_key_enabled": True}])""",
+        "AES256",
+        "aws:kms",
+        of_bucket(
+            "get_bucket_encryption",
+            "ServerSideEncryptionConfiguration",
+            "Rules",
+            0,
+            "ApplyServerSideEncryptionByDefault",
+            "SSEAlgorithm",
+        ),
+        ("AES256", "aws:kms"),
+    ),
+    Case(
+        "aws:s3/bucketOwnershipControls:BucketOwnershipControls",
+        BUCKET + 'it = aws.s3.BucketOwnershipControls("it", bucket=b.id, rule={'
+        '"object_ownership": "<V>"})',
+        "BucketOwnerEnforced",
+        "BucketOwnerPreferred",
+        of_bucket(
+            "get_bucket_ownership_controls", "OwnershipControls", "Rules", 0, "ObjectOwnership"
+        ),
+        ("BucketOwnerEnforced", "BucketOwnerPreferred"),
+    ),
+    Case(
+        "aws:s3/bucketVersioning:BucketVersioning",
+        BUCKET + 'it = aws.s3.BucketVersioning("it", bucket=b.id, '
+        'versioning_configuration={"status": "<V>"})',
+        "Enabled",
+        "Suspended",
+        of_bucket("get_bucket_versioning", "Status"),
+        ("Enabled", "Suspended"),
+    ),
+]
