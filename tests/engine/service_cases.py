@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from moto.core.models import DEFAULT_ACCOUNT_ID
+from moto.ec2.models import ec2_backends
 from moto.sqs.models import sqs_backends
 
 from local.engine import Action
@@ -89,7 +90,8 @@ def gateway_subnet(project: Project, gateway):
 def endpoint_tables(project: Project, endpoint):
     ec2 = project.client("ec2")
     (found,) = ec2.describe_vpc_endpoints(VpcEndpointIds=[endpoint])["VpcEndpoints"]
-    if found["State"] != "available":
+    made = ec2_backends[DEFAULT_ACCOUNT_ID]["us-east-1"].vpc_end_points[endpoint]
+    if made.state == "deleted":  # which moto never shows
         raise ValueError(endpoint)
     return len(found["RouteTableIds"])
 
@@ -244,7 +246,8 @@ it = aws.sfn.StateMachine("it", role_arn=role.arn, tags={"v": "<V>"},
     ),
     Case(
         "aws:cloudwatch/dashboard:Dashboard",
-        """it = aws.cloudwatch.Dashboard("it", dashboard_body=json.dumps({"widgets": [
+        """it = aws.cloudwatch.Dashboard("it", dashboard_name="d",
+    dashboard_body=json.dumps({"widgets": [
     {"type": "text", "x": 0, "y": 0, "width": 3, "height": 3,
      "properties": {"markdown": "<V>"}}]}))""",
         "x",
@@ -325,10 +328,10 @@ it = aws.ec2.NatGateway("it", allocation_id=address.id, subnet_id=subnet.id, tag
         + """it = aws.ec2.VpcEndpoint("it", vpc_id=vpc.id, vpc_endpoint_type="Gateway",
     service_name="com.amazonaws.us-east-1.s3", route_table_ids=[table.id][:<V>],
     tags={"v": "<V>"})""",
-        "0",
         "1",
+        "0",
         endpoint_tables,
-        (0, 1),
+        (1, 0),
     ),
     Case(
         "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule",
