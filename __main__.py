@@ -1,30 +1,62 @@
 """The Pulumi program: from a stack's settings to queues, machines and alarms.
 
-settings ─▶ Network, ResultStore, ImageRepository       once per stack
-         └▶ PackDeployment                              once per selected pack
-              TaskQueue ─▶ ScalingAlarms ─▶ WorkerFleet
+settings ─▶ Network, ResultStore, DataBucket, ImageRepository, Notices   once per stack
+         └▶ PackDeployment                                               once per deployment
+              TaskQueue ─▶ ScalingAlarms ─▶ WorkerFleet;  Watch ─▶ Notices
+         └▶ Dashboard, Producer                                          about all of them
 """
 
 import pulumi
 import pulumi_aws as aws
 
-from stack import producer, settings
+from stack import settings, tags
+from stack.dashboard import Dashboard
+from stack.data import DataBucket
 from stack.deployment import PackDeployment, PackDeploymentArgs
-from stack.images import ImageRepository
-from stack.network import Network, NetworkArgs
+from stack.images import ImageRepository, ImageRepositoryArgs
+from stack.network import Network, NetworkArgs, interface_services
+from stack.notices import Notices, NoticesArgs
+from stack.producer import Producer, ProducerArgs
 from stack.results import ResultStore
 
-config = pulumi.Config(settings.NAMESPACE)
-stack = settings.parse(settings.from_config(config))
+stack = settings.parse(settings.from_config(pulumi.Config(settings.NAMESPACE)))
 region = aws.get_region().region
 partition = aws.get_partition().partition
+account_id = aws.get_caller_identity().account_id
+pulumi.runtime.register_stack_transformation(
+    tags.adding(tags.of_stack(pulumi.get_stack(), stack.owner))
+)
 
 network = Network(
     "network",
-    NetworkArgs(subnet_ids=stack.subnet_ids, security_group_ids=stack.security_group_ids),
+    NetworkArgs(
+        subnet_ids=stack.subnet_ids,
+        security_group_ids=stack.security_group_ids,
+        egress=stack.egress,
+        interface_services=interface_services(each.spec for each in stack.deployments),
+        region=region,
+    ),
 )
-results = ResultStore("results", region=region)
-images = ImageRepository("images")
+results = ResultStore("results", region=region, kms_key=stack.kms_key)
+data = DataBucket("data", kms_key=stack.kms_key)
+images = ImageRepository(
+    "images",
+    ImageRepositoryArgs(
+        deployments=stack.deployments,
+        tag=stack.image_tag,
+        build=stack.build_images,
+        partition=partition,
+    ),
+)
+notices = Notices(
+    "notices",
+    NoticesArgs(
+        subscriptions=stack.notify,
+        key_arn=stack.kms_key,
+        account_id=account_id,
+        partition=partition,
+    ),
+)
 
 deployments = {
     deployment.name: PackDeployment(
@@ -34,7 +66,9 @@ deployments = {
             settings=stack,
             network=network,
             results=results,
+            data=data,
             images=images,
+            notices=notices,
             region=region,
             partition=partition,
         ),
@@ -42,27 +76,21 @@ deployments = {
     for deployment in stack.deployments
 }
 
-pulumi.export("images", images.url)
-pulumi.export(
-    "deployments",
-    {
-        name: {
-            "pack": made.pack,
-            "queue_url": made.queue.url,
-            "queue_name": made.queue.name,
-            "dead_letter_url": made.queue.dead_letter_url,
-            "job_queue": made.fleet.job_queue_arn,
-            "job_definition": made.fleet.job_definition_arn,
-        }
-        for name, made in deployments.items()
-    },
-)
-pulumi.export(
+Dashboard("dashboard", rows=[made.dashboard_row for made in deployments.values()], region=region)
+producer = Producer(
     "producer",
-    producer.document(
-        stack.deployments,
+    ProducerArgs(
+        deployments=stack.deployments,
+        queues={name: made.queue for name, made in deployments.items()},
+        results=results,
         region=region,
-        queue_urls={name: made.queue.url for name, made in deployments.items()},
-        result_backend=results.backend_url,
+        kms_key=stack.kms_key,
     ),
 )
+
+pulumi.export("images", images.url)
+pulumi.export("notices", notices.topic_arn)
+pulumi.export("deployments", {name: made.summary for name, made in deployments.items()})
+pulumi.export("producer", producer.document)
+pulumi.export("producer_parameter", producer.parameter_name)
+pulumi.export("producer_policy", producer.policy_arn)

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 import pulumi
 import pulumi_aws as aws
 
-from stack import hardware
+from stack import hardware, tags
+from stack.dashboard import Row
 from stack.roles import WorkerRoles, WorkerRolesArgs
 from stack.scaling_alarms import ScalingAlarms, ScalingAlarmsArgs
 from stack.task_queue import TaskQueue
+from stack.watch import Watch, WatchArgs
 from stack.worker_fleet import WorkerFleet, WorkerFleetArgs
 from taskpacks.contract import WORKER_COMMAND, InfrastructureContext, Variable
 from taskpacks.errors import RefusedDeclarationError
@@ -20,8 +22,10 @@ from taskpacks.types import RESERVED_PREFIXES
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from stack.data import DataBucket
     from stack.images import ImageRepository
     from stack.network import Network
+    from stack.notices import Notices
     from stack.results import ResultStore
     from stack.settings import Deployment, StackSettings
     from taskpacks.types import PackSpec
@@ -37,7 +41,9 @@ class PackDeploymentArgs:
     settings: StackSettings
     network: Network
     results: ResultStore
+    data: DataBucket
     images: ImageRepository
+    notices: Notices
     region: str
     partition: str
 
@@ -46,33 +52,42 @@ class PackDeployment(pulumi.ComponentResource):
     """All that one pack needs to have its tasks run.
 
     Consists of: a TaskQueue, a log group, WorkerRoles, what the pack's own hook makes, a
-    WorkerFleet and ScalingAlarms.
+    WorkerFleet, ScalingAlarms and a Watch.
     """
 
-    pack: str
     queue: TaskQueue
-    fleet: WorkerFleet
+    summary: Mapping[str, pulumi.Input[str]]
+    """What the stack tells of it in its outputs."""
+    dashboard_row: pulumi.Output[Row]
 
     def __init__(
         self, name: str, args: PackDeploymentArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
-        super().__init__("taskpacks:stack:PackDeployment", name, None, opts)
-        child = pulumi.ResourceOptions(parent=self)
         pack, spec = args.deployment.pack, args.deployment.spec
-        self.pack = pack.name
-        self.queue = TaskQueue(name, spec.queue, opts=child)
+        tagged = pulumi.ResourceOptions(
+            transformations=[tags.adding(tags.of_deployment(name, pack.name))]
+        )
+        super().__init__(
+            "taskpacks:stack:PackDeployment", name, None, pulumi.ResourceOptions.merge(opts, tagged)
+        )
+        child = pulumi.ResourceOptions(parent=self)
+        kms_key = args.settings.kms_key
+        self.queue = TaskQueue(name, spec.queue, kms_key=kms_key, opts=child)
         log_group = aws.cloudwatch.LogGroup(
-            f"{name}-log", retention_in_days=LOG_RETENTION_DAYS, opts=child
+            f"{name}-log", retention_in_days=LOG_RETENTION_DAYS, kms_key_id=kms_key, opts=child
         )
         roles = WorkerRoles(
             name,
             WorkerRolesArgs(
+                deployment=name,
                 queue_arn=self.queue.arn,
                 results_arn=args.results.table_arn,
-                repository_arn=args.images.arn,
+                data_arn=args.data.arn,
+                repository_arn=args.images.repository_arn(args.deployment),
                 log_group_arn=log_group.arn,
                 permissions=spec.permissions,
                 secret_arns=tuple(spec.secrets.values()),
+                kms_key=kms_key,
                 partition=args.partition,
             ),
             opts=child,
@@ -82,18 +97,20 @@ class PackDeployment(pulumi.ComponentResource):
                 deployment=name, worker_role=roles.worker_name, parent=self
             )
         )
-        self.fleet = WorkerFleet(
+        fleet = WorkerFleet(
             name,
             WorkerFleetArgs(
                 resources=spec.resources,
                 network=args.network,
-                image=args.images.image(pack.name, args.settings.image_tag),
+                image=args.images.image(args.deployment),
                 command=WORKER_COMMAND,
                 environment={
                     **pack_environment(name, spec, own or {}),
                     **worker_environment(args.deployment, args.settings, args.region),
                     Variable.QUEUE_URL: self.queue.url,
                     Variable.RESULT_BACKEND: args.results.backend_url,
+                    Variable.DATA_URI: args.data.folder("data", name),
+                    Variable.SCRATCH_URI: args.data.folder("scratch", name),
                 },
                 secrets=spec.secrets,
                 worker_role_arn=roles.worker_arn,
@@ -104,15 +121,47 @@ class PackDeployment(pulumi.ComponentResource):
             ),
             opts=child,
         )
-        ScalingAlarms(
+        scaling = ScalingAlarms(
             name,
             ScalingAlarmsArgs(
                 scaling=spec.scaling,
                 queue_name=self.queue.name,
-                job_queue_arn=self.fleet.job_queue_arn,
-                job_definition_arn=self.fleet.job_definition_arn,
+                job_queue_arn=fleet.job_queue_arn,
+                job_definition_arn=fleet.job_definition_arn,
+                kms_key=kms_key,
             ),
             opts=child,
+        )
+        Watch(
+            name,
+            WatchArgs(
+                dead_letter_name=self.queue.dead_letter_name,
+                rule_names=scaling.rule_names,
+                job_queue_arn=fleet.job_queue_arn,
+                topic_arn=args.notices.topic_arn,
+            ),
+            opts=child,
+        )
+        self.summary = {
+            "pack": pack.name,
+            "queue_url": self.queue.url,
+            "queue_name": self.queue.name,
+            "dead_letter_url": self.queue.dead_letter_url,
+            "job_queue": fleet.job_queue_arn,
+            "job_definition": fleet.job_definition_arn,
+            "log_group": log_group.name,
+        }
+        self.dashboard_row = pulumi.Output.all(
+            self.queue.name, self.queue.dead_letter_name, log_group.name
+        ).apply(
+            lambda names: Row(
+                deployment=name,
+                queue_name=names[0],
+                dead_letter_name=names[1],
+                log_group_name=names[2],
+                vcpus=spec.resources.vcpus,
+                dollars_per_hour=None,
+            )
         )
         self.register_outputs({"queue_url": self.queue.url})
 

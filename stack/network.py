@@ -3,12 +3,35 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, Literal
 
 import pulumi
 import pulumi_aws as aws
 
-ANYWHERE_V4 = "0.0.0.0/0"
-CIDR = "10.42.0.0/16"
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from taskpacks.types import PackSpec
+
+Egress = Literal["endpoints", "nat", "public"]
+"""How workers in a made network reach AWS: interface endpoints only, a NAT gateway, or public
+addresses of their own. What each costs at rest stands in docs/costs.md."""
+
+ANYWHERE_V4: Final = "0.0.0.0/0"
+CIDR: Final = "10.42.0.0/16"
+ZONES: Final = 2
+HTTPS: Final = 443
+
+# Free of charge, and image layers come from S3, so that NAT never bills for pulling them:
+# https://docs.aws.amazon.com/vpc/latest/privatelink/gateway-endpoints.html
+GATEWAY_SERVICES: Final = ("s3", "dynamodb")
+# What a job on Fargate and the worker in it call:
+# https://docs.aws.amazon.com/batch/latest/userguide/vpc-endpoint-considerations.html
+_WORKER_SERVICES: Final = ("ecr.api", "ecr.dkr", "logs", "sqs")
+# What the ECS agent of an EC2 instance calls beside them:
+# https://docs.aws.amazon.com/AmazonECS/latest/developerguide/vpc-endpoints.html
+_INSTANCE_SERVICES: Final = ("ecs", "ecs-agent", "ecs-telemetry")
+_SECRET_SERVICES: Final = ("secretsmanager", "ssm")
 
 
 def subnet_cidr(index: int) -> str:
@@ -16,20 +39,42 @@ def subnet_cidr(index: int) -> str:
     return f"10.42.{index * 16}.0/20"
 
 
+def interface_services(specs: Iterable[PackSpec]) -> tuple[str, ...]:
+    """The AWS services that these deployments' workers need an interface endpoint for."""
+    specs = tuple(specs)
+    secrets = [arn for spec in specs for arn in spec.secrets.values()]
+    on_ec2 = any(spec.resources.platform == "ec2" for spec in specs)
+    return (
+        *_WORKER_SERVICES,
+        *(_INSTANCE_SERVICES if on_ec2 else ()),
+        *(service for service in _SECRET_SERVICES if any(f":{service}:" in arn for arn in secrets)),
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class NetworkArgs:
-    """Both given, or both empty to have a network made."""
+    """The operator's subnets and groups, or both empty to have a network made.
+
+    Attributes:
+        egress: How workers in a made network reach AWS.
+        interface_services: The endpoints that egress "endpoints" makes.
+        region: Where the network is.
+    """
 
     subnet_ids: tuple[str, ...] = field(default=())
     security_group_ids: tuple[str, ...] = field(default=())
+    egress: Egress
+    interface_services: tuple[str, ...]
+    region: str
 
 
 class Network(pulumi.ComponentResource):
     """Subnets and security groups for workers, which call out and are never called.
 
-    Consists of: nothing, when the operator's own are given; else a VPC with two public
-    subnets in two zones, an internet gateway, a route table, and a security group that lets
-    nothing in. Public subnets because they cost nothing at rest, where NAT does.
+    Consists of: nothing, when the operator's own are given; else a VPC with two subnets in two
+    zones, gateway endpoints for S3 and DynamoDB, a security group that lets nothing in, and
+    the way out: interface endpoints, or a NAT gateway in a public subnet, or an internet
+    gateway for public subnets.
     """
 
     subnet_ids: pulumi.Output[list[str]]
@@ -42,67 +87,171 @@ class Network(pulumi.ComponentResource):
         self, name: str, args: NetworkArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("taskpacks:stack:Network", name, None, opts)
-        self.assign_public_ip = not args.subnet_ids
+        self._child = pulumi.ResourceOptions(parent=self)
+        self.assign_public_ip = not args.subnet_ids and args.egress == "public"
         self.connections = []
         if args.subnet_ids:
             self.subnet_ids = pulumi.Output.from_input(list(args.subnet_ids))
             self.security_group_ids = pulumi.Output.from_input(list(args.security_group_ids))
         else:
-            self._make(name)
+            self._make(name, args)
         self.register_outputs(
             {"subnet_ids": self.subnet_ids, "security_group_ids": self.security_group_ids}
         )
 
-    def _make(self, name: str) -> None:
-        child = pulumi.ResourceOptions(parent=self)
+    def _make(self, name: str, args: NetworkArgs) -> None:
         vpc = aws.ec2.Vpc(
             f"{name}-vpc",
             cidr_block=CIDR,
             enable_dns_support=True,
             enable_dns_hostnames=True,
             tags={"Name": name},
-            opts=child,
-        )
-        gateway = aws.ec2.InternetGateway(f"{name}-gateway", vpc_id=vpc.id, opts=child)
-        routes = aws.ec2.RouteTable(f"{name}-routes", vpc_id=vpc.id, opts=child)
-        route = aws.ec2.Route(
-            f"{name}-out",
-            route_table_id=routes.id,
-            destination_cidr_block=ANYWHERE_V4,
-            gateway_id=gateway.id,
-            opts=child,
+            opts=self._child,
         )
         zones = aws.get_availability_zones_output(
             state="available",
             # Not the Local Zones that an account may have opted into: Fargate is not there.
             filters=[{"name": "opt-in-status", "values": ["opt-in-not-required"]}],
             opts=pulumi.InvokeOutputOptions(parent=self),
+        ).names
+        routes = aws.ec2.RouteTable(f"{name}-routes", vpc_id=vpc.id, opts=self._child)
+        subnets = [
+            self._subnet(name, str(index), vpc, zones[index], index, public=self.assign_public_ip)
+            for index in range(ZONES)
+        ]
+        for index, subnet in enumerate(subnets):
+            self._routed(f"{name}-routed-{index}", subnet, routes)
+        group = self._workers_group(name, vpc)
+        for service in GATEWAY_SERVICES:
+            self.connections.append(
+                aws.ec2.VpcEndpoint(
+                    f"{name}-{service}",
+                    vpc_id=vpc.id,
+                    vpc_endpoint_type="Gateway",
+                    service_name=f"com.amazonaws.{args.region}.{service}",
+                    route_table_ids=[routes.id],
+                    opts=self._child,
+                )
+            )
+        if args.egress == "endpoints":
+            self._interface_endpoints(name, args, vpc, subnets, group)
+        elif args.egress == "nat":
+            self._nat(name, vpc, zones[0], routes)
+        else:
+            self._out(f"{name}-out", routes, gateway_id=self._internet_gateway(name, vpc).id)
+        self.subnet_ids = pulumi.Output.all(*[subnet.id for subnet in subnets])
+        self.security_group_ids = pulumi.Output.all(group.id)
+
+    def _subnet(
+        self,
+        name: str,
+        suffix: str,
+        vpc: aws.ec2.Vpc,
+        zone: pulumi.Input[str],
+        block: int,
+        *,
+        public: bool,
+    ) -> aws.ec2.Subnet:
+        return aws.ec2.Subnet(
+            f"{name}-subnet-{suffix}",
+            vpc_id=vpc.id,
+            cidr_block=subnet_cidr(block),
+            availability_zone=zone,
+            # Fargate is told per job; EC2 instances get their address from the subnet.
+            map_public_ip_on_launch=public,
+            tags={"Name": f"{name}-{suffix}"},
+            opts=self._child,
         )
-        subnets: list[aws.ec2.Subnet] = []
-        for index in range(2):
-            subnet = aws.ec2.Subnet(
-                f"{name}-subnet-{index}",
-                vpc_id=vpc.id,
-                cidr_block=subnet_cidr(index),
-                availability_zone=zones.names[index],
-                # Fargate is told per job; EC2 instances get their address from the subnet.
-                map_public_ip_on_launch=True,
-                tags={"Name": f"{name}-{index}"},
-                opts=child,
+
+    def _routed(self, name: str, subnet: aws.ec2.Subnet, routes: aws.ec2.RouteTable) -> None:
+        self.connections.append(
+            aws.ec2.RouteTableAssociation(
+                name, subnet_id=subnet.id, route_table_id=routes.id, opts=self._child
             )
-            association = aws.ec2.RouteTableAssociation(
-                f"{name}-routed-{index}",
-                subnet_id=subnet.id,
+        )
+
+    def _out(self, name: str, routes: aws.ec2.RouteTable, **target: pulumi.Input[str]) -> None:
+        self.connections.append(
+            aws.ec2.Route(
+                name,
                 route_table_id=routes.id,
-                opts=child,
+                destination_cidr_block=ANYWHERE_V4,
+                opts=self._child,
+                **target,
             )
-            subnets.append(subnet)
-            self.connections.append(association)
+        )
+
+    def _internet_gateway(self, name: str, vpc: aws.ec2.Vpc) -> aws.ec2.InternetGateway:
+        return aws.ec2.InternetGateway(f"{name}-gateway", vpc_id=vpc.id, opts=self._child)
+
+    def _nat(
+        self,
+        name: str,
+        vpc: aws.ec2.Vpc,
+        zone: pulumi.Input[str],
+        routes: aws.ec2.RouteTable,
+    ) -> None:
+        """One gateway for both zones: a second would double what the network costs at rest."""
+        edge = self._subnet(name, "edge", vpc, zone, ZONES, public=False)
+        edge_routes = aws.ec2.RouteTable(f"{name}-edge", vpc_id=vpc.id, opts=self._child)
+        self._routed(f"{name}-routed-edge", edge, edge_routes)
+        self._out(f"{name}-edge-out", edge_routes, gateway_id=self._internet_gateway(name, vpc).id)
+        address = aws.ec2.Eip(f"{name}-nat", domain="vpc", opts=self._child)
+        nat = aws.ec2.NatGateway(
+            f"{name}-nat",
+            allocation_id=address.id,
+            subnet_id=edge.id,
+            # Without its subnet's way out, AWS makes a gateway that leads nowhere.
+            opts=pulumi.ResourceOptions(parent=self, depends_on=list(self.connections)),
+        )
+        self._out(f"{name}-out", routes, nat_gateway_id=nat.id)
+
+    def _interface_endpoints(
+        self,
+        name: str,
+        args: NetworkArgs,
+        vpc: aws.ec2.Vpc,
+        subnets: Sequence[aws.ec2.Subnet],
+        workers: aws.ec2.SecurityGroup,
+    ) -> None:
+        group = aws.ec2.SecurityGroup(
+            f"{name}-endpoints",
+            vpc_id=vpc.id,
+            description="AWS's APIs, for Taskpacks workers only",
+            opts=self._child,
+        )
+        self.connections.append(
+            aws.vpc.SecurityGroupIngressRule(
+                f"{name}-endpoints",
+                security_group_id=group.id,
+                referenced_security_group_id=workers.id,
+                ip_protocol="tcp",
+                from_port=HTTPS,
+                to_port=HTTPS,
+                description="Workers call AWS",
+                opts=self._child,
+            )
+        )
+        for service in args.interface_services:
+            self.connections.append(
+                aws.ec2.VpcEndpoint(
+                    f"{name}-{service}",
+                    vpc_id=vpc.id,
+                    vpc_endpoint_type="Interface",
+                    service_name=f"com.amazonaws.{args.region}.{service}",
+                    subnet_ids=[subnet.id for subnet in subnets],
+                    security_group_ids=[group.id],
+                    private_dns_enabled=True,
+                    opts=self._child,
+                )
+            )
+
+    def _workers_group(self, name: str, vpc: aws.ec2.Vpc) -> aws.ec2.SecurityGroup:
         group = aws.ec2.SecurityGroup(
             f"{name}-workers",
             vpc_id=vpc.id,
             description="Taskpacks workers: nothing in",
-            opts=child,
+            opts=self._child,
         )
         # A rule of its own: AWS's default "allow all out" is removed by the provider.
         egress = aws.vpc.SecurityGroupEgressRule(
@@ -111,8 +260,7 @@ class Network(pulumi.ComponentResource):
             ip_protocol="-1",
             cidr_ipv4=ANYWHERE_V4,
             description="Workers call AWS and pull their image",
-            opts=child,
+            opts=self._child,
         )
-        self.connections += [route, egress]
-        self.subnet_ids = pulumi.Output.all(*[subnet.id for subnet in subnets])
-        self.security_group_ids = pulumi.Output.all(group.id)
+        self.connections.append(egress)
+        return group

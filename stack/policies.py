@@ -18,6 +18,9 @@ LAMBDA: Final = "lambda.amazonaws.com"
 STATES: Final = "states.amazonaws.com"
 CLOUDWATCH: Final = "cloudwatch.amazonaws.com"
 
+DATA_AREAS: Final = ("data", "scratch")
+"""The folders of the data bucket; below each, every deployment has one of its own."""
+
 
 def _document(statements: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {"Version": _VERSION, "Statement": list(statements)}
@@ -46,9 +49,26 @@ def ecs_instance(partition: str) -> str:
 
 
 def worker(
-    queue_arn: str, results_arn: str, permissions: Permissions, partition: str
+    queue_arn: str,
+    results_arn: str,
+    data_arn: str,
+    permissions: Permissions,
+    *,
+    deployment: str,
+    kms_key: str | None,
+    partition: str,
 ) -> dict[str, Any]:
-    """What a pack's tasks may do: their own task queue, the results, what the pack declares."""
+    """What a pack's tasks may do: their own task queue, the results, what the pack declares.
+
+    Args:
+        queue_arn: The deployment's task queue.
+        results_arn: The stack's table of results.
+        data_arn: The stack's data bucket, of which the deployment's own folders are theirs.
+        permissions: What the pack declares beyond that.
+        deployment: Its name.
+        kms_key: ARN of the key that encrypts these, if the operator gave one.
+        partition: "aws", "aws-cn" or "aws-us-gov".
+    """
     statements = [
         _allow(
             [
@@ -83,8 +103,39 @@ def worker(
         )
         for prefix in permissions.write
     ]
+    statements += _own_folders(data_arn, deployment)
+    if kms_key:
+        statements.append(_use_of_key(kms_key))
     statements += [dict(statement) for statement in permissions.statements]
     return _document(statements)
+
+
+def _own_folders(data_arn: str, deployment: str) -> list[dict[str, Any]]:
+    folders = [f"{area}/{deployment}/*" for area in DATA_AREAS]
+    return [
+        _allow(
+            ["s3:ListBucket"],
+            [data_arn],
+            Condition={"StringLike": {"s3:prefix": folders}},
+        ),
+        _allow(
+            ["s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"],
+            [f"{data_arn}/{folder}" for folder in folders],
+        ),
+    ]
+
+
+def _use_of_key(kms_key: str) -> dict[str, Any]:
+    """SQS, S3 and DynamoDB use the operator's key in the name of whoever calls them.
+
+    Sources:
+    https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-key-management.html
+    https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/encryption.usagenotes.html
+    """
+    return _allow(
+        ["kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:DescribeKey"],
+        [kms_key],
+    )
 
 
 class _Prefix:
@@ -109,23 +160,30 @@ class _Prefix:
 
 
 def execution(
-    repository_arn: str, log_group_arn: str, secret_arns: Sequence[str]
+    repository_arn: str | None, log_group_arn: str, secret_arns: Sequence[str]
 ) -> dict[str, Any]:
-    """What ECS does before and around the container: pull its image, write its log."""
-    statements = [
-        # The token is for the registry as a whole; AWS knows no resource for it:
-        # https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonelasticcontainerregistry.html
-        _allow(["ecr:GetAuthorizationToken"], ["*"]),
-        _allow(
-            [
-                "ecr:BatchCheckLayerAvailability",
-                "ecr:GetDownloadUrlForLayer",
-                "ecr:BatchGetImage",
-            ],
-            [repository_arn],
-        ),
-        _allow(["logs:CreateLogStream", "logs:PutLogEvents"], [f"{log_group_arn}:*"]),
-    ]
+    """What ECS does before and around the container: pull its image, write its log.
+
+    Args:
+        repository_arn: The image's ECR repository; None for an image from elsewhere.
+        log_group_arn: Where the worker's output goes.
+        secret_arns: What the worker's environment refers to.
+    """
+    statements = [_allow(["logs:CreateLogStream", "logs:PutLogEvents"], [f"{log_group_arn}:*"])]
+    if repository_arn:
+        statements += [
+            # The token is for the registry as a whole; AWS knows no resource for it:
+            # https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonelasticcontainerregistry.html
+            _allow(["ecr:GetAuthorizationToken"], ["*"]),
+            _allow(
+                [
+                    "ecr:BatchCheckLayerAvailability",
+                    "ecr:GetDownloadUrlForLayer",
+                    "ecr:BatchGetImage",
+                ],
+                [repository_arn],
+            ),
+        ]
     for service, action in (
         ("secretsmanager", "secretsmanager:GetSecretValue"),
         ("ssm", "ssm:GetParameters"),
@@ -143,13 +201,18 @@ def submit(job_queue_arn: str, job_definition_arn: str) -> dict[str, Any]:
     Args:
         job_queue_arn: The job queue.
         job_definition_arn: The job definition's ARN with its revision.
+
+    AWS asks for the definition, for the queue and for the job that comes of it, whose id
+    nobody knows before:
+    https://docs.aws.amazon.com/service-authorization/latest/reference/list_awsbatch.html
     """
     return _document([_submit(job_queue_arn, job_definition_arn)])
 
 
 def _submit(job_queue_arn: str, job_definition_arn: str) -> dict[str, Any]:
     definition = without_revision(job_definition_arn)
-    return _allow(["batch:SubmitJob"], [job_queue_arn, f"{definition}:*"])
+    jobs = f"{definition.partition(':job-definition/')[0]}:job/*"
+    return _allow(["batch:SubmitJob"], [job_queue_arn, definition, f"{definition}:*", jobs])
 
 
 def without_revision(job_definition_arn: str) -> str:
@@ -157,27 +220,56 @@ def without_revision(job_definition_arn: str) -> str:
     return job_definition_arn.rpartition(":")[0]
 
 
+def queue(queue_arn: str, allowed: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """A queue's own policy: nobody without TLS, and whom the statements let in."""
+    return _document([_refuse_plain_http("sqs:*", [queue_arn]), *allowed])
+
+
 def undelivered_events(queue_arn: str, rule_arns: Sequence[str]) -> dict[str, Any]:
     """Lets EventBridge put into a dead-letter queue what these rules could not deliver."""
-    return _document(
-        [
-            _allow(
-                ["sqs:SendMessage"],
-                [queue_arn],
-                Principal={"Service": EVENTS},
-                Condition={"ArnEquals": {"aws:SourceArn": list(rule_arns)}},
-            )
-        ]
+    return _allow(
+        ["sqs:SendMessage"],
+        [queue_arn],
+        Principal={"Service": EVENTS},
+        Condition={"ArnEquals": {"aws:SourceArn": list(rule_arns)}},
     )
 
 
-def _refuse_plain_http(actions: str, arn: str) -> dict[str, Any]:
+def data_bucket(bucket_arn: str) -> dict[str, Any]:
+    """The data bucket's own policy: nobody without TLS."""
+    return _document([_refuse_plain_http("s3:*", [bucket_arn, f"{bucket_arn}/*"])])
+
+
+def producer(
+    queue_arns: Sequence[str], results_arn: str, parameter_arn: str, *, kms_key: str | None
+) -> dict[str, Any]:
+    """What an application needs that sends tasks and reads their results, and nothing more.
+
+    Args:
+        queue_arns: The task queues of the stack.
+        results_arn: The stack's table of results.
+        parameter_arn: The SSM parameter that holds the producer document.
+        kms_key: ARN of the key that encrypts queues and results, if the operator gave one.
+    """
+    statements = [
+        # kombu declares a queue before it sends, and asks for its depth when it does.
+        _allow(["sqs:SendMessage", "sqs:GetQueueAttributes"], queue_arns),
+        _allow(
+            ["dynamodb:GetItem", "dynamodb:DescribeTable", "dynamodb:DescribeTimeToLive"],
+            [results_arn],
+        ),
+        _allow(["ssm:GetParameter"], [parameter_arn]),
+    ]
+    return _document([*statements, *([_use_of_key(kms_key)] if kms_key else [])])
+
+
+def _refuse_plain_http(actions: str, arns: Sequence[str]) -> dict[str, Any]:
     """Denies everybody whatever comes without TLS, whoever else allows it."""
     return {
         "Effect": "Deny",
         "Principal": "*",
-        "Action": actions,
-        "Resource": arn,
+        "Action": [actions],
+        "Resource": list(arns),
         "Condition": {"Bool": {"aws:SecureTransport": "false"}},
     }
 
@@ -200,7 +292,7 @@ def publish_notices(topic_arn: str, account_id: str, partition: str) -> dict[str
                 )
                 for service, source in sources
             ),
-            _refuse_plain_http("sns:Publish", topic_arn),
+            _refuse_plain_http("sns:Publish", [topic_arn]),
         ]
     )
 

@@ -1,15 +1,24 @@
-"""What an application must know to send tasks: the stack's output `producer`."""
+"""What an application must know and be allowed to send tasks."""
 
 from __future__ import annotations
 
+import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pulumi
+import pulumi_aws as aws
+
+from stack import policies
+from taskpacks import limits
+from taskpacks.errors import RefusedSettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from stack.results import ResultStore
     from stack.settings import Deployment
+    from stack.task_queue import TaskQueue
 
 
 def routes(deployments: Sequence[Deployment]) -> dict[str, dict[str, str]]:
@@ -47,3 +56,79 @@ def document(
             "result_backend": known[1],
         }
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProducerArgs:
+    """What the document says, and what those who read it may use."""
+
+    deployments: Sequence[Deployment]
+    queues: Mapping[str, TaskQueue]
+    results: ResultStore
+    region: str
+    kms_key: str | None
+
+
+class Producer(pulumi.ComponentResource):
+    """What an application needs to send tasks: what to know, and what it may do.
+
+    Consists of: an SSM parameter with the producer document, and a managed policy to attach
+    to the application's own role.
+    """
+
+    document: pulumi.Output[dict[str, Any]]
+    parameter_name: pulumi.Output[str]
+    policy_arn: pulumi.Output[str]
+
+    def __init__(
+        self, name: str, args: ProducerArgs, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
+        super().__init__("taskpacks:stack:Producer", name, None, opts)
+        child = pulumi.ResourceOptions(parent=self)
+        self.document = document(
+            args.deployments,
+            region=args.region,
+            queue_urls={deployment: queue.url for deployment, queue in args.queues.items()},
+            result_backend=args.results.backend_url,
+        )
+        parameter = aws.ssm.Parameter(
+            f"{name}-document",
+            name=f"/taskpacks/{pulumi.get_stack()}/producer",
+            description="Celery settings of applications that send tasks to this stack",
+            type="String",
+            # The cheaper tier for as long as the document fits it.
+            tier="Intelligent-Tiering",
+            value=self.document.apply(parameter_value),
+            opts=child,
+        )
+        policy = aws.iam.Policy(
+            f"{name}-policy",
+            description="Send tasks to this stack and read their results",
+            policy=pulumi.Output.json_dumps(
+                pulumi.Output.all(
+                    [queue.arn for queue in args.queues.values()],
+                    args.results.table_arn,
+                    parameter.arn,
+                ).apply(lambda arns: policies.producer(*arns, kms_key=args.kms_key))
+            ),
+            opts=child,
+        )
+        self.parameter_name = parameter.name
+        self.policy_arn = policy.arn
+        self.register_outputs({"policy_arn": self.policy_arn})
+
+
+def parameter_value(document: dict[str, Any]) -> str:
+    """The document as compact JSON.
+
+    Raises:
+        RefusedSettingsError: It is larger than an SSM parameter may be.
+    """
+    text = json.dumps(document, separators=(",", ":"))
+    if len(text) > limits.PARAMETER_CHARACTERS_MAX:
+        raise RefusedSettingsError(
+            f"taskpacks:packs: the producer document has {len(text):_} characters and an SSM "
+            f"parameter holds {limits.PARAMETER_CHARACTERS_MAX:_}; give the deployments shorter "
+            "names, or spread them over several stacks."
+        )
+    return text

@@ -13,6 +13,7 @@ import pulumi
 import pulumi_aws as aws
 
 from stack import policies
+from stack.queues import only_over_tls, secure_queue
 from taskpacks import limits
 
 if TYPE_CHECKING:
@@ -138,13 +139,15 @@ class UndeliveredEvents(pulumi.ComponentResource):
 
     arn: pulumi.Output[str]
 
-    def __init__(self, name: str, opts: pulumi.ResourceOptions | None = None) -> None:
+    def __init__(
+        self, name: str, *, kms_key: str | None, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
         super().__init__("taskpacks:stack:UndeliveredEvents", name, None, opts)
-        self._name = f"{name}-undelivered"
-        self._queue = aws.sqs.Queue(
-            self._name,
+        self._queue_name = f"{name}-undelivered"
+        self._queue = secure_queue(
+            self._queue_name,
+            kms_key=kms_key,
             message_retention_seconds=limits.MESSAGE_RETENTION_SECONDS_MAX,
-            sqs_managed_sse_enabled=True,
             opts=pulumi.ResourceOptions(parent=self),
         )
         self.arn = self._queue.arn
@@ -152,13 +155,11 @@ class UndeliveredEvents(pulumi.ComponentResource):
 
     def allow(self, rules: Sequence[aws.cloudwatch.EventRule]) -> None:
         """Lets these rules put their events here, and no others."""
-        aws.sqs.QueuePolicy(
-            self._name,
-            queue_url=self._queue.url,
-            policy=pulumi.Output.json_dumps(
-                pulumi.Output.all(self._queue.arn, *[rule.arn for rule in rules]).apply(
-                    lambda arns: policies.undelivered_events(arns[0], arns[1:])
-                )
+        only_over_tls(
+            self._queue_name,
+            self._queue,
+            allowed=pulumi.Output.all(self._queue.arn, *[rule.arn for rule in rules]).apply(
+                lambda arns: [policies.undelivered_events(arns[0], arns[1:])]
             ),
             opts=pulumi.ResourceOptions(parent=self),
         )

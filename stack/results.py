@@ -30,7 +30,12 @@ class ResultStore(pulumi.ComponentResource):
     backend_url: pulumi.Output[str]
 
     def __init__(
-        self, name: str, *, region: str, opts: pulumi.ResourceOptions | None = None
+        self,
+        name: str,
+        *,
+        region: str,
+        kms_key: str | None,
+        opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__("taskpacks:stack:ResultStore", name, None, opts)
         # Made here and not by the workers, which would race to make it.
@@ -40,6 +45,8 @@ class ResultStore(pulumi.ComponentResource):
             hash_key=_KEY,
             attributes=[{"name": _KEY, "type": "S"}],
             ttl={"attribute_name": _TTL, "enabled": True},
+            # Without a key of the operator's, DynamoDB encrypts with one of its own.
+            server_side_encryption={"enabled": True, "kms_key_arn": kms_key} if kms_key else None,
             opts=pulumi.ResourceOptions(parent=self),
         )
         self.table_arn = table.arn

@@ -20,12 +20,15 @@ if TYPE_CHECKING:
 class WorkerRolesArgs:
     """What the roles' policies must name."""
 
+    deployment: str
     queue_arn: pulumi.Input[str]
     results_arn: pulumi.Input[str]
-    repository_arn: pulumi.Input[str]
+    data_arn: pulumi.Input[str]
+    repository_arn: pulumi.Input[str | None]
     log_group_arn: pulumi.Input[str]
     permissions: Permissions
     secret_arns: Sequence[str]
+    kms_key: str | None
     partition: str
 
 
@@ -46,8 +49,16 @@ class WorkerRoles(pulumi.ComponentResource):
         worker = self._role(
             f"{name}-worker",
             pulumi.Output.json_dumps(
-                pulumi.Output.all(args.queue_arn, args.results_arn).apply(
-                    lambda arns: policies.worker(arns[0], arns[1], args.permissions, args.partition)
+                pulumi.Output.all(args.queue_arn, args.results_arn, args.data_arn).apply(
+                    lambda arns: policies.worker(
+                        arns[0],
+                        arns[1],
+                        arns[2],
+                        args.permissions,
+                        deployment=args.deployment,
+                        kms_key=args.kms_key,
+                        partition=args.partition,
+                    )
                 )
             ),
         )

@@ -56,6 +56,7 @@ class ScalingAlarmsArgs:
     queue_name: pulumi.Input[str]
     job_queue_arn: pulumi.Output[str]
     job_definition_arn: pulumi.Output[str]
+    kms_key: str | None
 
 
 class ScalingAlarms(pulumi.ComponentResource):
@@ -73,7 +74,7 @@ class ScalingAlarms(pulumi.ComponentResource):
         super().__init__("taskpacks:stack:ScalingAlarms", name, None, opts)
         child = pulumi.ResourceOptions(parent=self)
         role = self._submit_role(name, args)
-        undelivered = UndeliveredEvents(name, opts=child)
+        undelivered = UndeliveredEvents(name, kms_key=args.kms_key, opts=child)
         rules: list[aws.cloudwatch.EventRule] = []
         for trigger in triggers(args.scaling):
             trigger_name = f"{name}-{trigger.alarm.name}"

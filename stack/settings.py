@@ -6,11 +6,13 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, get_args
 
 # Pulumi's own Config reads one known key at a time; unknown ones must be seen to be refused.
 from pulumi.runtime.config import CONFIG, get_config_env
 
+from stack.images import ecr_repository_arn
+from stack.network import Egress
 from taskpacks import limits, manager
 from taskpacks.errors import RefusedSettingsError, nearest
 
@@ -24,6 +26,8 @@ NAMESPACE: Final = "taskpacks"
 URI_SCHEMES: Final = ("s3", "file")
 
 _NOTIFIABLE = re.compile(r"https://[^\s/]+\S*|[^\s@/:]+@[^\s@/:]+\.[^\s@/:]+")
+_KEY_ARN = re.compile(r"arn:[a-z-]+:kms:[a-z0-9-]+:\d{12}:key/\S+")
+_IMAGE_TAG = re.compile(r"[A-Za-z0-9_.-]{1,80}")
 _DEPLOYMENT_NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 
 
@@ -42,7 +46,12 @@ class StackSettings:
 
     Attributes:
         deployments: At least one, in the order of the YAML.
+        owner: Who answers for the stack; a tag on everything.
         image_tag: Which build of each pack's image runs; the image's tag is PACK-TAG.
+        build_images: Build and push each pack's image with the stack instead.
+        egress: How workers in a made network reach AWS.
+        kms_key: ARN of a key of the operator's that encrypts queues, results, data and logs;
+            None leaves that to keys that AWS manages.
         subnet_ids: The operator's own subnets; empty makes a small network.
         security_group_ids: The operator's own; given together with subnet_ids.
         uri_schemes: Where tasks may read and write: "s3", and "file" on one machine only.
@@ -50,15 +59,26 @@ class StackSettings:
     """
 
     deployments: tuple[Deployment, ...]
-    image_tag: str = "latest"
+    owner: str | None = None
+    image_tag: str = "v1"
+    build_images: bool = False
+    egress: Egress = "endpoints"
+    kms_key: str | None = None
     subnet_ids: tuple[str, ...] = ()
     security_group_ids: tuple[str, ...] = ()
     uri_schemes: tuple[str, ...] = ("s3",)
     notify: tuple[str, ...] = ()
 
 
-STRUCTURED: Final = ("packs", "subnet_ids", "security_group_ids", "uri_schemes", "notify")
-KEYS: Final = (*STRUCTURED, "image_tag")
+STRUCTURED: Final = (
+    "packs",
+    "build_images",
+    "subnet_ids",
+    "security_group_ids",
+    "uri_schemes",
+    "notify",
+)
+KEYS: Final = (*STRUCTURED, "owner", "image_tag", "egress", "kms_key")
 
 
 def parse(config: Mapping[str, object], modules: Mapping[str, str] | None = None) -> StackSettings:
@@ -81,12 +101,17 @@ def parse(config: Mapping[str, object], modules: Mapping[str, str] | None = None
     deployments = _deployments(given.pop("packs", None), modules)
     settings = StackSettings(
         deployments=deployments,
+        owner=_optional_text("owner", given),
         image_tag=_text("image_tag", given.get("image_tag", StackSettings.image_tag)),
+        build_images=_flag("build_images", given.get("build_images", False)),
+        egress=_egress(given.get("egress", StackSettings.egress)),
+        kms_key=_optional_text("kms_key", given),
         subnet_ids=_texts("subnet_ids", given.get("subnet_ids", ())),
         security_group_ids=_texts("security_group_ids", given.get("security_group_ids", ())),
         uri_schemes=_texts("uri_schemes", given.get("uri_schemes", StackSettings.uri_schemes)),
         notify=_texts("notify", given.get("notify", ())),
     )
+    _check_forms(settings)
     _check_together(settings)
     return settings
 
@@ -125,10 +150,12 @@ def _deployment(name: object, overrides: object, modules: Mapping[str, str]) -> 
     pack_name = settings.pop("pack", name)
     if not isinstance(pack_name, str):
         raise RefusedSettingsError(f"{where}.pack is {pack_name!r}: it is the name of a pack.")
-    if "image" in settings:
+    image = settings.get("image", {"uri": None})
+    if not isinstance(image, Mapping) or set(image) != {"uri"}:
         raise RefusedSettingsError(
-            f"{where}.image: an image is built from the pack's own declaration, before any stack "
-            "is deployed; change it in the pack."
+            f"{where}.image is {image!r}: an image is built from the pack's own declaration; "
+            "change that in the pack. A deployment may only say which image it runs: "
+            "{uri: REGISTRY/NAME:TAG}."
         )
     pack = manager.load(pack_name, modules)
     return Deployment(name=name, pack=pack, spec=pack.spec.overlaid(settings, where))
@@ -141,6 +168,18 @@ def _check_together(settings: StackSettings) -> None:
             f"{NAMESPACE}:security_group_ids is {list(settings.security_group_ids)}: workers in "
             "your own network need both; give both, or neither to have a network made."
         )
+    for deployment in settings.deployments:
+        uri = deployment.spec.image.uri
+        closed = settings.egress == "endpoints" and not settings.subnet_ids
+        if uri and closed and ecr_repository_arn(uri, "aws") is None:
+            raise RefusedSettingsError(
+                f"{NAMESPACE}:packs.{deployment.name}.image.uri is {uri!r}: workers behind "
+                f"{NAMESPACE}:egress 'endpoints' reach no registry but ECR; copy the image to "
+                "ECR, or set egress: nat."
+            )
+
+
+def _check_forms(settings: StackSettings) -> None:
     for scheme in settings.uri_schemes:
         if scheme not in URI_SCHEMES:
             raise RefusedSettingsError(
@@ -153,12 +192,44 @@ def _check_together(settings: StackSettings) -> None:
                 f"{NAMESPACE}:notify[{index}] is {endpoint!r}: notices go to e-mail addresses and "
                 "https:// URLs (plain http is refused); write one of these, or leave it out."
             )
+    if not _IMAGE_TAG.fullmatch(settings.image_tag):
+        raise RefusedSettingsError(
+            f"{NAMESPACE}:image_tag is {settings.image_tag!r}: it is 1 to 80 letters, digits, "
+            "'.', '_' and '-'; the image's tag is PACK-TAG. Choose another."
+        )
+    if settings.kms_key and not _KEY_ARN.fullmatch(settings.kms_key):
+        raise RefusedSettingsError(
+            f"{NAMESPACE}:kms_key is {settings.kms_key!r}: it is a key's ARN (no alias: policies "
+            "name the key itself), as arn:aws:kms:REGION:ACCOUNT:key/ID; leave it out to have "
+            "AWS manage the keys."
+        )
 
 
 def _text(key: str, value: object) -> str:
     if not isinstance(value, str) or not value:
         raise RefusedSettingsError(f"{NAMESPACE}:{key} is {value!r}: it is a text; quote it.")
     return value
+
+
+def _optional_text(key: str, given: Mapping[str, object]) -> str | None:
+    """Empty is as good as missing: a key with a type in Pulumi.yaml needs some default."""
+    return _text(key, given[key]) if given.get(key, "") != "" else None
+
+
+def _flag(key: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise RefusedSettingsError(f"{NAMESPACE}:{key} is {value!r}: it is true or false.")
+    return value
+
+
+def _egress(value: object) -> Egress:
+    for known in get_args(Egress):
+        if value == known:
+            return known
+    raise RefusedSettingsError(
+        f"{NAMESPACE}:egress is {value!r}: it is one of {', '.join(get_args(Egress))}."
+        f"{nearest(str(value), get_args(Egress))}"
+    )
 
 
 def _texts(key: str, value: object) -> tuple[str, ...]:
@@ -186,6 +257,6 @@ def _structured(name: str, text: str | None) -> object:
         return json.loads(text)
     except ValueError as error:
         raise RefusedSettingsError(
-            f"{NAMESPACE}:{name} is {text!r}: it must be a YAML list or mapping; see "
-            "Pulumi.dev.yaml for an example."
+            f"{NAMESPACE}:{name} is {text!r}: it must be a YAML list, mapping or true/false; see "
+            "docs/deploying.md for an example."
         ) from error

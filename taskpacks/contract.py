@@ -47,6 +47,10 @@ class Variable(StrEnum):
     STOP_GRACE_SECONDS = "TASKPACKS_STOP_GRACE_SECONDS"
     SPOT_ENDPOINT = "TASKPACKS_SPOT_ENDPOINT"
     """The instance metadata service, where Spot notices are looked for; empty does not look."""
+    DATA_URI = "TASKPACKS_DATA_URI"
+    """For packs: the deployment's own folder in the stack's bucket, with a slash at the end."""
+    SCRATCH_URI = "TASKPACKS_SCRATCH_URI"
+    """For packs: another such folder, whose objects are deleted after a week."""
     URI_SCHEMES = "TASKPACKS_URI_SCHEMES"
     """Comma-separated: where tasks may read and write, "s3" or "s3,file"."""
 

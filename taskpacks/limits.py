@@ -50,3 +50,7 @@ MAX_RECEIVES_MAX: Final = 1000
 # https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricAlarm.html
 METRIC_PERIOD_SECONDS: Final = 60
 """SQS publishes its metrics once a minute: a shorter period sees nothing more."""
+
+# https://docs.aws.amazon.com/systems-manager/latest/userguide/parameter-store-advanced-parameters.html
+PARAMETER_CHARACTERS_MAX: Final = 8192
+"""Of an advanced SSM parameter; beyond 4096 it costs money."""

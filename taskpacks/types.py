@@ -239,6 +239,9 @@ class Image(_Record):
 
     apt: tuple[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9+.-]+$")], ...] = ()
     """Debian packages."""
+    uri: Annotated[str, Field(pattern=r"^[a-z0-9][\w.:/@-]+$")] | None = None
+    """An image that is there already, as REGISTRY/NAME:TAG; a deployment's override. It holds
+    the worker and the pack; what else stands here is not built then."""
 
 
 class Permissions(_Record):

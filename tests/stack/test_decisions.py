@@ -13,19 +13,28 @@ def actions(document):
     return {action for statement in document["Statement"] for action in statement["Action"]}
 
 
-def test_a_worker_may_use_its_own_queue_and_table_and_nothing_else():
-    document = policies.worker(QUEUE, TABLE, Permissions(), "aws")
+DATA = "arn:aws:s3:::data"
+
+
+def worker_policy(permissions, partition="aws", kms_key=None):
+    return policies.worker(
+        QUEUE, TABLE, DATA, permissions, deployment="pi", kms_key=kms_key, partition=partition
+    )
+
+
+def test_a_worker_may_use_its_own_queue_table_and_folders_and_nothing_else():
+    document = worker_policy(Permissions())
     assert {
         resource for statement in document["Statement"] for resource in statement["Resource"]
-    } == {QUEUE, TABLE}
+    } == {QUEUE, TABLE, DATA, f"{DATA}/data/pi/*", f"{DATA}/scratch/pi/*"}
+    (listing,) = [each for each in document["Statement"] if each["Resource"] == [DATA]]
+    assert listing["Condition"] == {"StringLike": {"s3:prefix": ["data/pi/*", "scratch/pi/*"]}}
     assert "sqs:SendMessage" in actions(document)  # a task may retry itself
 
 
 def test_declared_prefixes_become_exactly_what_reading_and_writing_needs():
-    document = policies.worker(
-        QUEUE, TABLE, Permissions(read=("s3://inbox/raw/",), write=("s3://outbox/done/",)), "aws"
-    )
-    assert document["Statement"][2:] == [
+    document = worker_policy(Permissions(read=("s3://inbox/raw/",), write=("s3://outbox/done/",)))
+    assert document["Statement"][2:5] == [
         {
             "Effect": "Allow",
             "Action": ["s3:ListBucket"],
@@ -43,7 +52,7 @@ def test_declared_prefixes_become_exactly_what_reading_and_writing_needs():
 
 def test_declared_statements_are_added_as_they_are():
     own = {"Effect": "Allow", "Action": ["polly:SynthesizeSpeech"], "Resource": ["arn:x"]}
-    document = policies.worker(QUEUE, TABLE, Permissions(statements=(own,)), "aws")
+    document = worker_policy(Permissions(statements=(own,)))
     assert document["Statement"][-1] == own
 
 
@@ -64,11 +73,41 @@ def test_secrets_are_readable_each_by_its_own_arn():
     ]
 
 
+def test_an_image_from_elsewhere_needs_nothing_of_ecr():
+    assert actions(policies.execution(None, "arn:log", [])) == {
+        "logs:CreateLogStream",
+        "logs:PutLogEvents",
+    }
+
+
+def test_the_operators_key_may_be_used_by_workers_and_producers_and_only_when_there_is_one():
+    key = "arn:aws:kms:us-east-1:111122223333:key/1"
+    with_key = worker_policy(Permissions(), kms_key=key)["Statement"][-1]
+    assert with_key["Resource"] == [key]
+    assert "kms:GenerateDataKey*" in with_key["Action"]
+    assert policies.producer([QUEUE], TABLE, "arn:p", kms_key=key)["Statement"][-1] == with_key
+    assert not any("kms" in action for action in actions(worker_policy(Permissions())))
+
+
+def test_a_producer_sends_and_reads_results_and_does_nothing_else():
+    document = policies.producer([QUEUE], TABLE, "arn:parameter", kms_key=None)
+    assert actions(document) == {
+        "sqs:SendMessage",
+        "sqs:GetQueueAttributes",
+        "dynamodb:GetItem",
+        "dynamodb:DescribeTable",
+        "dynamodb:DescribeTimeToLive",
+        "ssm:GetParameter",
+    }
+
+
 def test_eventbridge_may_submit_this_job_in_any_revision_to_this_queue():
     document = policies.submit("arn:q", "arn:aws:batch:us-east-1:1:job-definition/pi-worker:7")
     assert document["Statement"][0]["Resource"] == [
         "arn:q",
+        "arn:aws:batch:us-east-1:1:job-definition/pi-worker",
         "arn:aws:batch:us-east-1:1:job-definition/pi-worker:*",
+        "arn:aws:batch:us-east-1:1:job/*",
     ]
 
 
@@ -97,8 +136,8 @@ def test_the_age_alarm_looks_only_while_a_message_is_visible():
 
 
 def test_other_partitions_of_aws_have_their_own_arns():
-    document = policies.worker(QUEUE, TABLE, Permissions(write=("s3://outbox/",)), "aws-cn")
-    assert document["Statement"][-1]["Resource"] == ["arn:aws-cn:s3:::outbox/*"]
+    document = worker_policy(Permissions(write=("s3://outbox/",)), "aws-cn")
+    assert document["Statement"][2]["Resource"] == ["arn:aws-cn:s3:::outbox/*"]
     assert policies.ecs_instance("aws-us-gov").startswith("arn:aws-us-gov:iam::aws:policy/")
 
 

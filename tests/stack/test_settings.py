@@ -1,11 +1,15 @@
 import json
 import types
+from pathlib import Path
 
 import pulumi
 import pytest
+import yaml
 
 from stack import settings
 from taskpacks import PackSpec, TaskpacksError, hookimpl
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -84,7 +88,7 @@ def test_more_deployments_than_job_queues_are_refused(modules):
 
 def test_an_image_cannot_be_overridden_by_a_stack(modules):
     text = refusal({"packs": {"small": {"image": {"apt": ["ffmpeg"]}}}}, modules)
-    assert text.startswith("taskpacks:packs.small.image: an image is built from the pack's own")
+    assert text.startswith("taskpacks:packs.small.image is {'apt': ['ffmpeg']}: an image is built")
 
 
 def test_subnets_without_security_groups_are_refused(modules):
@@ -109,3 +113,60 @@ def test_the_settings_that_the_cli_hands_over_are_read(monkeypatch, modules):
 def test_a_key_that_there_is_not_names_the_nearest_one(modules):
     text = refusal({"pakcs": {"small": {}}}, modules)
     assert text == "taskpacks:pakcs: there is no such setting. Did you mean 'packs'?"
+
+
+def test_a_deployment_may_run_an_image_of_its_own(modules):
+    uri = "123456789012.dkr.ecr.us-east-1.amazonaws.com/ours:v7"
+    (deployment,) = settings.parse(
+        {"packs": {"small": {"image": {"uri": uri}}}}, modules
+    ).deployments
+    assert deployment.spec.image.uri == uri
+
+
+def test_an_image_that_no_worker_could_pull_is_refused(modules):
+    packs = {"small": {"image": {"uri": "docker.io/team/pi:v1"}}}
+    text = refusal({"packs": packs}, modules)
+    assert text.startswith("taskpacks:packs.small.image.uri is 'docker.io/team/pi:v1'")
+    assert "set egress: nat" in text
+    assert settings.parse({"packs": packs, "egress": "nat"}, modules).egress == "nat"
+
+
+REFUSED = {
+    "egress": ({"egress": "natt"}, ["taskpacks:egress is 'natt'", "Did you mean 'nat'?"]),
+    "an alias": ({"kms_key": "alias/mine"}, ["taskpacks:kms_key is 'alias/mine'", "key's ARN"]),
+    "a tag": ({"image_tag": "v1:x"}, ["taskpacks:image_tag is 'v1:x'", "PACK-TAG"]),
+    "build": ({"build_images": "yes"}, ["taskpacks:build_images is 'yes'", "true or false"]),
+    "notify": ({"notify": "ops@example.com"}, ["taskpacks:notify is", "list of texts"]),
+    "owner": ({"owner": 7}, ["taskpacks:owner is 7", "it is a text"]),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_bad_value_is_refused_with_its_path_and_the_remedy(case, modules):
+    config, texts = REFUSED[case]
+    text = refusal({"packs": {"small": {}}, **config}, modules)
+    for each in texts:
+        assert each in text
+
+
+def project_schema():
+    return yaml.safe_load((ROOT / "Pulumi.yaml").read_text())["config"]
+
+
+def test_the_projects_schema_has_a_type_for_every_setting_but_the_mapping_of_packs():
+    assert set(project_schema()) == set(settings.KEYS) - {"packs"}
+
+
+def test_the_defaults_of_the_schema_are_those_of_the_program(modules):
+    defaults = {key: declared["default"] for key, declared in project_schema().items()}
+    packs = {"packs": {"small": {}}}
+    given, taken = settings.parse({**packs, **defaults}, modules), settings.parse(packs, modules)
+    assert {**vars(given), "deployments": ()} == {**vars(taken), "deployments": ()}
+
+
+def test_the_schema_uses_only_words_that_the_cli_knows():
+    """https://github.com/pulumi/pulumi/blob/master/sdk/go/common/workspace/project.json"""
+    for declared in project_schema().values():
+        assert declared.keys() <= {"type", "items", "default", "description", "secret"}
+        assert declared["type"] in {"string", "integer", "boolean", "array"}
+        assert ("items" in declared) == (declared["type"] == "array")

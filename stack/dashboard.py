@@ -1,0 +1,174 @@
+"""A stack's dashboard: one row of graphs for each deployment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import pulumi
+import pulumi_aws as aws
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+PERIOD_SECONDS: Final = 300
+COLUMNS: Final = 24
+"""https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/CloudWatch-Dashboard-Body-Structure.html"""
+TITLE_ROWS: Final = 1
+GRAPH_ROWS: Final = 6
+GRAPHS_PER_LINE: Final = 4
+
+# What workers tell in the embedded metric format: worker/telemetry.py.
+WORKER_METRICS: Final = "Taskpacks"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A deployment on the dashboard.
+
+    Attributes:
+        deployment: Its name.
+        queue_name: Its task queue.
+        dead_letter_name: Its dead-letter queue.
+        log_group_name: Its workers' log.
+        vcpus: Of one worker.
+        dollars_per_hour: Of one worker; None where no price is known.
+    """
+
+    deployment: str
+    queue_name: str
+    dead_letter_name: str
+    log_group_name: str
+    vcpus: float
+    dollars_per_hour: float | None
+
+
+class Dashboard(pulumi.ComponentResource):
+    """How a stack is doing, at one glance.
+
+    Consists of: a CloudWatch dashboard.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        rows: Sequence[pulumi.Output[Row]],
+        region: str,
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        super().__init__("taskpacks:stack:Dashboard", name, None, opts)
+        aws.cloudwatch.Dashboard(
+            f"{name}-graphs",
+            dashboard_name=f"taskpacks-{pulumi.get_stack()}",
+            dashboard_body=pulumi.Output.json_dumps(
+                pulumi.Output.all(*rows).apply(lambda known: body(known, region))
+            ),
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        self.register_outputs({})
+
+
+def body(rows: Iterable[Row], region: str) -> dict[str, Any]:
+    """The dashboard's body: per deployment a title, and below it eight graphs in two lines."""
+    widgets: list[dict[str, Any]] = []
+    top = 0
+    for row in rows:
+        widgets.append(
+            {
+                "type": "text",
+                "properties": {"markdown": f"## {row.deployment}"},
+                **_place(0, top, COLUMNS, TITLE_ROWS),
+            }
+        )
+        top += TITLE_ROWS
+        width = COLUMNS // GRAPHS_PER_LINE
+        for index, graph in enumerate(_graphs(row, region)):
+            line, column = divmod(index, GRAPHS_PER_LINE)
+            place = _place(column * width, top + line * GRAPH_ROWS, width, GRAPH_ROWS)
+            widgets.append({**graph, **place})
+        top += 2 * GRAPH_ROWS
+    return {"widgets": widgets}
+
+
+def _place(left: int, top: int, width: int, height: int) -> dict[str, int]:
+    return {"x": left, "y": top, "width": width, "height": height}
+
+
+def _graphs(row: Row, region: str) -> list[dict[str, Any]]:
+    def graph(title: str, metrics: list[list[Any]]) -> dict[str, Any]:
+        return {
+            "type": "metric",
+            "properties": {
+                "title": title,
+                "region": region,
+                "view": "timeSeries",
+                "period": PERIOD_SECONDS,
+                "metrics": metrics,
+            },
+        }
+
+    def sqs(metric: str, queue: str, **more: Any) -> list[Any]:
+        return ["AWS/SQS", metric, "QueueName", queue, {"stat": "Maximum", **more}]
+
+    def worker(metric: str, **more: Any) -> list[Any]:
+        return [WORKER_METRICS, metric, "Deployment", row.deployment, more]
+
+    spent = worker("WorkerSeconds", stat="Sum", id="seconds", visible=False)
+    return [
+        graph(
+            "Depth: messages",
+            [
+                sqs("ApproximateNumberOfMessagesVisible", row.queue_name, label="visible"),
+                sqs("ApproximateNumberOfMessagesNotVisible", row.queue_name, label="in flight"),
+                sqs("ApproximateNumberOfMessagesDelayed", row.queue_name, label="delayed"),
+            ],
+        ),
+        graph(
+            "Age of the oldest message, s",
+            [sqs("ApproximateAgeOfOldestMessage", row.queue_name, label="age")],
+        ),
+        graph(
+            "Workers, counted when they leave",
+            [
+                worker("WorkerSeconds", stat="SampleCount", label="left"),
+                [{"expression": "seconds / PERIOD(seconds)", "label": "on average"}],
+                spent,
+            ],
+        ),
+        graph(
+            "Dead letters",
+            [sqs("ApproximateNumberOfMessagesVisible", row.dead_letter_name, label="messages")],
+        ),
+        graph(
+            "Wait from sending to start, s",
+            [worker("WaitSeconds", stat=stat, label=stat) for stat in ("p50", "p95", "Maximum")],
+        ),
+        graph(
+            "Run time of tasks, s",
+            [worker("RunSeconds", stat=stat, label=stat) for stat in ("p50", "p95", "Maximum")],
+        ),
+        {
+            "type": "log",
+            "properties": {
+                "title": "Tasks by outcome",
+                "region": region,
+                "view": "bar",
+                "query": f"SOURCE '{row.log_group_name}' | filter ispresent(Outcome) "
+                "| stats count(*) by Outcome",
+            },
+        },
+        graph(*_cost(row, spent)),
+    ]
+
+
+def _cost(row: Row, spent: list[Any]) -> tuple[str, list[list[Any]]]:
+    """Dollars where the price is known, else vCPU-hours: both without what AWS rounds up."""
+    if row.dollars_per_hour is None:
+        title, factor = "vCPU-hours of workers that left", row.vcpus
+    else:
+        title, factor = "Dollars of workers that left", row.dollars_per_hour
+    return title, [
+        [{"expression": f"seconds / 3600 * {factor:g}", "label": title.partition(" ")[0]}],
+        spent,
+    ]
