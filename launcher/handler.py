@@ -1,0 +1,297 @@
+"""The Lambda function that a deployment's state machine asks, round by round.
+
+It takes what the machine knows, and returns the decision with what the next round needs. The
+decision itself is `launcher.policy`'s; here stands what has to do with how it is asked: that one
+execution works at a time, that what was just submitted is not forgotten, and that trouble which
+does not pass is not kept quiet.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import time
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final
+
+from launcher.jobs import LISTED_WITHIN_SECONDS, Submitted
+from launcher.observe import NAMESPACE, Observer
+from launcher.policy import Decision, decide
+from launcher.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from launcher.policy import Observation
+
+ARRAY_SIZE_MAX: Final = 10_000
+"""https://docs.aws.amazon.com/batch/latest/userguide/array_jobs.html: more start round by round."""
+SECOND_LOOK_SECONDS: Final = 3
+"""Executions that are woken at the same moment may not see each other at once: the listing of
+executions lags. None starts anything before its second look."""
+TROUBLES_MAX: Final = 5
+"""So many rounds in a row that could not observe or submit end the execution as failed, which
+raises an alarm; the next pulse begins anew."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Memory:
+    """What one round leaves to the next, by way of the state machine.
+
+    Attributes:
+        round: Counts from 1 in each execution.
+        predecessor: The execution that this one takes over from: it is not waited for.
+        submitted: Of late, since Batch's listing lags.
+        troubles: Rounds in a row in which something went wrong.
+        decided_at_seconds: Since 1970.
+    """
+
+    round: int = 1
+    predecessor: str | None = None
+    submitted: tuple[Submitted, ...] = ()
+    troubles: int = 0
+    decided_at_seconds: float = 0
+
+
+def recall(state: object, now: float) -> tuple[Memory, str]:
+    """What is to be known in this round.
+
+    Args:
+        state: The state machine's: what an earlier round returned with what came of it, or what
+            a predecessor handed over, or whatever input woke the execution.
+        now: Seconds since 1970.
+
+    Returns:
+        The memory, and what went wrong with the last submission in words, or "".
+    """
+    if not isinstance(state, dict) or not isinstance(state.get("memory"), dict):
+        return Memory(decided_at_seconds=now), ""
+    memory = state["memory"]
+    submitted = [Submitted(**each) for each in memory["submitted"]]
+    if job := state.get("submitted"):
+        submitted.append(
+            Submitted(
+                job_id=job["job_id"],
+                workers=state["start"],
+                at_seconds=memory["decided_at_seconds"],
+            )
+        )
+    trouble = state.get("trouble") or {}
+    predecessor = state.get("predecessor")
+    return (
+        Memory(
+            round=1 if predecessor else memory["round"] + 1,
+            predecessor=predecessor or memory["predecessor"],
+            submitted=tuple(
+                each for each in submitted if now - each.at_seconds < LISTED_WITHIN_SECONDS
+            ),
+            troubles=memory["troubles"],
+            decided_at_seconds=now,
+        ),
+        f"SubmitJob: {trouble.get('Error')}: {trouble.get('Cause')}" if trouble else "",
+    )
+
+
+def settled(decision: Decision, memory: Memory) -> Decision:
+    """Puts off a start to the second look, and splits one that is too large for an array job."""
+    if decision.verb != "start":
+        return decision
+    if memory.round == 1 and memory.predecessor is None:
+        return replace(
+            decision,
+            verb="wait",
+            start=0,
+            wait_seconds=min(SECOND_LOOK_SECONDS, decision.wait_seconds),
+            reason=f"second look in {SECOND_LOOK_SECONDS} s, then: {decision.reason}",
+        )
+    if decision.start > ARRAY_SIZE_MAX:
+        return replace(
+            decision,
+            start=ARRAY_SIZE_MAX,
+            wait_seconds=min(SECOND_LOOK_SECONDS, decision.wait_seconds),
+            reason=f"{decision.reason}; {ARRAY_SIZE_MAX} now, the rest in the next round",
+        )
+    return decision
+
+
+def output(decision: Decision, memory: Memory, trouble: str) -> dict[str, Any]:
+    """What the state machine gets: the decision, and the memory for the next round.
+
+    Args:
+        decision: Settled.
+        memory: Of this round.
+        trouble: What went wrong before or in this round, or "".
+    """
+    memory = replace(memory, troubles=memory.troubles + 1 if trouble else 0)
+    told = decision.as_json()
+    # A Wait state takes whole seconds.
+    told["wait_seconds"] = max(1, math.ceil(decision.wait_seconds))
+    if memory.troubles >= TROUBLES_MAX:
+        told |= {
+            "verb": "fail",
+            "start": 0,
+            "reason": f"{memory.troubles} rounds in a row went wrong, the last with {trouble}",
+        }
+    return {**told, "memory": asdict(memory)}
+
+
+class Launcher:
+    """Everything that stays the same from one invocation of a warm process to the next."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        clients: Mapping[str, Any],
+        *,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        """Asks nobody yet.
+
+        Args:
+            settings: The deployment.
+            clients: boto3's of "sqs", "batch", "cloudwatch" and "stepfunctions".
+            now: Seconds since 1970.
+        """
+        self._settings = settings
+        self._clients = clients
+        self._now = now
+        self._observer = Observer(settings, clients, now=now)
+
+    def answer(self, event: Mapping[str, Any]) -> dict[str, Any]:
+        """Decides, and tells it.
+
+        Args:
+            event: `execution` and `state_machine`, ARNs; `started_at`, ISO 8601; `state`,
+                anything.
+        """
+        memory, trouble = recall(event.get("state"), self._now())
+        try:
+            older = self._older_execution(event, memory.predecessor)
+        except Exception as error:  # noqa: BLE001 - whatever it is: unseen, another may be at work
+            older = None
+            observation = None
+            trouble = trouble or f"ListExecutions: {type(error).__name__}: {error}"
+            decision = Decision(
+                verb="wait",
+                wait_seconds=self._settings.limits.round_seconds,
+                reason=f"nothing is started: {trouble}",
+            )
+        else:
+            if older:
+                return self._told(stand_down(older), memory, None)
+            observation = self._observer.observe(memory.submitted)
+            if not observation.complete:
+                trouble = trouble or observation.problem
+            decision = settled(decide(self._settings.limits, observation), memory)
+        return self._told(output(decision, memory, trouble), memory, observation)
+
+    def _older_execution(self, event: Mapping[str, Any], predecessor: str | None) -> str | None:
+        """The execution that was at work before this one; None when it is this one's turn."""
+        own = event["execution"]
+        started = {own: datetime.fromisoformat(event["started_at"])}
+        arguments = {"stateMachineArn": event["state_machine"], "statusFilter": "RUNNING"}
+        while True:
+            answer = self._clients["stepfunctions"].list_executions(**arguments)
+            for each in answer["executions"]:
+                started[each["executionArn"]] = each["startDate"]
+            if "nextToken" not in answer:
+                break
+            arguments["nextToken"] = answer["nextToken"]
+        started.pop(predecessor or "", None)
+        oldest = min(started, key=lambda arn: (started[arn], arn))
+        return None if oldest == own else oldest
+
+    def _told(
+        self, told: dict[str, Any], memory: Memory, observation: Observation | None
+    ) -> dict[str, Any]:
+        line = json.dumps(embedded(self._settings, told, memory, observation, self._now()))
+        sys.stdout.write(f"{line}\n")
+        return told
+
+
+def stand_down(older: str) -> dict[str, Any]:
+    """What the state machine gets when another execution is at work already."""
+    return {
+        "verb": "stand_down",
+        "start": 0,
+        "reason": f"{older} is at work already",
+        "memory": asdict(Memory()),
+    }
+
+
+def embedded(
+    settings: Settings,
+    told: Mapping[str, Any],
+    memory: Memory,
+    observation: Observation | None,
+    now: float,
+) -> dict[str, Any]:
+    """The log's line for one round, which CloudWatch turns into metrics without a call.
+
+    https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
+    """
+    measured: dict[str, float] = {}
+    if observation is not None and observation.complete:
+        measured = {
+            "VisibleMessages": observation.visible,
+            "ActiveWorkers": observation.active,
+            "DesiredWorkers": told["desired"],
+            "StartedWorkers": told["start"],
+        }
+    directives = [_directive(["Deployment"], measured)] if measured else []
+    halted: dict[str, Any] = {}
+    if told.get("halted_by"):
+        halted = {"Halted": 1, "HaltedBy": told["halted_by"]}
+        directives.append(_directive(["Deployment", "HaltedBy"], {"Halted": 1}))
+    line = {
+        "Deployment": settings.deployment,
+        "Pack": settings.pack,
+        "Verb": told["verb"],
+        "Reason": told["reason"],
+        "Round": memory.round,
+        "Figures": told.get("figures", {}),
+        **measured,
+        **halted,
+    }
+    if directives:
+        line["_aws"] = {"Timestamp": int(now * 1000), "CloudWatchMetrics": directives}
+    return line
+
+
+def _directive(dimensions: list[str], measured: Mapping[str, float]) -> dict[str, Any]:
+    return {
+        "Namespace": NAMESPACE,
+        "Dimensions": [dimensions],
+        "Metrics": [{"Name": name, "Unit": "Count"} for name in measured],
+    }
+
+
+@cache
+def _launcher() -> Launcher:
+    """Made at the first invocation, and kept for as long as the process is."""
+    # Imported here: the pure parts of this file need no AWS.
+    import boto3  # noqa: PLC0415 - as said above
+    from botocore.config import Config  # noqa: PLC0415 - as said above
+
+    config = Config(
+        connect_timeout=3, read_timeout=10, retries={"total_max_attempts": 3, "mode": "standard"}
+    )
+    names = ("sqs", "batch", "cloudwatch", "stepfunctions")
+    return Launcher(
+        Settings.from_environment(), {name: boto3.client(name, config=config) for name in names}
+    )
+
+
+def handle(event: Mapping[str, Any], _context: object) -> dict[str, Any]:
+    """Lambda's entry.
+
+    Args:
+        event: As `Launcher.answer` takes it.
+
+    Returns:
+        As `output` says, or `stand_down`.
+    """
+    return _launcher().answer(event)

@@ -1,0 +1,249 @@
+"""What the launcher looks at before it decides: SQS, Batch and CloudWatch.
+
+It fails closed: whatever goes wrong makes the observation incomplete, with the problem in
+words, and nothing is started on an incomplete observation.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from launcher.jobs import Excuses, JobBook, Submitted, Workers
+from launcher.policy import Ending, Observation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from launcher.settings import Settings
+
+OBSERVING_SECONDS_MAX: Final = 40
+"""Longer than this and the counts at the beginning say little about the end."""
+ENDINGS_MAX: Final = 100
+"""Of the newest. More would say nothing more, and the decision is kept in a history."""
+NAMESPACE: Final = "Taskpacks"
+"""Of the metrics that workers write: see worker/telemetry.py."""
+_COUNTS: Final = (
+    "ApproximateNumberOfMessages",
+    "ApproximateNumberOfMessagesNotVisible",
+    "ApproximateNumberOfMessagesDelayed",
+)
+_LEARNING_PERIOD_SECONDS: Final = 60 * 60
+_LEARNING_PERIODS: Final = 6
+"""So far back measured tasks are looked for."""
+_LEARNING_TASKS_MIN: Final = 5
+"""Fewer tasks in an hour say nothing typical: an earlier hour, or the prior, is better."""
+_MINUTE_SECONDS: Final = 60
+_NEWS_SECONDS: Final = 5 * _MINUTE_SECONDS
+"""A metric of SQS that is older says nothing of now."""
+
+Points = dict[float, float]
+"""A metric: seconds since 1970 -> value."""
+
+
+class TooSlowError(Exception):
+    """The observation would take longer than it is worth."""
+
+
+class PartialAnswerError(Exception):
+    """A service answered, but not all that was asked."""
+
+
+class Observer:
+    """Observes one deployment; kept in a warm process, it remembers what cannot change."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        clients: Mapping[str, Any],
+        *,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        """Observes nothing yet.
+
+        Args:
+            settings: The deployment.
+            clients: boto3's of "sqs", "batch" and "cloudwatch".
+            now: Seconds since 1970.
+        """
+        self._settings = settings
+        self._clients = clients
+        self._now = now
+        self._deadline = 0.0
+        self._jobs = JobBook(
+            self._batch,
+            job_queue=settings.job_queue,
+            job_definition=settings.job_definition,
+            excuses=Excuses(frozenset(settings.excused_exit_codes), settings.excused_reasons),
+        )
+
+    def observe(self, submitted: Iterable[Submitted]) -> Observation:
+        """Looks at everything once.
+
+        Args:
+            submitted: What earlier rounds submitted.
+
+        Returns:
+            The observation; incomplete, with its problem, when any part of it failed.
+        """
+        began = self._now()
+        self._deadline = began + OBSERVING_SECONDS_MAX
+        try:
+            # The workers first: a message that one of them takes between the two looks is not
+            # counted as waiting. The other way round, one that takes the last message and leaves
+            # would be missed, and another started for nothing.
+            workers = self._jobs.read(submitted, began)
+            counts = self._counts()
+            return self._observation(workers, counts, began)
+        except Exception as error:  # noqa: BLE001 - whatever it is: nothing is started on half a view
+            return Observation(complete=False, problem=f"{type(error).__name__}: {error}")
+
+    def _observation(
+        self, workers: Workers, counts: tuple[int, int, int], began: float
+    ) -> Observation:
+        visible, in_flight, delayed = counts
+        measured = self._measured(began)
+        endings = endings_of(workers, began)
+        return Observation(
+            age_seconds=self._now() - began,
+            visible=visible,
+            in_flight=in_flight,
+            delayed=delayed,
+            oldest_age_seconds=newest(measured["age"], began),
+            starting=workers.starting,
+            running=len(workers.running_since),
+            task_seconds=typical(measured["run"], measured["tasks"]),
+            endings=endings,
+            deleted_since_first_of_those_failures=self._progress(endings, began),
+            vcpu_hours_last_day=workers.vcpu_hours_last_day(self._settings.limits.vcpus, began),
+        )
+
+    def _counts(self) -> tuple[int, int, int]:
+        answer = self._call(
+            "sqs",
+            "get_queue_attributes",
+            QueueUrl=self._settings.queue_url,
+            AttributeNames=list(_COUNTS),
+        )
+        visible, in_flight, delayed = (int(answer["Attributes"][name]) for name in _COUNTS)
+        return visible, in_flight, delayed
+
+    def _measured(self, now: float) -> dict[str, Points]:
+        """Metrics of the recent past."""
+        run = ("RunSeconds", NAMESPACE, {"Deployment": self._settings.deployment})
+        queue = {"QueueName": self._settings.queue_name}
+        hour = _LEARNING_PERIOD_SECONDS
+        return self._metrics(
+            {
+                "run": _query(*run, "p50", hour),
+                "tasks": _query(*run, "SampleCount", hour),
+                "age": _query(
+                    "ApproximateAgeOfOldestMessage", "AWS/SQS", queue, "Maximum", _MINUTE_SECONDS
+                ),
+            },
+            since=now - _LEARNING_PERIODS * hour,
+            until=now,
+        )
+
+    def _progress(self, endings: Sequence[Ending], now: float) -> int | None:
+        """How many messages were done since the first failure that the breaker looks at.
+
+        None while it looks at none: fewer workers than it takes have failed in a row.
+        """
+        last = endings[: self._settings.limits.breaker_failures]
+        if len(last) < self._settings.limits.breaker_failures or not all(
+            ending.failed for ending in last
+        ):
+            return None
+        queue = {"QueueName": self._settings.queue_name}
+        query = _query("NumberOfMessagesDeleted", "AWS/SQS", queue, "Sum", _MINUTE_SECONDS)
+        found = self._metrics({"deleted": query}, since=now - last[-1].seconds_ago, until=now)
+        return round(sum(found["deleted"].values()))
+
+    def _metrics(
+        self, queries: Mapping[str, Mapping[str, Any]], *, since: float, until: float
+    ) -> dict[str, Points]:
+        arguments: dict[str, Any] = {
+            "MetricDataQueries": [{"Id": name, **query} for name, query in queries.items()],
+            "StartTime": since - since % _MINUTE_SECONDS,
+            "EndTime": until,
+        }
+        found: dict[str, Points] = {name: {} for name in queries}
+        while True:
+            answer = self._call("cloudwatch", "get_metric_data", **arguments)
+            for result in answer["MetricDataResults"]:
+                times = (moment.timestamp() for moment in result["Timestamps"])
+                found[result["Id"]].update(zip(times, result["Values"], strict=True))
+            if "NextToken" not in answer:
+                # A result that goes on says so on each page but its last one.
+                for result in answer["MetricDataResults"]:
+                    if result["StatusCode"] != "Complete":
+                        raise PartialAnswerError(
+                            f"CloudWatch gave {result['StatusCode']} for {result['Id']}"
+                        )
+                return found
+            arguments["NextToken"] = answer["NextToken"]
+
+    def _batch(self, operation: str, **arguments: Any) -> Mapping[str, Any]:
+        return self._call("batch", operation, **arguments)
+
+    def _call(self, service: str, operation: str, **arguments: Any) -> Mapping[str, Any]:
+        if self._now() > self._deadline:
+            raise TooSlowError(
+                f"observing took more than {OBSERVING_SECONDS_MAX} s, before {service} "
+                f"{operation}: too many jobs, or a slow service"
+            )
+        return getattr(self._clients[service], operation)(**arguments)
+
+
+def endings_of(workers: Workers, now: float) -> tuple[Ending, ...]:
+    """The newest ends of workers, newest first, without those that are excused."""
+    ended = sorted(
+        (each for each in workers.ended if each.failed is not None),
+        key=lambda each: each.stopped_at,
+        reverse=True,
+    )
+    return tuple(
+        Ending(seconds_ago=max(0.0, now - each.stopped_at), failed=bool(each.failed))
+        for each in ended[:ENDINGS_MAX]
+    )
+
+
+def typical(medians: Points, tasks: Points) -> float | None:
+    """What a task took of late.
+
+    Args:
+        medians: Of each hour.
+        tasks: How many tasks each hour measured.
+
+    Returns:
+        The median of the newest hour that had enough tasks; None when none had.
+    """
+    enough = [moment for moment, count in tasks.items() if count >= _LEARNING_TASKS_MIN]
+    known = medians.keys() & enough
+    return medians[max(known)] if known else None
+
+
+def newest(points: Points, now: float) -> float | None:
+    """The newest value; None when it is too old to be of use, or there is none."""
+    moment = max(points, default=0.0)
+    return points[moment] if now - moment < _NEWS_SECONDS else None
+
+
+def _query(
+    metric: str, namespace: str, dimensions: Mapping[str, str], stat: str, period_seconds: int
+) -> dict[str, Any]:
+    return {
+        "MetricStat": {
+            "Metric": {
+                "Namespace": namespace,
+                "MetricName": metric,
+                "Dimensions": [
+                    {"Name": name, "Value": value} for name, value in dimensions.items()
+                ],
+            },
+            "Period": period_seconds,
+            "Stat": stat,
+        },
+        "ReturnData": True,
+    }

@@ -1,0 +1,222 @@
+"""Scaling mode `controller`: a state machine that asks the launcher, and what wakes it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pulumi
+import pulumi_aws as aws
+
+from stack import policies, state_machine
+from stack.controller_alarms import controller_alarms
+from stack.launcher import TIMEOUT_SECONDS, Launcher, LauncherArgs
+from stack.queue_alarms import VISIBLE, QueueAlarm, UndeliveredEvents, age_alarm, alarm_rule
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from taskpacks.types import PackSpec, Scaling
+
+
+def wakers(scaling: Scaling) -> tuple[QueueAlarm, ...]:
+    """A first message, and an old one: both only wake, and the launcher says what to do."""
+    return (
+        QueueAlarm(name="message", metric=VISIBLE, threshold=1, meaning="a message waits"),
+        age_alarm(scaling),
+    )
+
+
+def rate(minutes: int) -> str:
+    """EventBridge's word for every so many minutes.
+
+    Source: https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-rate-expressions.html
+    """
+    return "rate(1 minute)" if minutes == 1 else f"rate({minutes} minutes)"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ControllerArgs:
+    """What the controller looks at and starts, and where its alarms go."""
+
+    pack: str
+    spec: PackSpec
+    queue_url: pulumi.Input[str]
+    queue_arn: pulumi.Input[str]
+    queue_name: pulumi.Input[str]
+    job_queue_arn: pulumi.Input[str]
+    job_definition_arn: pulumi.Input[str]
+    worker_log_group: pulumi.Input[str]
+    topic_arn: pulumi.Input[str] | None
+    log_retention_days: int
+    partition: str
+
+
+class Controller(pulumi.ComponentResource):
+    """Starts as many workers as there is work for.
+
+    Consists of: a Launcher; the state machine that asks it, with its role and log group; two
+    alarms with their rules and a schedule that wake the machine, the role that they wake it
+    under, UndeliveredEvents; alarms for people.
+    """
+
+    rule_names: list[pulumi.Output[str]]
+    state_machine_arn: pulumi.Output[str]
+
+    def __init__(
+        self, name: str, args: ControllerArgs, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
+        super().__init__("taskpacks:stack:Controller", name, None, opts)
+        child = pulumi.ResourceOptions(parent=self)
+        launcher = Launcher(
+            name,
+            LauncherArgs(
+                pack=args.pack,
+                spec=args.spec,
+                queue_url=args.queue_url,
+                queue_arn=args.queue_arn,
+                queue_name=args.queue_name,
+                job_queue_arn=args.job_queue_arn,
+                job_definition_arn=args.job_definition_arn,
+                log_retention_days=args.log_retention_days,
+            ),
+            opts=child,
+        )
+        machine = self._machine(name, args, launcher)
+        aws.iam.RolePolicy(
+            f"{name}-launcher-executions",
+            role=launcher.role_name,
+            policy=pulumi.Output.json_dumps(machine.arn.apply(policies.list_executions)),
+            opts=child,
+        )
+        self._wake(name, args, machine)
+        for alarm in controller_alarms(name, args.pack, args.spec.scaling):
+            aws.cloudwatch.MetricAlarm(
+                f"{name}-{alarm.name}",
+                namespace=alarm.namespace,
+                metric_name=alarm.metric,
+                dimensions={**alarm.dimensions, **self._of_machine(alarm.of_machine, machine)},
+                alarm_description=pulumi.Output.format(
+                    alarm.description, worker_log=args.worker_log_group, machine=machine.name
+                ),
+                statistic="Sum",
+                period=alarm.period_seconds,
+                evaluation_periods=1,
+                comparison_operator="GreaterThanOrEqualToThreshold",
+                threshold=1,
+                # Neither metric is there while nothing is wrong.
+                treat_missing_data="notBreaching",
+                alarm_actions=[args.topic_arn] if args.topic_arn else None,
+                ok_actions=[args.topic_arn] if args.topic_arn else None,
+                opts=child,
+            )
+        self.state_machine_arn = machine.arn
+        self.register_outputs({"state_machine_arn": machine.arn})
+
+    @staticmethod
+    def _of_machine(
+        of_machine: bool, machine: aws.sfn.StateMachine
+    ) -> dict[str, pulumi.Output[str]]:
+        return {"StateMachineArn": machine.arn} if of_machine else {}
+
+    def _machine(self, name: str, args: ControllerArgs, launcher: Launcher) -> aws.sfn.StateMachine:
+        child = pulumi.ResourceOptions(parent=self)
+        log_group = aws.cloudwatch.LogGroup(
+            f"{name}-controller",
+            # With this prefix the log group does not take of the policy that all deliveries
+            # share: https://docs.aws.amazon.com/step-functions/latest/dg/bp-cwl.html
+            name=f"/aws/vendedlogs/states/{pulumi.get_project()}-{pulumi.get_stack()}-{name}",
+            retention_in_days=args.log_retention_days,
+            opts=child,
+        )
+        role = self._role(
+            f"{name}-controller",
+            policies.STATES,
+            pulumi.Output.all(launcher.arn, args.job_queue_arn, args.job_definition_arn).apply(
+                lambda arns: policies.controller(arns[0], arns[1], arns[2])
+            ),
+        )
+
+        def definition(arns: Sequence[str]) -> dict[str, object]:
+            return state_machine.definition(
+                launcher_arn=arns[0],
+                launcher_timeout_seconds=TIMEOUT_SECONDS,
+                job_name=f"{name}-worker",
+                job_queue_arn=arns[1],
+                job_definition_arn=arns[2],
+                partition=args.partition,
+            )
+
+        machine = aws.sfn.StateMachine(
+            f"{name}-controller",
+            type="STANDARD",
+            role_arn=role.arn,
+            definition=pulumi.Output.json_dumps(
+                pulumi.Output.all(launcher.arn, args.job_queue_arn, args.job_definition_arn).apply(
+                    definition
+                )
+            ),
+            # Decisions are in the launcher's log; here is what went wrong.
+            logging_configuration={
+                "level": "ERROR",
+                "include_execution_data": True,
+                "log_destination": pulumi.Output.concat(log_group.arn, ":*"),
+            },
+            opts=child,
+        )
+        aws.iam.RolePolicy(
+            f"{name}-controller-renew",
+            role=role.name,
+            policy=pulumi.Output.json_dumps(machine.arn.apply(policies.start_execution)),
+            opts=child,
+        )
+        return machine
+
+    def _wake(self, name: str, args: ControllerArgs, machine: aws.sfn.StateMachine) -> None:
+        child = pulumi.ResourceOptions(parent=self)
+        scaling = args.spec.scaling
+        role = self._role(
+            f"{name}-wake", policies.EVENTS, machine.arn.apply(policies.start_execution)
+        )
+        rules = {
+            f"{name}-{alarm.name}": alarm_rule(
+                f"{name}-{alarm.name}",
+                alarm,
+                args.queue_name,
+                does="wakes the controller",
+                parent=self,
+            )
+            for alarm in wakers(scaling)
+        }
+        # Whatever event was lost, the next pulse finds the backlog. It also keeps SQS's metrics
+        # flowing: they stop on a queue that nobody asks about.
+        rules[f"{name}-pulse"] = aws.cloudwatch.EventRule(
+            f"{name}-pulse",
+            description=f"{name}: wakes the controller whatever the alarms say",
+            schedule_expression=rate(scaling.pulse_minutes),
+            opts=child,
+        )
+        undelivered = UndeliveredEvents(name, opts=child)
+        for rule_name, rule in rules.items():
+            aws.cloudwatch.EventTarget(
+                rule_name,
+                rule=rule.name,
+                arn=machine.arn,
+                role_arn=role.arn,
+                dead_letter_config={"arn": undelivered.arn},
+                opts=child,
+            )
+        undelivered.allow(list(rules.values()))
+        self.rule_names = [rule.name for rule in rules.values()]
+
+    def _role(
+        self, name: str, service: str, policy: pulumi.Output[dict[str, object]]
+    ) -> aws.iam.Role:
+        child = pulumi.ResourceOptions(parent=self)
+        role = aws.iam.Role(
+            name, assume_role_policy=pulumi.Output.json_dumps(policies.trust(service)), opts=child
+        )
+        aws.iam.RolePolicy(
+            name, role=role.name, policy=pulumi.Output.json_dumps(policy), opts=child
+        )
+        return role

@@ -1,0 +1,87 @@
+"""What the controller tells people: that it halted, and that it failed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from taskpacks import limits
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from taskpacks.types import Scaling
+
+LAUNCHER_METRICS: Final = "Taskpacks"
+"""Of the launcher's and the workers' metrics: launcher/observe.py writes the same name."""
+_FAILED_PERIOD_SECONDS: Final = 300
+
+
+@dataclass(frozen=True, kw_only=True)
+class ControllerAlarm:
+    """Something that a person should know.
+
+    Attributes:
+        name: Of the alarm.
+        namespace: Of its metric.
+        metric: That is 1 or more when it happens, and missing when not.
+        description: What it means and what to do; `{worker_log}` and `{machine}` stand for
+            the workers' log group and the state machine's name.
+        period_seconds: In which it is looked for.
+        dimensions: Of the metric.
+        of_machine: The metric has the state machine as its dimension.
+    """
+
+    name: str
+    namespace: str
+    metric: str
+    description: str
+    period_seconds: int
+    dimensions: Mapping[str, str] = field(default_factory=dict[str, str])
+    of_machine: bool = False
+
+
+def controller_alarms(deployment: str, pack: str, scaling: Scaling) -> tuple[ControllerAlarm, ...]:
+    """The alarms of one deployment: halted by its breaker or its cap; an execution failed."""
+    who = f"{deployment} (pack {pack})"
+    # A halt is told at every pulse for as long as it lasts.
+    period_seconds = max(1, scaling.pulse_minutes) * limits.METRIC_PERIOD_SECONDS
+
+    def halted(by: str, description: str) -> ControllerAlarm:
+        return ControllerAlarm(
+            name=f"halted-by-{by}",
+            namespace=LAUNCHER_METRICS,
+            metric="Halted",
+            dimensions={"Deployment": deployment, "HaltedBy": by},
+            period_seconds=period_seconds,
+            description=description,
+        )
+
+    def failed(metric: str, what: str) -> ControllerAlarm:
+        return ControllerAlarm(
+            name=metric.removeprefix("Executions").lower().replace("timedout", "timed-out"),
+            namespace="AWS/States",
+            metric=metric,
+            of_machine=True,
+            period_seconds=_FAILED_PERIOD_SECONDS,
+            description=f"{who}: {what}, and workers may be missing; the next pulse, at most "
+            f"{scaling.pulse_minutes} min later, begins anew. The execution says why: state "
+            "machine {machine}",
+        )
+
+    return (
+        halted(
+            "breaker",
+            f"{who}: {scaling.breaker_failures} workers in a row ended in failure and no task was "
+            "done: no more are started. Read their log ({worker_log}) and mend what ends them; "
+            f"{scaling.breaker_cooldown_seconds} s after the last failure one worker tries again",
+        ),
+        halted(
+            "cap",
+            f"{who}: its workers used {scaling.vcpu_hours_per_day:g} vCPU-hours in a day "
+            "(scaling.vcpu_hours_per_day): no more are started. Look whether the work is wanted; "
+            "raise the cap, or wait until the last day's use falls below it",
+        ),
+        failed("ExecutionsFailed", "the controller could not do its work"),
+        failed("ExecutionsTimedOut", "the controller was stuck"),
+    )

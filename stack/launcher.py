@@ -1,0 +1,167 @@
+"""The Lambda function that decides how many workers to start."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import pulumi
+import pulumi_aws as aws
+
+from stack import hardware, policies
+from taskpacks.contract import ExitCode
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from taskpacks.types import PackSpec
+
+SETTINGS_VARIABLE: Final = "TASKPACKS_LAUNCHER"
+"""What the launcher reads its settings from: launcher/settings.py knows the same name."""
+HANDLER: Final = "launcher.handler.handle"
+RUNTIME: Final = "python3.13"
+TIMEOUT_SECONDS: Final = 60
+"""Longer than the launcher itself lets an observation take."""
+MEMORY_MIB: Final = 256
+_FOLDER: Final = Path(__file__).resolve().parents[1] / "launcher"
+
+
+def archive() -> pulumi.AssetArchive:
+    """The launcher's own files and nothing else: Lambda brings boto3."""
+    return pulumi.AssetArchive(
+        {
+            f"launcher/{path.name}": pulumi.FileAsset(str(path))
+            for path in sorted(_FOLDER.glob("*.py"))
+        }
+    )
+
+
+def launcher_settings(
+    *,
+    deployment: str,
+    pack: str,
+    spec: PackSpec,
+    queue_url: str,
+    queue_name: str,
+    job_queue_arn: str,
+    job_definition_arn: str,
+) -> dict[str, Any]:
+    """What the launcher must know, as its `Settings` take it."""
+    scaling, resources = spec.scaling, spec.resources
+    return {
+        "deployment": deployment,
+        "pack": pack,
+        "queue_url": queue_url,
+        "queue_name": queue_name,
+        "job_queue": job_queue_arn,
+        "job_definition": policies.without_revision(job_definition_arn),
+        "excused_exit_codes": [int(ExitCode.STOPPED)],
+        "excused_reasons": [
+            rule["on_status_reason"]
+            for rule in hardware.EVALUATE_ON_EXIT
+            if rule["action"] == "retry"
+        ],
+        "limits": {
+            "vcpus": resources.vcpus,
+            "max_vcpus": resources.max_vcpus,
+            "max_workers": scaling.max_workers,
+            "task_seconds": scaling.task_seconds,
+            "startup_seconds": scaling.startup_seconds,
+            "idle_seconds": scaling.idle_seconds,
+            "start_within_seconds": scaling.start_within_seconds,
+            "drain_within_seconds": scaling.drain_within_seconds,
+            "break_even": scaling.break_even,
+            "breaker_failures": scaling.breaker_failures,
+            "breaker_cooldown_seconds": scaling.breaker_cooldown_seconds,
+            "vcpu_hours_per_day": scaling.vcpu_hours_per_day,
+            "round_seconds": scaling.round_seconds,
+        },
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class LauncherArgs:
+    """What the launcher looks at."""
+
+    pack: str
+    spec: PackSpec
+    queue_url: pulumi.Input[str]
+    queue_arn: pulumi.Input[str]
+    queue_name: pulumi.Input[str]
+    job_queue_arn: pulumi.Input[str]
+    job_definition_arn: pulumi.Input[str]
+    log_retention_days: int
+
+
+class Launcher(pulumi.ComponentResource):
+    """Looks at a deployment's task queue and workers, and says how many workers to start.
+
+    Consists of: a Lambda function, its role with one policy, its log group.
+    """
+
+    arn: pulumi.Output[str]
+    role_name: pulumi.Output[str]
+    log_group_name: pulumi.Output[str]
+
+    def __init__(
+        self, name: str, args: LauncherArgs, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
+        super().__init__("taskpacks:stack:Launcher", name, None, opts)
+        child = pulumi.ResourceOptions(parent=self)
+        log_group = aws.cloudwatch.LogGroup(
+            f"{name}-launcher", retention_in_days=args.log_retention_days, opts=child
+        )
+        role = aws.iam.Role(
+            f"{name}-launcher",
+            assume_role_policy=pulumi.Output.json_dumps(policies.trust(policies.LAMBDA)),
+            opts=child,
+        )
+        rights = aws.iam.RolePolicy(
+            f"{name}-launcher",
+            role=role.name,
+            policy=pulumi.Output.json_dumps(
+                pulumi.Output.all(args.queue_arn, log_group.arn).apply(
+                    lambda arns: policies.launcher(arns[0], arns[1])
+                )
+            ),
+            opts=child,
+        )
+        function = aws.lambda_.Function(
+            f"{name}-launcher",
+            description=f"Decides how many workers of {name} to start",
+            runtime=RUNTIME,
+            architectures=["arm64"],
+            handler=HANDLER,
+            code=archive(),
+            timeout=TIMEOUT_SECONDS,
+            memory_size=MEMORY_MIB,
+            role=role.arn,
+            environment={"variables": {SETTINGS_VARIABLE: self._settings(name, args)}},
+            # The text of its lines as it is: they are metrics too.
+            logging_config={"log_format": "Text", "log_group": log_group.name},
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[rights]),
+        )
+        self.arn = function.arn
+        self.role_name = role.name
+        self.log_group_name = log_group.name
+        self.register_outputs({"arn": self.arn})
+
+    def _settings(self, name: str, args: LauncherArgs) -> pulumi.Output[str]:
+        def settings(known: Sequence[str]) -> dict[str, Any]:
+            queue_url, queue_name, job_queue_arn, job_definition_arn = known
+            return launcher_settings(
+                deployment=name,
+                pack=args.pack,
+                spec=args.spec,
+                queue_url=queue_url,
+                queue_name=queue_name,
+                job_queue_arn=job_queue_arn,
+                job_definition_arn=job_definition_arn,
+            )
+
+        return pulumi.Output.json_dumps(
+            pulumi.Output.all(
+                args.queue_url, args.queue_name, args.job_queue_arn, args.job_definition_arn
+            ).apply(settings)
+        )

@@ -1,0 +1,192 @@
+"""The state machine of scaling mode `controller`, as a definition in Amazon States Language.
+
+                     ┌────────────────────────────────────────────┐
+    any input ──▶ Decide ──▶ Act ───▶ StartOne / StartArray ──▶ Wait
+                     │         ├──▶ Done, Halt, StandDown
+                     │         ├──▶ Renew: a successor goes on
+                     │         └──▶ GaveUp
+                     └──▶ LauncherFailed
+
+All that is remembered from round to round goes through the launcher (`memory` in its answer), so
+that a pulse that finds nothing to do costs three transitions.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+# https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html
+HISTORY_EVENTS_MAX: Final = 25_000
+ROUNDS_MAX: Final = 500
+"""Then a successor goes on: `tests/stack` counts that no 500 rounds can fill the history."""
+TIMEOUT_SECONDS: Final = 7 * 24 * 60 * 60
+"""The longest rounds that a spec can ask for take five days; an execution that lives longer is
+stuck, and all others would stand down before it."""
+SUBMIT_TIMEOUT_SECONDS: Final = 60
+
+# Lambda's own trouble and not the launcher's:
+# https://docs.aws.amazon.com/step-functions/latest/dg/bp-lambda-serviceexception.html
+LAMBDA_ERRORS: Final = (
+    "Lambda.ClientExecutionTimeoutException",
+    "Lambda.ServiceException",
+    "Lambda.AWSLambdaException",
+    "Lambda.SdkClientException",
+    "Lambda.TooManyRequestsException",
+)
+# SubmitJob was refused for its rate. The model of Batch has no such error, and so it comes under
+# the general name of one of AWS's SDKs or another, with "TooManyRequestsException" in the cause:
+# https://github.com/ASFHyP3/hyp3/issues/1676 and https://github.com/ASFHyP3/hyp3/issues/911.
+# Nothing else is retried in place: after a time-out or a server's error the job may exist, and
+# the next round sees whether it does.
+THROTTLED_ERRORS: Final = (
+    "Batch.TooManyRequestsException",
+    "Batch.ThrottlingException",
+    "Batch.AWSBatchException",
+    "Batch.BatchException",
+)
+
+
+def definition(
+    *,
+    launcher_arn: str,
+    launcher_timeout_seconds: int,
+    job_name: str,
+    job_queue_arn: str,
+    job_definition_arn: str,
+    partition: str,
+    rounds_max: int = ROUNDS_MAX,
+) -> dict[str, Any]:
+    """What the controller does, for `json.dumps`.
+
+    Args:
+        launcher_arn: The Lambda function's.
+        launcher_timeout_seconds: Its own time-out.
+        job_name: Of the jobs that it submits.
+        job_queue_arn: Where it submits them.
+        job_definition_arn: What they run.
+        partition: "aws", "aws-cn" or "aws-us-gov".
+        rounds_max: After so many decisions a successor goes on.
+    """
+    services = f"arn:{partition}:states:::"
+    job = {"JobName": job_name, "JobQueue": job_queue_arn, "JobDefinition": job_definition_arn}
+    return {
+        "Comment": "Starts as many workers as there is work for, and asks again until it is done.",
+        "StartAt": "Decide",
+        "TimeoutSeconds": TIMEOUT_SECONDS,
+        "States": {
+            "Decide": {
+                "Type": "Task",
+                "Resource": f"{services}lambda:invoke",
+                "Parameters": {
+                    "FunctionName": launcher_arn,
+                    "Payload": {
+                        "execution.$": "$$.Execution.Id",
+                        "started_at.$": "$$.Execution.StartTime",
+                        "state_machine.$": "$$.StateMachine.Id",
+                        # The event that woke it, what a predecessor left, or the last round.
+                        "state.$": "$",
+                    },
+                },
+                "OutputPath": "$.Payload",
+                "TimeoutSeconds": launcher_timeout_seconds + 15,
+                "Retry": [
+                    _retry(LAMBDA_ERRORS, times=4),
+                    # The launcher's own errors: three attempts in all.
+                    _retry(("States.ALL",), times=2),
+                ],
+                "Catch": [
+                    {
+                        "ErrorEquals": ["States.ALL"],
+                        "ResultPath": "$.trouble",
+                        "Next": "LauncherFailed",
+                    }
+                ],
+                "Next": "Act",
+            },
+            "Act": {
+                "Type": "Choice",
+                "Choices": [
+                    _when("done", "Done"),
+                    _when("halt", "Halt"),
+                    _when("stand_down", "StandDown"),
+                    _when("fail", "GaveUp"),
+                    {
+                        "Variable": "$.memory.round",
+                        "NumericGreaterThanEquals": rounds_max,
+                        "Next": "Renew",
+                    },
+                    _when("wait", "Wait"),
+                    {
+                        "And": [
+                            {"Variable": "$.verb", "StringEquals": "start"},
+                            {"Variable": "$.start", "NumericEquals": 1},
+                        ],
+                        "Next": "StartOne",
+                    },
+                    _when("start", "StartArray"),
+                ],
+                "Default": "LauncherFailed",
+            },
+            "StartOne": _start(services, job),
+            "StartArray": _start(services, {**job, "ArrayProperties": {"Size.$": "$.start"}}),
+            "Wait": {"Type": "Wait", "SecondsPath": "$.wait_seconds", "Next": "Decide"},
+            "Renew": {
+                "Comment": f"Before the history is full ({HISTORY_EVENTS_MAX} events).",
+                "Type": "Task",
+                "Resource": f"{services}states:startExecution",
+                "Parameters": {
+                    "StateMachineArn.$": "$$.StateMachine.Id",
+                    "Input": {
+                        # So that it does not stand down before its own predecessor.
+                        "predecessor.$": "$$.Execution.Id",
+                        "memory.$": "$.memory",
+                    },
+                },
+                "ResultPath": "$.successor",
+                "Retry": [_retry(("States.ALL",), times=4)],
+                "End": True,
+            },
+            "Done": {"Type": "Succeed"},
+            "StandDown": {"Comment": "An older execution is at work.", "Type": "Succeed"},
+            "Halt": {
+                "Comment": "By the breaker or the cap; the launcher's metric raises the alarm.",
+                "Type": "Succeed",
+            },
+            "GaveUp": {"Type": "Fail", "Error": "GaveUp", "CausePath": "$.reason"},
+            "LauncherFailed": {
+                "Type": "Fail",
+                "Error": "LauncherFailed",
+                "CausePath": "States.JsonToString($)",
+            },
+        },
+    }
+
+
+def _when(verb: str, state: str) -> dict[str, Any]:
+    return {"Variable": "$.verb", "StringEquals": verb, "Next": state}
+
+
+def _start(services: str, job: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "Type": "Task",
+        "Resource": f"{services}batch:submitJob",
+        "Parameters": job,
+        "ResultSelector": {"job_id.$": "$.JobId"},
+        "ResultPath": "$.submitted",
+        "TimeoutSeconds": SUBMIT_TIMEOUT_SECONDS,
+        "Retry": [_retry(THROTTLED_ERRORS, times=5)],
+        # The next round sees what came of it.
+        "Catch": [{"ErrorEquals": ["States.ALL"], "ResultPath": "$.trouble", "Next": "Wait"}],
+        "Next": "Wait",
+    }
+
+
+def _retry(errors: tuple[str, ...], *, times: int) -> dict[str, Any]:
+    return {
+        "ErrorEquals": list(errors),
+        "IntervalSeconds": 2,
+        "MaxAttempts": times,
+        "BackoffRate": 2,
+        "MaxDelaySeconds": 30,
+        "JitterStrategy": "FULL",
+    }

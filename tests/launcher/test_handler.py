@@ -1,0 +1,233 @@
+"""What the launcher answers, round by round."""
+
+import json
+
+import pytest
+
+from tests.launcher.fakes import EXECUTION, NOW, throttled
+
+
+def second(answer, **more):
+    """The state in which the machine asks for the second time."""
+    return {**answer, **more}
+
+
+@pytest.fixture
+def asked_again(ask):
+    """Asks twice: an execution's first look starts nothing."""
+
+    def asked_again(**more):
+        return ask(second(ask(), **more))
+
+    return asked_again
+
+
+def test_an_empty_queue_without_workers_is_done(ask):
+    answer = ask()
+    assert (answer["verb"], answer["start"]) == ("done", 0)
+    assert "empty" in answer["reason"]
+
+
+def test_the_first_look_starts_nothing_and_says_what_the_second_will(aws, ask):
+    aws.visible = 100
+    answer = ask()
+    assert (answer["verb"], answer["start"], answer["wait_seconds"]) == ("wait", 0, 3)
+    assert answer["reason"].startswith("second look in 3 s, then: start ")
+
+
+def test_the_second_look_starts(aws, asked_again):
+    aws.visible = 1
+    answer = asked_again()
+    assert (answer["verb"], answer["start"]) == ("start", 1)
+    assert answer["memory"]["round"] == 2
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        {},
+        None,
+        "text",
+        [1, 2],
+        {"memory": "not a mapping"},
+        {"source": "aws.cloudwatch", "detail": {"state": {"value": "ALARM"}}},
+        {"version": "0", "detail-type": "Scheduled Event", "detail": {}},
+    ],
+)
+def test_whatever_woke_the_machine_begins_with_the_first_round(ask, state):
+    assert ask(state)["memory"]["round"] == 1
+
+
+def test_more_than_an_array_job_holds_is_split_over_rounds(aws, ask):
+    aws.visible = 1_000_000
+    answer = ask(second(ask()))
+    assert (answer["verb"], answer["start"]) == ("start", 10_000)
+    assert "the rest in the next round" in answer["reason"]
+    aws.array("job", [("RUNNABLE", {})] * 10_000)
+    rest = ask(second(answer, submitted={"job_id": "job"}))
+    assert rest["start"] == 10_000
+    assert rest["active"] == 10_000
+
+
+def test_what_was_just_submitted_counts_until_batch_lists_it(aws, ask):
+    aws.visible = 100
+    first = ask(second(ask()))
+    assert first["start"] > 1
+    # Batch's listing does not show the job yet.
+    next_round = ask(second(first, submitted={"job_id": "new"}))
+    assert next_round["active"] == first["start"]
+    assert next_round["start"] == 0
+    # It is remembered over further rounds too.
+    assert ask(next_round)["active"] == first["start"]
+    # And counted once when the listing has it.
+    aws.array("new", [("RUNNABLE", {})] * first["start"])
+    assert ask(next_round)["active"] == first["start"]
+
+
+def test_what_was_submitted_and_never_shows_is_forgotten_in_the_end(aws, ask):
+    aws.visible = 100
+    first = ask(second(ask()))
+    answer = ask(second(first, submitted={"job_id": "lost"}))
+    aws.now = NOW + 301
+    answer = ask(answer)
+    assert answer["active"] == 0
+    assert answer["start"] == first["start"]
+
+
+def test_an_older_execution_at_work_has_this_one_stand_down(aws, ask):
+    aws.visible = 100
+    aws.executions["older"] = NOW - 1
+    answer = ask()
+    assert (answer["verb"], answer["start"]) == ("stand_down", 0)
+    assert answer["reason"] == "older is at work already"
+    assert not aws.called("list_jobs")
+
+
+def test_a_younger_execution_is_none_of_this_ones_business(aws, ask):
+    aws.executions["younger"] = NOW + 1
+    assert ask()["verb"] == "done"
+
+
+def test_of_two_that_began_in_one_instant_the_same_one_stands_down_whoever_asks(aws, ask):
+    other = f"{EXECUTION}-2"
+    aws.executions[other] = NOW
+    assert ask()["verb"] == "done"
+    assert ask(execution=other)["verb"] == "stand_down"
+
+
+def test_a_successor_does_not_wait_for_its_predecessor_and_knows_what_it_submitted(aws, ask):
+    aws.visible = 100
+    first = ask(second(ask()))
+    last = ask(second(first, submitted={"job_id": "new"}))
+    aws.executions["predecessor"] = NOW - 3600
+    answer = ask({"predecessor": "predecessor", "memory": last["memory"]})
+    assert answer["verb"] == "wait"
+    assert answer["active"] == first["start"]
+    assert answer["memory"]["round"] == 1
+    # In its later rounds too.
+    assert ask(answer)["verb"] == "wait"
+    assert ask(answer)["memory"]["predecessor"] == "predecessor"
+
+
+def test_a_successor_starts_in_its_first_round(aws, ask):
+    aws.visible = 1
+    memory = ask()["memory"]
+    assert ask({"predecessor": "predecessor", "memory": memory})["verb"] == "start"
+
+
+@pytest.mark.parametrize(
+    "operation",
+    ["get_queue_attributes", "list_jobs", "get_metric_data", "list_executions"],
+)
+def test_a_throttled_call_starts_nothing_and_asks_again(aws, ask, operation):
+    aws.visible = 100
+    first = ask()
+    aws.fails[operation] = throttled(operation)
+    answer = ask(first)
+    assert (answer["verb"], answer["start"]) == ("wait", 0)
+    assert "TooManyRequestsException" in answer["reason"]
+    assert answer["memory"]["troubles"] == 1
+    del aws.fails[operation]
+    assert ask(answer)["memory"]["troubles"] == 0
+
+
+def test_trouble_that_does_not_pass_fails_the_execution(aws, ask):
+    aws.fails["list_jobs"] = throttled("list_jobs")
+    answer = ask()
+    for _ in range(3):
+        answer = ask(answer)
+        assert answer["verb"] == "wait"
+    answer = ask(answer)
+    assert (answer["verb"], answer["start"]) == ("fail", 0)
+    assert answer["reason"].startswith("5 rounds in a row went wrong, the last with ClientError")
+
+
+def test_submissions_that_are_refused_again_and_again_fail_the_execution(aws, ask):
+    aws.visible = 1
+    refused = {"Error": "Batch.ClientException", "Cause": "JobQueue pi-jobs is disabled"}
+    answer = ask()
+    for _ in range(4):
+        answer = ask(second(answer, trouble=refused))
+        assert answer["verb"] == "start"
+    answer = ask(second(answer, trouble=refused))
+    assert answer["verb"] == "fail"
+    assert "SubmitJob: Batch.ClientException: JobQueue pi-jobs is disabled" in answer["reason"]
+
+
+def lines(capsys):
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_each_round_is_a_line_that_cloudwatch_turns_into_metrics(aws, asked_again, capsys):
+    aws.visible = 1
+    asked_again()
+    _, line = lines(capsys)
+    (directive,) = line["_aws"]["CloudWatchMetrics"]
+    assert directive["Namespace"] == "Taskpacks"
+    assert directive["Dimensions"] == [["Deployment"]]
+    names = [metric["Name"] for metric in directive["Metrics"]]
+    assert {name: line[name] for name in names} == {
+        "VisibleMessages": 1,
+        "ActiveWorkers": 0,
+        "DesiredWorkers": 1,
+        "StartedWorkers": 1,
+    }
+    assert line["Deployment"] == "pi"
+    assert line["Reason"].startswith("start 1: 1 messages")
+
+
+def test_a_round_without_figures_has_no_metrics_and_still_its_line(aws, ask, capsys):
+    aws.fails["list_jobs"] = throttled("list_jobs")
+    ask()
+    (line,) = lines(capsys)
+    assert "_aws" not in line
+    assert line["Verb"] == "wait"
+
+
+def test_a_halt_is_a_metric_by_its_reason(aws, ask, capsys):
+    aws.visible = 1
+    for index in range(3):
+        aws.ended(f"job-{index}", 60 * index + 10)
+    answer = ask()
+    assert (answer["verb"], answer["halted_by"]) == ("halt", "breaker")
+    (line,) = lines(capsys)
+    _, directive = line["_aws"]["CloudWatchMetrics"]
+    assert directive["Dimensions"] == [["Deployment", "HaltedBy"]]
+    assert (line["Halted"], line["HaltedBy"]) == (1, "breaker")
+
+
+def test_after_the_cool_down_one_worker_probes(aws, asked_again):
+    aws.visible = 50
+    for index in range(3):
+        aws.ended(f"job-{index}", 1800 + 60 * index)
+    answer = asked_again()
+    assert (answer["verb"], answer["start"]) == ("start", 1)
+
+
+def test_the_cap_halts(aws, ask):
+    aws.visible = 50
+    aws.ended("long", 10, exit_code=0, seconds=101 * 3600)
+    for index in range(9):
+        aws.ended(f"long-{index}", 10, exit_code=0, seconds=24 * 3600)
+    answer = ask()
+    assert (answer["verb"], answer["halted_by"]) == ("halt", "cap")

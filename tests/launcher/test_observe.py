@@ -1,0 +1,203 @@
+"""What the launcher sees."""
+
+import pytest
+
+from launcher.observe import Observer, typical
+from launcher.policy import Ending
+from tests.launcher.fakes import DEFINITION, NOW, SETTINGS, throttled
+
+
+@pytest.fixture
+def observer(aws):
+    return Observer(SETTINGS, aws, now=lambda: aws.now)
+
+
+@pytest.fixture
+def observe(observer):
+    def observe():
+        observation = observer.observe(())
+        assert observation.complete, observation.problem
+        return observation
+
+    return observe
+
+
+def test_messages_are_counted_in_three_ways(aws, observe):
+    aws.visible, aws.in_flight, aws.delayed = 7, 3, 2
+    seen = observe()
+    assert (seen.visible, seen.in_flight, seen.delayed) == (7, 3, 2)
+
+
+@pytest.mark.parametrize("status", ["SUBMITTED", "PENDING", "RUNNABLE", "STARTING"])
+def test_a_job_is_starting_until_it_runs(aws, observe, status):
+    aws.job("job", status)
+    assert (observe().starting, observe().running) == (1, 0)
+
+
+def test_a_running_job_is_a_running_worker(aws, observe):
+    aws.job("job", "RUNNING", startedAt=int((NOW - 5) * 1000))
+    assert (observe().starting, observe().running) == (0, 1)
+
+
+def test_children_of_an_array_are_counted_one_by_one_and_their_parent_not_at_all(aws, observe):
+    started = {"startedAt": int((NOW - 60) * 1000)}
+    done = {**started, "stoppedAt": int((NOW - 30) * 1000)}
+    children = [("RUNNABLE", {})] * 4 + [("RUNNING", started)] * 3 + [("SUCCEEDED", done)] * 2
+    aws.array("array", children)
+    seen = observe()
+    assert (seen.starting, seen.running) == (4, 3)
+    assert [ending.failed for ending in seen.endings] == [False, False]
+
+
+def test_an_array_whose_children_are_not_known_yet_counts_by_its_size(aws, observe):
+    aws.job("array", "SUBMITTED", arrayProperties={"size": 12})
+    aws.children["array"] = []
+    assert observe().starting == 12
+
+
+def test_every_page_is_read(aws, observe):
+    for index in range(7):
+        aws.job(f"job-{index}", "RUNNABLE")
+    assert observe().starting == 7
+
+
+def test_jobs_of_another_definition_in_the_same_queue_are_none_of_ours(aws, observe):
+    aws.job("other", "RUNNING", jobDefinition=f"{DEFINITION}-other:1")
+    assert observe().running == 0
+
+
+def test_any_revision_of_the_definition_is_ours(aws, observe):
+    aws.job("old", "RUNNABLE", jobDefinition=f"{DEFINITION}:1")
+    assert observe().starting == 1
+
+
+def test_endings_come_newest_first_from_jobs_and_arrays_alike(aws, observe):
+    aws.ended("a", 50, exit_code=0)
+    aws.ended("b", 10)
+    stopped = {"stoppedAt": int((NOW - 30) * 1000), "container": {"exitCode": 137}}
+    aws.array("array", [("FAILED", stopped), ("FAILED", stopped)], status="FAILED")
+    assert observe().endings == (
+        Ending(seconds_ago=10, failed=True),
+        Ending(seconds_ago=30, failed=True),
+        Ending(seconds_ago=30, failed=True),
+        Ending(seconds_ago=50, failed=False),
+    )
+
+
+def test_a_worker_that_was_asked_to_leave_has_not_failed(aws, observe):
+    aws.ended("stopped", 10, exit_code=75)
+    aws.ended("spot", 20, exit_code=137, statusReason="Host EC2 (instance i-1) terminated.")
+    aws.ended("crashed", 30, exit_code=137, statusReason="Essential container in task exited")
+    assert observe().endings == (Ending(seconds_ago=30, failed=True),)
+
+
+def test_a_job_that_never_began_because_of_its_image_has_failed(aws, observe):
+    aws.job(
+        "no-image",
+        "FAILED",
+        stoppedAt=int((NOW - 5) * 1000),
+        container={"reason": "CannotPullContainerError: not found"},
+    )
+    assert observe().endings == (Ending(seconds_ago=5, failed=True),)
+
+
+def test_vcpu_hours_are_those_of_the_last_day_only(aws, observe):
+    aws.job("running", "RUNNING", startedAt=int((NOW - 3600) * 1000))  # 1 h
+    aws.ended("ended", 1800, seconds=7200)  # 2 h
+    aws.ended("half-a-day-ago", 23 * 3600, seconds=5 * 3600)  # 1 h of 5 in the last day
+    aws.ended("long-gone", 25 * 3600, seconds=3600)  # none
+    assert observe().vcpu_hours_last_day == pytest.approx(2 * (1 + 2 + 1))
+
+
+def test_an_array_that_has_ended_is_listed_once(aws, observe):
+    done = {"startedAt": int((NOW - 90) * 1000), "stoppedAt": int((NOW - 30) * 1000)}
+    aws.array("array", [("SUCCEEDED", done)] * 5, status="SUCCEEDED")
+    first = observe()
+    listed = [call for call in aws.called("list_jobs") if "arrayJobId" in call]
+    assert listed
+    aws.calls.clear()
+    assert observe() == first
+    assert not [call for call in aws.called("list_jobs") if "arrayJobId" in call]
+
+
+def test_children_that_end_meanwhile_are_listed_anew(aws, observe):
+    done = {"startedAt": int((NOW - 90) * 1000), "stoppedAt": int((NOW - 30) * 1000)}
+    running = {"startedAt": int((NOW - 90) * 1000)}
+    aws.array("array", [("SUCCEEDED", done), ("RUNNING", running)])
+    assert len(observe().endings) == 1
+    aws.children["array"][1] |= {"status": "FAILED", **done, "container": {"exitCode": 1}}
+    assert [ending.failed for ending in observe().endings] == [False, True]
+
+
+def test_the_age_of_the_oldest_message_is_the_metrics_newest(aws, observe):
+    aws.metrics["ApproximateAgeOfOldestMessage", "Maximum"] = {120: 40.0, 60: 100.0, 180: 7.0}
+    assert observe().oldest_age_seconds == 100
+
+
+def test_an_old_age_says_nothing_of_now(aws, observe):
+    aws.metrics["ApproximateAgeOfOldestMessage", "Maximum"] = {600: 3000.0}
+    assert observe().oldest_age_seconds is None
+
+
+def test_the_typical_task_is_the_median_of_the_newest_hour_with_enough_of_them(aws, observe):
+    aws.metrics["RunSeconds", "p50"] = {600: 1.0, 4200: 20.0, 7800: 300.0}
+    aws.metrics["RunSeconds", "SampleCount"] = {600: 4.0, 4200: 5.0, 7800: 1000.0}
+    assert observe().task_seconds == 20
+
+
+def test_without_measured_tasks_there_is_no_typical_one(observe):
+    assert observe().task_seconds is None
+    assert typical({1.0: 3.0}, {1.0: 4.0}) is None
+
+
+def test_progress_is_asked_for_only_when_the_breaker_may_trip(aws, observe):
+    aws.ended("a", 10)
+    aws.ended("b", 20)
+    assert observe().deleted_since_first_of_those_failures is None
+    aws.ended("c", 30)
+    aws.metrics["NumberOfMessagesDeleted", "Sum"] = {10: 2.0, 70: 1.0}
+    assert observe().deleted_since_first_of_those_failures == 3
+    last = aws.called("get_metric_data")[-1]
+    assert NOW - 30 - 60 < last["StartTime"] <= NOW - 30
+
+
+@pytest.mark.parametrize(
+    ("operation", "service"),
+    [
+        ("get_queue_attributes", "SQS"),
+        ("list_jobs", "Batch"),
+        ("describe_jobs", "Batch"),
+        ("get_metric_data", "CloudWatch"),
+    ],
+)
+def test_whatever_fails_makes_the_observation_incomplete(aws, observer, operation, service):
+    aws.array("array", [("RUNNING", {})] * 2)
+    aws.fails[operation] = throttled(operation)
+    seen = observer.observe(())
+    assert not seen.complete
+    assert "TooManyRequestsException" in seen.problem
+
+
+def test_a_metric_that_came_in_part_makes_it_incomplete(aws, observer, monkeypatch):
+    whole = aws.get_metric_data
+
+    def partial(**arguments):
+        answer = whole(**arguments)
+        answer["MetricDataResults"][0]["StatusCode"] = "PartialData"
+        return answer
+
+    monkeypatch.setattr(aws, "get_metric_data", partial)
+    assert observer.observe(()).problem == "PartialAnswerError: CloudWatch gave PartialData for run"
+
+
+def test_an_array_that_batch_does_not_describe_makes_it_incomplete(aws, observer, monkeypatch):
+    aws.array("array", [("RUNNING", {})] * 2)
+    monkeypatch.setattr(aws, "describe_jobs", lambda jobs: {"jobs": []})
+    assert "did not describe 1 of 1 array jobs" in observer.observe(()).problem
+
+
+def test_an_observation_that_takes_too_long_is_given_up(aws, observer):
+    aws.seconds_per_call = 7
+    seen = observer.observe(())
+    assert not seen.complete
+    assert "more than 40 s" in seen.problem
