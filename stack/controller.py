@@ -14,8 +14,10 @@ from stack.launcher import TIMEOUT_SECONDS, Launcher, LauncherArgs
 from stack.queue_alarms import VISIBLE, QueueAlarm, UndeliveredEvents, age_alarm, alarm_rule
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from stack.task_queue import TaskQueue
+    from stack.worker_fleet import WorkerFleet
     from taskpacks.types import PackSpec, Scaling
 
 
@@ -41,14 +43,12 @@ class ControllerArgs:
 
     pack: str
     spec: PackSpec
-    queue_url: pulumi.Input[str]
-    queue_arn: pulumi.Input[str]
-    queue_name: pulumi.Input[str]
-    job_queue_arn: pulumi.Input[str]
-    job_definition_arn: pulumi.Input[str]
+    queue: TaskQueue
+    fleet: WorkerFleet
     worker_log_group: pulumi.Input[str]
-    topic_arn: pulumi.Input[str] | None
+    topic_arn: pulumi.Input[str]
     log_retention_days: int
+    kms_key: str | None
     partition: str
 
 
@@ -61,7 +61,8 @@ class Controller(pulumi.ComponentResource):
     """
 
     rule_names: list[pulumi.Output[str]]
-    state_machine_arn: pulumi.Output[str]
+    summary: Mapping[str, pulumi.Input[str]]
+    """What the stack tells of it in its outputs."""
 
     def __init__(
         self, name: str, args: ControllerArgs, opts: pulumi.ResourceOptions | None = None
@@ -73,12 +74,10 @@ class Controller(pulumi.ComponentResource):
             LauncherArgs(
                 pack=args.pack,
                 spec=args.spec,
-                queue_url=args.queue_url,
-                queue_arn=args.queue_arn,
-                queue_name=args.queue_name,
-                job_queue_arn=args.job_queue_arn,
-                job_definition_arn=args.job_definition_arn,
+                queue=args.queue,
+                fleet=args.fleet,
                 log_retention_days=args.log_retention_days,
+                kms_key=args.kms_key,
             ),
             opts=child,
         )
@@ -106,11 +105,15 @@ class Controller(pulumi.ComponentResource):
                 threshold=1,
                 # Neither metric is there while nothing is wrong.
                 treat_missing_data="notBreaching",
-                alarm_actions=[args.topic_arn] if args.topic_arn else None,
-                ok_actions=[args.topic_arn] if args.topic_arn else None,
+                alarm_actions=[args.topic_arn],
+                ok_actions=[args.topic_arn],
                 opts=child,
             )
-        self.state_machine_arn = machine.arn
+        self.summary = {
+            "scaling": "controller",
+            "state_machine": machine.arn,
+            "launcher_log_group": launcher.log_group_name,
+        }
         self.register_outputs({"state_machine_arn": machine.arn})
 
     @staticmethod
@@ -127,14 +130,15 @@ class Controller(pulumi.ComponentResource):
             # share: https://docs.aws.amazon.com/step-functions/latest/dg/bp-cwl.html
             name=f"/aws/vendedlogs/states/{pulumi.get_project()}-{pulumi.get_stack()}-{name}",
             retention_in_days=args.log_retention_days,
+            kms_key_id=args.kms_key,
             opts=child,
         )
         role = self._role(
             f"{name}-controller",
             policies.STATES,
-            pulumi.Output.all(launcher.arn, args.job_queue_arn, args.job_definition_arn).apply(
-                lambda arns: policies.controller(arns[0], arns[1], arns[2])
-            ),
+            pulumi.Output.all(
+                launcher.arn, args.fleet.job_queue_arn, args.fleet.job_definition_arn
+            ).apply(lambda arns: policies.controller(arns[0], arns[1], arns[2])),
         )
 
         def definition(arns: Sequence[str]) -> dict[str, object]:
@@ -152,9 +156,9 @@ class Controller(pulumi.ComponentResource):
             type="STANDARD",
             role_arn=role.arn,
             definition=pulumi.Output.json_dumps(
-                pulumi.Output.all(launcher.arn, args.job_queue_arn, args.job_definition_arn).apply(
-                    definition
-                )
+                pulumi.Output.all(
+                    launcher.arn, args.fleet.job_queue_arn, args.fleet.job_definition_arn
+                ).apply(definition)
             ),
             # Decisions are in the launcher's log; here is what went wrong.
             logging_configuration={
@@ -182,7 +186,7 @@ class Controller(pulumi.ComponentResource):
             f"{name}-{alarm.name}": alarm_rule(
                 f"{name}-{alarm.name}",
                 alarm,
-                args.queue_name,
+                args.queue.name,
                 does="wakes the controller",
                 parent=self,
             )
@@ -196,7 +200,7 @@ class Controller(pulumi.ComponentResource):
             schedule_expression=rate(scaling.pulse_minutes),
             opts=child,
         )
-        undelivered = UndeliveredEvents(name, opts=child)
+        undelivered = UndeliveredEvents(name, kms_key=args.kms_key, opts=child)
         for rule_name, rule in rules.items():
             aws.cloudwatch.EventTarget(
                 rule_name,

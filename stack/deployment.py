@@ -9,6 +9,7 @@ import pulumi
 import pulumi_aws as aws
 
 from stack import hardware, tags
+from stack.controller import Controller, ControllerArgs
 from stack.dashboard import Row
 from stack.roles import WorkerRoles, WorkerRolesArgs
 from stack.scaling_alarms import ScalingAlarms, ScalingAlarmsArgs
@@ -52,7 +53,7 @@ class PackDeployment(pulumi.ComponentResource):
     """All that one pack needs to have its tasks run.
 
     Consists of: a TaskQueue, a log group, WorkerRoles, what the pack's own hook makes, a
-    WorkerFleet, ScalingAlarms and a Watch.
+    WorkerFleet, by scaling mode a Controller or ScalingAlarms, and a Watch.
     """
 
     queue: TaskQueue
@@ -121,17 +122,7 @@ class PackDeployment(pulumi.ComponentResource):
             ),
             opts=child,
         )
-        scaling = ScalingAlarms(
-            name,
-            ScalingAlarmsArgs(
-                scaling=spec.scaling,
-                queue_name=self.queue.name,
-                job_queue_arn=fleet.job_queue_arn,
-                job_definition_arn=fleet.job_definition_arn,
-                kms_key=kms_key,
-            ),
-            opts=child,
-        )
+        scaling = self._scaling(name, args, fleet, log_group.name)
         Watch(
             name,
             WatchArgs(
@@ -150,6 +141,7 @@ class PackDeployment(pulumi.ComponentResource):
             "job_queue": fleet.job_queue_arn,
             "job_definition": fleet.job_definition_arn,
             "log_group": log_group.name,
+            **scaling.summary,
         }
         self.dashboard_row = pulumi.Output.all(
             self.queue.name, self.queue.dead_letter_name, log_group.name
@@ -164,6 +156,44 @@ class PackDeployment(pulumi.ComponentResource):
             )
         )
         self.register_outputs({"queue_url": self.queue.url})
+
+    def _scaling(
+        self,
+        name: str,
+        args: PackDeploymentArgs,
+        fleet: WorkerFleet,
+        worker_log_group: pulumi.Output[str],
+    ) -> Controller | ScalingAlarms:
+        """What starts workers, by the spec's scaling mode."""
+        child = pulumi.ResourceOptions(parent=self)
+        spec = args.deployment.spec
+        if spec.scaling.mode == "alarms":
+            return ScalingAlarms(
+                name,
+                ScalingAlarmsArgs(
+                    scaling=spec.scaling,
+                    queue_name=self.queue.name,
+                    job_queue_arn=fleet.job_queue_arn,
+                    job_definition_arn=fleet.job_definition_arn,
+                    kms_key=args.settings.kms_key,
+                ),
+                opts=child,
+            )
+        return Controller(
+            name,
+            ControllerArgs(
+                pack=args.deployment.pack.name,
+                spec=spec,
+                queue=self.queue,
+                fleet=fleet,
+                worker_log_group=worker_log_group,
+                topic_arn=args.notices.topic_arn,
+                log_retention_days=LOG_RETENTION_DAYS,
+                kms_key=args.settings.kms_key,
+                partition=args.partition,
+            ),
+            opts=child,
+        )
 
 
 def worker_environment(

@@ -15,6 +15,8 @@ from taskpacks.contract import ExitCode
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from stack.task_queue import TaskQueue
+    from stack.worker_fleet import WorkerFleet
     from taskpacks.types import PackSpec
 
 SETTINGS_VARIABLE: Final = "TASKPACKS_LAUNCHER"
@@ -86,12 +88,10 @@ class LauncherArgs:
 
     pack: str
     spec: PackSpec
-    queue_url: pulumi.Input[str]
-    queue_arn: pulumi.Input[str]
-    queue_name: pulumi.Input[str]
-    job_queue_arn: pulumi.Input[str]
-    job_definition_arn: pulumi.Input[str]
+    queue: TaskQueue
+    fleet: WorkerFleet
     log_retention_days: int
+    kms_key: str | None
 
 
 class Launcher(pulumi.ComponentResource):
@@ -110,7 +110,10 @@ class Launcher(pulumi.ComponentResource):
         super().__init__("taskpacks:stack:Launcher", name, None, opts)
         child = pulumi.ResourceOptions(parent=self)
         log_group = aws.cloudwatch.LogGroup(
-            f"{name}-launcher", retention_in_days=args.log_retention_days, opts=child
+            f"{name}-launcher",
+            retention_in_days=args.log_retention_days,
+            kms_key_id=args.kms_key,
+            opts=child,
         )
         role = aws.iam.Role(
             f"{name}-launcher",
@@ -121,7 +124,7 @@ class Launcher(pulumi.ComponentResource):
             f"{name}-launcher",
             role=role.name,
             policy=pulumi.Output.json_dumps(
-                pulumi.Output.all(args.queue_arn, log_group.arn).apply(
+                pulumi.Output.all(args.queue.arn, log_group.arn).apply(
                     lambda arns: policies.launcher(arns[0], arns[1])
                 )
             ),
@@ -162,6 +165,9 @@ class Launcher(pulumi.ComponentResource):
 
         return pulumi.Output.json_dumps(
             pulumi.Output.all(
-                args.queue_url, args.queue_name, args.job_queue_arn, args.job_definition_arn
+                args.queue.url,
+                args.queue.name,
+                args.fleet.job_queue_arn,
+                args.fleet.job_definition_arn,
             ).apply(settings)
         )

@@ -12,6 +12,8 @@ from stack import policies
 from stack.queue_alarms import VISIBLE, QueueAlarm, UndeliveredEvents, age_alarm, alarm_rule
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from taskpacks.types import Scaling
 
 
@@ -67,6 +69,8 @@ class ScalingAlarms(pulumi.ComponentResource):
     """
 
     rule_names: list[pulumi.Output[str]]
+    summary: Mapping[str, pulumi.Input[str]]
+    """What the stack tells of it in its outputs."""
 
     def __init__(
         self, name: str, args: ScalingAlarmsArgs, opts: pulumi.ResourceOptions | None = None
@@ -102,6 +106,7 @@ class ScalingAlarms(pulumi.ComponentResource):
             )
         undelivered.allow(rules)
         self.rule_names = [rule.name for rule in rules]
+        self.summary = {"scaling": "alarms"}
         self.register_outputs({})
 
     def _submit_role(self, name: str, args: ScalingAlarmsArgs) -> aws.iam.Role:

@@ -19,9 +19,9 @@ from typing import Any, Final
 HISTORY_EVENTS_MAX: Final = 25_000
 ROUNDS_MAX: Final = 500
 """Then a successor goes on: `tests/stack` counts that no 500 rounds can fill the history."""
-TIMEOUT_SECONDS: Final = 7 * 24 * 60 * 60
-"""The longest rounds that a spec can ask for take five days; an execution that lives longer is
-stuck, and all others would stand down before it."""
+TIMEOUT_SECONDS: Final = 14 * 24 * 60 * 60
+"""The longest rounds that there can be take less; an execution that lives longer is stuck, and all
+others would stand down before it."""
 SUBMIT_TIMEOUT_SECONDS: Final = 60
 
 # Lambda's own trouble and not the launcher's:

@@ -1,6 +1,7 @@
 """The real program, run by the local engine against the local cloud, with packs made for tests."""
 
 import shutil
+from contextlib import contextmanager
 from pathlib import Path
 
 import boto3
@@ -66,10 +67,10 @@ class Project:
         )
 
 
-@pytest.fixture
-def project(tmp_path, cloud, monkeypatch):
+@contextmanager
+def project_in(folder, cloud):
     """A project whose packs are `small` and `other`, installed as distributions."""
-    site = tmp_path / "site"
+    site = folder / "site"
     info = site / "testpacks-1.0.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: testpacks\nVersion: 1.0\n")
@@ -78,10 +79,24 @@ def project(tmp_path, cloud, monkeypatch):
     )
     for name in ("small", "other"):
         (site / f"{name}_test_pack.py").write_text(PACK)
-    monkeypatch.syspath_prepend(site)
-    folder = tmp_path / "project"
-    folder.mkdir()
-    made = Project(folder, cloud)
-    yield made
-    if (folder / "state.json").exists():
-        made.engine().destroy()
+    program = folder / "project"
+    program.mkdir()
+    made = Project(program, cloud)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(site)
+        yield made
+        if (program / "state.json").exists():
+            made.engine().destroy()
+
+
+@pytest.fixture
+def project(tmp_path, cloud):
+    with project_in(tmp_path, cloud) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def shared_project(tmp_path_factory, cloud):
+    """For a module whose tests look at one deployment and change nothing."""
+    with project_in(tmp_path_factory.mktemp("shared"), cloud) as made:
+        yield made

@@ -1,0 +1,150 @@
+"""Scaling mode `controller`, deployed by the local engine."""
+
+import json
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import stack.launcher
+from launcher.observe import OBSERVING_SECONDS_MAX
+from launcher.settings import SETTINGS_VARIABLE, Settings
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def project(shared_project):
+    return shared_project
+
+
+@pytest.fixture(scope="module")
+def deployed(project):
+    engine = project.select({"small": {"scaling": {"mode": "controller"}}})
+    engine.up()
+    return engine.outputs()["deployments"]["small"]
+
+
+def machine_of(project):
+    (machine,) = project.client("stepfunctions").list_state_machines()["stateMachines"]
+    return project.client("stepfunctions").describe_state_machine(
+        stateMachineArn=machine["stateMachineArn"]
+    )
+
+
+def test_everything_that_wakes_points_at_the_state_machine(project, deployed):
+    machine = machine_of(project)
+    events = project.client("events")
+    rules = events.list_rules()["Rules"]
+    assert sorted(rule["Name"].rpartition("-")[0] for rule in rules) == [
+        "small-age",
+        "small-message",
+        "small-pulse",
+    ]
+    for rule in rules:
+        (target,) = events.list_targets_by_rule(Rule=rule["Name"])["Targets"]
+        assert target["Arn"] == machine["stateMachineArn"]
+        assert target["RoleArn"]
+        assert target["DeadLetterConfig"]["Arn"]
+        assert "BatchParameters" not in target
+    (pulse,) = [rule for rule in rules if "ScheduleExpression" in rule]
+    assert pulse["ScheduleExpression"] == "rate(5 minutes)"
+
+
+def test_alarms_wake_at_the_first_message_and_before_the_sla(project, deployed):
+    alarms = project.client("cloudwatch").describe_alarms()["MetricAlarms"]
+    thresholds = {
+        alarm["AlarmName"].removeprefix("small-").rpartition("-")[0]: alarm["Threshold"]
+        for alarm in alarms
+    }
+    assert thresholds == {
+        "message": 1,
+        "age": 480,
+        "halted-by-breaker": 1,
+        "halted-by-cap": 1,
+        "failed": 1,
+        "timed-out": 1,
+    }
+
+
+def test_alarms_for_people_say_which_pack_which_figure_and_what_to_do(project, deployed):
+    alarms = {
+        alarm["AlarmName"].removeprefix("small-").rpartition("-")[0]: alarm
+        for alarm in project.client("cloudwatch").describe_alarms()["MetricAlarms"]
+    }
+    assert alarms["halted-by-breaker"]["AlarmDescription"].startswith(
+        "small (pack small): 5 workers in a row ended in failure"
+    )
+    groups = project.client("logs").describe_log_groups()["logGroups"]
+    (log,) = [g["logGroupName"] for g in groups if g["logGroupName"].startswith("small-log")]
+    assert f"({log})" in alarms["halted-by-breaker"]["AlarmDescription"]
+    assert "200 vCPU-hours" in alarms["halted-by-cap"]["AlarmDescription"]
+    assert machine_of(project)["name"] in alarms["failed"]["AlarmDescription"]
+    assert alarms["failed"]["Dimensions"] == [
+        {"Name": "StateMachineArn", "Value": machine_of(project)["stateMachineArn"]}
+    ]
+
+
+def test_the_machine_asks_the_launcher_and_submits_this_deployments_workers(project, deployed):
+    states = json.loads(machine_of(project)["definition"])["States"]
+    function = project.client("lambda").list_functions()["Functions"][0]
+    assert states["Decide"]["Parameters"]["FunctionName"] == function["FunctionArn"]
+    for state in ("StartOne", "StartArray"):
+        assert states[state]["Parameters"]["JobQueue"] == deployed["job_queue"]
+        assert states[state]["Parameters"]["JobDefinition"] == deployed["job_definition"]
+
+
+def test_the_machine_keeps_a_log_under_the_prefix_of_deliveries(project, deployed):
+    logging = machine_of(project)["loggingConfiguration"]
+    assert logging["level"] == "ERROR"
+    (destination,) = logging["destinations"]
+    group = destination["cloudWatchLogsLogGroup"]["logGroupArn"]
+    assert ":log-group:/aws/vendedlogs/states/taskpacks-test-small:*" in group
+
+
+def test_the_zip_holds_the_launcher_alone_and_works_by_itself(tmp_path):
+    archive = tmp_path / "launcher.zip"
+    with zipfile.ZipFile(archive, "w") as made:
+        for name, asset in stack.launcher.archive().assets.items():
+            made.write(asset.path, name)
+    names = set(zipfile.ZipFile(archive).namelist())
+    assert names == {f"launcher/{path.name}" for path in (ROOT / "launcher").glob("*.py")}
+    module, _, handler = stack.launcher.HANDLER.rpartition(".")
+    code = f"import sys; sys.path.insert(0, {str(archive)!r}); import {module} as m; "
+    code += f"print(m.__file__, callable(m.{handler}), 'boto3' in sys.modules)"
+    ran = subprocess.run(
+        [sys.executable, "-I", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert ran.stdout.split() == [f"{archive}/launcher/handler.py", "True", "False"]
+
+
+def test_the_function_runs_on_graviton_longer_than_an_observation_may_take(project, deployed):
+    function = project.client("lambda").list_functions()["Functions"][0]
+    assert (function["Runtime"], function["Architectures"]) == ("python3.13", ["arm64"])
+    assert function["Handler"] == stack.launcher.HANDLER
+    assert function["Timeout"] > OBSERVING_SECONDS_MAX
+
+
+def test_the_launcher_can_read_what_the_stack_tells_it(project, deployed, monkeypatch):
+    function = project.client("lambda").list_functions()["Functions"][0]
+    variables = function["Environment"]["Variables"]
+    assert list(variables) == [SETTINGS_VARIABLE] == [stack.launcher.SETTINGS_VARIABLE]
+    monkeypatch.setenv(SETTINGS_VARIABLE, variables[SETTINGS_VARIABLE])
+    settings = Settings.from_environment()
+    assert settings.queue_url == deployed["queue_url"]
+    assert settings.queue_name == deployed["queue_name"]
+    assert settings.job_queue == deployed["job_queue"]
+    assert f"{settings.job_definition}:1" == deployed["job_definition"]
+    assert settings.excused_exit_codes == (75,)
+    assert "Host EC2*" in settings.excused_reasons
+    assert (settings.limits.vcpus, settings.limits.max_vcpus) == (1, 16)
+    assert settings.limits.vcpu_hours_per_day == 200
+
+
+def test_the_controller_submits_nothing_by_rule(project, deployed):
+    events = project.client("events")
+    for rule in events.list_rules()["Rules"]:
+        for target in events.list_targets_by_rule(Rule=rule["Name"])["Targets"]:
+            assert ":job-queue/" not in target["Arn"]
