@@ -14,7 +14,7 @@ from benchmarks.contenders import IDLE_SECONDS
 if TYPE_CHECKING:
     from benchmarks.contenders import Contender, Site
 
-DELETE: Final = "DeleteMessage"
+DELETE: Final = frozenset({"DeleteMessage", "DeleteMessageBatch"})
 OURS: Final = frozenset({"SendMessage", "SendMessageBatch", "PurgeQueue", "CreateQueue"})
 """Calls that no worker makes."""
 
@@ -55,12 +55,14 @@ def throughput(site: Site, contender: Contender, tasks: int, window_seconds: flo
             calls = site.server.calls(queue.name)
         left = worker.left_at(20) if contender.leaves else None
     calls = [call for call in calls if call.at >= worker.began_at and call.action not in OURS]
-    deleted = [call.at for call in calls if call.action == DELETE]
-    asked = [call for call in calls if call.at <= deleted[-1] and not call.is_heartbeat]
+    deletions = [call for call in calls if call.action in DELETE]
+    deleted = sum(call.messages for call in deletions)
+    first_call, last_call = deletions[0], deletions[-1]
+    asked = [call for call in calls if call.at <= last_call.at and not call.is_heartbeat]
     return Throughput(
         start_seconds=first - worker.began_at,
-        tasks_per_second=(len(deleted) - 1) / (deleted[-1] - deleted[0]),
-        calls_per_task=len(asked) / len(deleted),
+        tasks_per_second=(deleted - first_call.messages) / (last_call.at - first_call.at),
+        calls_per_task=len(asked) / deleted,
         leave_seconds=left - last if left is not None and last is not None else None,
         memory_mib=memory,
     )

@@ -47,11 +47,13 @@ class Call:
         at: When it came, in monotonic seconds, which all processes of a machine share.
         action: Such as "ReceiveMessage".
         is_heartbeat: It extends the time for which a message is hidden.
+        messages: How many it is about; 1 where the call does not say.
     """
 
     at: float
     action: str
     is_heartbeat: bool
+    messages: int
 
 
 class Recorder:
@@ -59,7 +61,7 @@ class Recorder:
 
     def __init__(self, application: Callable[..., Iterable[bytes]]) -> None:
         self._application = application
-        self._calls: dict[str, list[tuple[float, str, bool]]] = defaultdict(list)
+        self._calls: dict[str, list[tuple[float, str, bool, int]]] = defaultdict(list)
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         """Answers one request."""
@@ -83,7 +85,8 @@ class Recorder:
         is_heartbeat = (
             action == "ChangeMessageVisibility" and int(parameters.get("VisibilityTimeout", 0)) > 0
         )
-        self._calls[queue].append((time.monotonic(), action, is_heartbeat))
+        messages = len(parameters.get("Entries", [None]))
+        self._calls[queue].append((time.monotonic(), action, is_heartbeat, messages))
 
 
 @dataclass(frozen=True)

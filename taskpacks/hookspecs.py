@@ -13,7 +13,8 @@ The least that a pack needs::
         from taskpacks.NAME import tasks  # heavy imports: only the worker comes here
         tasks.register(app)
 
-The first two are required. A hook may leave out arguments that it does not use. Every hook
+The first two are required; the second is not where the spec names an `app`, which has its
+tasks. A hook may leave out arguments that it does not use. Every hook
 is called for one pack at a time, so results of different packs never mix.
 """
 

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 ENTRY_POINT_GROUP = "taskpacks"
 FOLDER = Path(__file__).parent
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
-REQUIRED_HOOKS = ("taskpack_spec", "taskpack_register_tasks")
 
 
 @dataclass(frozen=True)
@@ -111,7 +110,7 @@ def from_module(name: str, module: ModuleType) -> Pack:
     """
     manager = pluggy.PluginManager(hookspecs.PROJECT)
     manager.add_hookspecs(hookspecs)
-    _check_hooks(name, module)
+    implemented = _check_hooks(name, module)
     try:
         manager.register(module, name=name)
     except pluggy.PluginValidationError as error:
@@ -119,10 +118,23 @@ def from_module(name: str, module: ModuleType) -> Pack:
             f"Pack '{name}': {error}. A hook takes only the arguments that its "
             "specification in taskpacks/hookspecs.py names."
         ) from error
-    return Pack(name=name, spec=_spec(name, manager), hooks=manager.hook)
+    _require(name, "taskpack_spec", implemented)
+    spec = _spec(name, manager)
+    if spec.app is None:  # an application has its tasks already
+        _require(name, "taskpack_register_tasks", implemented)
+    return Pack(name=name, spec=spec, hooks=manager.hook)
 
 
-def _check_hooks(name: str, module: ModuleType) -> None:
+def _require(name: str, hook: str, implemented: set[str]) -> None:
+    if hook not in implemented:
+        raise MisspeltHookError(
+            f"Pack '{name}' lacks the hook '{hook}', which every pack must implement; "
+            "see taskpacks/hookspecs.py."
+        )
+
+
+def _check_hooks(name: str, module: ModuleType) -> set[str]:
+    """Refuses what looks like a hook and is none; returns the names of those that are."""
     known = {hook for hook, _ in inspect.getmembers(hookspecs, inspect.isfunction)}
     implemented: set[str] = set()
     for hook, function in inspect.getmembers(module, inspect.isfunction):
@@ -140,12 +152,7 @@ def _check_hooks(name: str, module: ModuleType) -> None:
                 "called. Put @hookimpl (from taskpacks import hookimpl) above it."
             )
         implemented.add(hook)
-    for hook in REQUIRED_HOOKS:
-        if hook not in implemented:
-            raise MisspeltHookError(
-                f"Pack '{name}' lacks the hook '{hook}', which every pack must implement; "
-                "see taskpacks/hookspecs.py."
-            )
+    return implemented
 
 
 def _spec(name: str, manager: pluggy.PluginManager) -> PackSpec:

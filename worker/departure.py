@@ -1,6 +1,7 @@
 """Leaving because somebody asked: signals, the grace of the running task, and the end.
 
-Order, and why: no further message is taken at once; the running task may finish within the
+Order, and why: no further message is taken, and what was taken ahead is given back, at once;
+the running task may finish within the
 grace; then it is cancelled (SystemExit in its process, so that `finally` clauses stop what it
 started); what does not end is killed, with all that it started; its message is made visible
 again; the pack tidies up; and the process ends before the platform kills it. All but the
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from worker.leases import Lease, LeaseKeeper
+    from worker.prefetch import Prefetched
 
 logger = logging.getLogger(__name__)
 
@@ -44,14 +46,18 @@ SETTLE_SECONDS: Final = 2.0
 class Departure:
     """Sees to it that a worker that was asked to leave does so in time."""
 
-    def __init__(self, keeper: LeaseKeeper, *, grace_seconds: float) -> None:
+    def __init__(
+        self, keeper: LeaseKeeper, prefetched: Prefetched, *, grace_seconds: float
+    ) -> None:
         """Prepares it.
 
         Args:
             keeper: Gives back what is held.
+            prefetched: What is held and not started.
             grace_seconds: How long the running task may go on after a signal.
         """
         self._keeper = keeper
+        self._prefetched = prefetched
         self._grace_seconds = grace_seconds
         self._asked_at: float | None = None
         self._hurry = threading.Event()
@@ -108,6 +114,8 @@ class Departure:
             self.reason,
             policy.grace_seconds,
         )
+        # In a thread, as below: the grace is counted meanwhile.
+        threading.Thread(target=self._give_back_unstarted, name="unstarted", daemon=True).start()
         while policy.phase(asked_at, time.monotonic()) is Phase.FINISH:
             if self._over.wait(LOOK_SECONDS):
                 return  # the task ended in time, and Celery's own way out was taken
@@ -126,6 +134,10 @@ class Departure:
         logging.shutdown()
         # Celery's main thread waits for a task that is gone: there is nothing more to unwind.
         os._exit(ExitCode.STOPPED)
+
+    def _give_back_unstarted(self) -> None:
+        for received in self._prefetched.close():
+            self._keeper.give_back(received.lease, 0)
 
     def _give_back(self) -> None:
         for lease in self._keeper.held:

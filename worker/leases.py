@@ -2,7 +2,9 @@
 
 SQS hides a received message for the queue's visibility time-out. A heartbeat, in a thread of
 its own, extends that for every message held, at a third of the lease, until the message is
-deleted or given back. Total per receive: at most 12 h, SQS's own limit.
+deleted or given back. The same thread deletes what is done, whatever has gathered in one call,
+so that no task waits for the deletion of the one before. Total per receive: at most 12 h, SQS's
+own limit.
 
 A thread and not a timer of Celery's: those stall while the pool is joined, which is when a
 long task ends after a signal.
@@ -68,11 +70,18 @@ class Lease:
     return_after_seconds: float = 0
     done: bool = False
     lost: bool = False
-    due_at: float = field(default=0, repr=False)
-    settling: Callable[[], None] | None = field(default=None, repr=False)
+    extend_at: float = field(default=0, repr=False)
+    giving_back: Callable[[], None] | None = field(default=None, repr=False)
+    deleting: bool = field(default=False, repr=False)
+    settle_at: float = field(default=0, repr=False)
     failures: int = field(default=0, repr=False)
     calling: threading.Lock = field(default_factory=threading.Lock, repr=False)
     """One call about a message at a time: an extension must not overtake its giving back."""
+
+    @property
+    def settling(self) -> bool:
+        """It was decided what becomes of it, and SQS is being told."""
+        return self.deleting or self.giving_back is not None
 
 
 def lease_of(message: dict[str, Any], now: float) -> Lease:
@@ -88,6 +97,13 @@ def lease_of(message: dict[str, Any], now: float) -> Lease:
     )
 
 
+def _pause_seconds(lease: Lease) -> float:
+    """How long to wait after one more failure in a row."""
+    pause = RETRY_SECONDS[min(lease.failures, len(RETRY_SECONDS) - 1)]
+    lease.failures += 1
+    return pause
+
+
 def _code(error: ClientError) -> str:
     return error.response.get("Error", {}).get("Code", "")
 
@@ -95,8 +111,8 @@ def _code(error: ClientError) -> str:
 class LeaseKeeper:
     """Holds messages until they are settled: deleted, or given back. Safe in all threads.
 
-    A settlement that fails is tried again by the heartbeat's thread, which keeps the message
-    hidden meanwhile: a passing fault of SQS costs no second run of a task.
+    A settlement that fails is tried again by the heartbeat's thread: a passing fault of SQS
+    costs no second run of a task.
     """
 
     def __init__(
@@ -126,6 +142,7 @@ class LeaseKeeper:
         self._lock = threading.Lock()
         self._receiving = threading.Lock()
         self._stopped = threading.Event()
+        self._woken = threading.Event()
         self._thread = threading.Thread(target=self._run, name="leases", daemon=True)
 
     def start(self) -> None:
@@ -135,6 +152,7 @@ class LeaseKeeper:
     def stop(self) -> None:
         """Ends the heartbeat. What is still held becomes visible when its lease ends."""
         self._stopped.set()
+        self._woken.set()
         if self._thread.is_alive() and threading.current_thread() is not self._thread:
             self._thread.join(2)
 
@@ -152,7 +170,7 @@ class LeaseKeeper:
         """Takes charge of a message that was just received."""
         now = self._clock()
         lease = lease_of(message, now)
-        lease.due_at = now + self._lease_seconds / BEATS_PER_LEASE
+        lease.extend_at = now + self._lease_seconds / BEATS_PER_LEASE
         with self._lock:
             self._held[lease.receipt_handle] = lease
         return lease
@@ -169,13 +187,12 @@ class LeaseKeeper:
             return tuple(self._held.values())
 
     def delete(self, lease: Lease) -> None:
-        """Deletes a message whose task is done."""
-        self._settle(
-            lease,
-            lambda: self._client.delete_message(
-                QueueUrl=self._queue_url, ReceiptHandle=lease.receipt_handle
-            ),
-        )
+        """Has a message deleted, whose task is done, at the next beat: which is at once."""
+        if lease.lost:
+            self._forget(lease)
+            return
+        lease.deleting = True
+        self._woken.set()
 
     def give_back(self, lease: Lease, after_seconds: float | None = None) -> None:
         """Lets a message become visible again.
@@ -188,7 +205,11 @@ class LeaseKeeper:
         # Rounded up: a task that is due in 0.4 s would come at once, and again, until its
         # receives are used up.
         seconds = min(max(0, math.ceil(delay)), int(self._remaining(lease)))
-        self._settle(lease, lambda: self._hide(lease, seconds))
+        if lease.lost:
+            self._forget(lease)
+            return
+        lease.giving_back = lambda: self._hide(lease, seconds)
+        self._try_giving_back(lease)
 
     def wait_settled(self, seconds: float) -> bool:
         """Waits until everything held is settled; says whether it is."""
@@ -198,51 +219,67 @@ class LeaseKeeper:
         return not self.held
 
     def beat(self) -> None:
-        """Does what is due: tries settlements again, extends leases."""
+        """Does what is due: deletes, tries settlements again, extends leases."""
         now = self._clock()
+        done: list[Lease] = []
         for lease in self.held:
-            if lease.due_at > now:
-                continue
-            if lease.settling is not None:
-                self._try_settlement(lease)
-            else:
+            if lease.deleting:
+                if lease.settle_at <= now:
+                    done.append(lease)
+            elif lease.giving_back is not None:
+                if lease.settle_at <= now:
+                    self._try_giving_back(lease)
+            elif lease.extend_at <= now:
                 self._extend(lease)
+        for begin in range(0, len(done), limits.MESSAGES_PER_CALL_MAX):
+            self._delete_all(done[begin : begin + limits.MESSAGES_PER_CALL_MAX])
 
     def _run(self) -> None:
-        while not self._stopped.wait(LOOK_SECONDS):
+        while not self._stopped.is_set():
+            self._woken.wait(LOOK_SECONDS)
+            self._woken.clear()
             self.beat()
 
-    def _settle(self, lease: Lease, call: Callable[[], None]) -> None:
-        if lease.lost:
-            self._forget(lease)
+    def _delete_all(self, leases: list[Lease]) -> None:
+        entries = [
+            {"Id": str(index), "ReceiptHandle": lease.receipt_handle}
+            for index, lease in enumerate(leases)
+        ]
+        try:
+            answer = self._client.delete_message_batch(QueueUrl=self._queue_url, Entries=entries)
+        except (ClientError, BotoCoreError) as error:
+            for lease in leases:
+                self._settle_again(lease, "deleting", str(error))
             return
-        lease.settling = call
-        self._try_settlement(lease)
+        for each in answer.get("Successful", []):
+            self._forget(leases[int(each["Id"])])
+        for each in answer.get("Failed", []):
+            lease, said = leases[int(each["Id"])], f"{each['Code']}: {each.get('Message', '')}"
+            if each["Code"] in GONE:
+                self._forget_gone(lease, said)
+            else:
+                self._settle_again(lease, "deleting", said)
 
-    def _try_settlement(self, lease: Lease) -> None:
-        settle = lease.settling
-        if settle is None:
+    def _try_giving_back(self, lease: Lease) -> None:
+        give_back = lease.giving_back
+        if give_back is None:
             return
         with lease.calling:
-            self._call_settlement(lease, settle)
-
-    def _call_settlement(self, lease: Lease, settle: Callable[[], None]) -> None:
-        try:
-            settle()
-        except ClientError as error:
-            if _code(error) in GONE:
-                logger.warning("message %s is not ours any more: %s", lease.message_id, error)
-                self._forget(lease)
+            try:
+                give_back()
+            except ClientError as error:
+                if _code(error) in GONE:
+                    self._forget_gone(lease, str(error))
+                else:
+                    self._settle_again(lease, "giving back", str(error))
+            except BotoCoreError as error:
+                self._settle_again(lease, "giving back", str(error))
             else:
-                self._again(lease, "settling", error)
-        except BotoCoreError as error:
-            self._again(lease, "settling", error)
-        else:
-            self._forget(lease)
+                self._forget(lease)
 
     def _extend(self, lease: Lease) -> None:
         with lease.calling:
-            if lease.settling is not None:  # meanwhile
+            if lease.settling:  # meanwhile
                 return
             gone = self._call_extension(lease)
         if gone is not None:
@@ -256,12 +293,12 @@ class LeaseKeeper:
         except ClientError as error:
             if _code(error) in GONE:
                 return error
-            self._again(lease, "extending", error)
+            self._extend_again(lease, error)
         except BotoCoreError as error:
-            self._again(lease, "extending", error)
+            self._extend_again(lease, error)
         else:
             lease.failures = 0
-            lease.due_at = self._clock() + self._lease_seconds / BEATS_PER_LEASE
+            lease.extend_at = self._clock() + self._lease_seconds / BEATS_PER_LEASE
         return None
 
     def _hide(self, lease: Lease, seconds: int) -> None:
@@ -274,11 +311,17 @@ class LeaseKeeper:
     def _remaining(self, lease: Lease) -> float:
         return max(0, limits.VISIBILITY_SECONDS_MAX - (self._clock() - lease.received_at))
 
-    def _again(self, lease: Lease, what: str, error: Exception) -> None:
-        pause = RETRY_SECONDS[min(lease.failures, len(RETRY_SECONDS) - 1)]
-        lease.failures += 1
-        lease.due_at = self._clock() + pause
-        logger.warning("%s message %s failed, trying again: %s", what, lease.message_id, error)
+    def _extend_again(self, lease: Lease, error: Exception) -> None:
+        lease.extend_at = self._clock() + _pause_seconds(lease)
+        logger.warning("extending message %s failed, trying again: %s", lease.message_id, error)
+
+    def _settle_again(self, lease: Lease, what: str, said: str) -> None:
+        lease.settle_at = self._clock() + _pause_seconds(lease)
+        logger.warning("%s message %s failed, trying again: %s", what, lease.message_id, said)
+
+    def _forget_gone(self, lease: Lease, said: str) -> None:
+        logger.warning("message %s is not ours any more: %s", lease.message_id, said)
+        self._forget(lease)
 
     def _lose(self, lease: Lease, error: Exception) -> None:
         lease.lost = True

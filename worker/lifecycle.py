@@ -33,6 +33,7 @@ from worker.departure import Departure
 from worker.guards import guard
 from worker.leases import LeaseKeeper
 from worker.leaving import DrainPolicy
+from worker.prefetch import Prefetched, PrefetchPolicy
 from worker.services import Services
 from worker.settings import WorkerSettings
 from worker.spot import SpotWatch
@@ -121,13 +122,18 @@ class _Worker:
         self._keeper = LeaseKeeper(
             client, settings.queue_url, lease_seconds=lease_seconds, on_lost=self._lost
         )
-        self._departure = Departure(self._keeper, grace_seconds=settings.stop_grace_seconds)
+        prefetched = Prefetched()
+        self._departure = Departure(
+            self._keeper, prefetched, grace_seconds=settings.stop_grace_seconds
+        )
         self._telemetry = Telemetry(deployment=settings.deployment, pack=settings.pack)
         self._services = Services(
             keeper=self._keeper,
             attempts=attempt_log(settings.result_backend),
             retry=settings.retry,
             drain=DrainPolicy(idle_seconds=settings.idle_seconds, busy_at=time.monotonic()),
+            prefetch=PrefetchPolicy(),
+            prefetched=prefetched,
             telemetry=self._telemetry,
             scratch_root=context.scratch_root,
             on_drained=self._leave_drained,
@@ -194,7 +200,7 @@ class _Worker:
     def _settle(self) -> None:
         """After the last task: what was done is deleted, what was not is given back."""
         for lease in self._keeper.held:
-            if not lease.done and lease.settling is None:
+            if not lease.done and not lease.settling:
                 self._keeper.give_back(lease, 0)
         if not self._keeper.wait_settled(SETTLE_SECONDS):
             logger.error(

@@ -10,6 +10,7 @@ is that thread. So a signalled worker's running task was killed, within its grac
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from concurrent.futures import Future
@@ -17,7 +18,7 @@ from contextlib import suppress
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Final
 
-from billiard.pool import Pool
+from billiard.pool import Pool, Worker
 from celery.concurrency import prefork
 
 from worker.services import services_of
@@ -35,8 +36,24 @@ PROCESS_SECONDS: Final = 2
 """For an idle process to end; it dies with this one in any case."""
 
 
+class TaskProcess(Worker):
+    """billiard's part of the process, which ends when it has ended.
+
+    billiard's own tells its parent and sleeps for a second, until the parent signals it; a
+    parent that leaves does not.
+    """
+
+    def _do_exit(self, pid: int, exitcode: int | None, exc: BaseException | None = None) -> None:
+        process: Any = self
+        if process.on_exit is not None:
+            process.on_exit(pid, exitcode)
+        os._exit((1 if exc else 0) if exitcode is None else exitcode)
+
+
 class OneProcessPool(Pool):
     """billiard's pool for a single process: with more, freeing the locks would be wrong."""
+
+    Worker = TaskProcess
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._forker = _LastingThread("forker")

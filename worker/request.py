@@ -153,6 +153,9 @@ class TaskRequest(Request):
             for folder in self._services.scratch_root.iterdir():
                 shutil.rmtree(folder, ignore_errors=True)
         started = self.time_start
+        run_seconds = max(0.0, time.time() - started) if started else None
+        if run_seconds is not None:
+            self._services.prefetch.took(run_seconds)
         self._services.telemetry.task(
             TaskReport(
                 task_id=self.id,
@@ -163,7 +166,7 @@ class TaskRequest(Request):
                 wait_seconds=max(0.0, started - lease.sent_at)
                 if lease.sent_at and started
                 else None,
-                run_seconds=max(0.0, time.time() - started) if started else None,
+                run_seconds=run_seconds,
             )
         )
 

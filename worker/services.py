@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from worker.attempts import AttemptLog, RetryPolicy
     from worker.leases import LeaseKeeper
     from worker.leaving import DrainPolicy
+    from worker.prefetch import Prefetched, PrefetchPolicy
     from worker.telemetry import Telemetry
 
 SETTING = "taskpacks"
@@ -27,6 +28,8 @@ class Services:
     attempts: AttemptLog
     retry: RetryPolicy
     drain: DrainPolicy
+    prefetch: PrefetchPolicy
+    prefetched: Prefetched
     telemetry: Telemetry
     scratch_root: Path
     on_drained: Callable[[], None]

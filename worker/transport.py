@@ -19,6 +19,7 @@ from kombu.transport import SQS, virtual
 
 from taskpacks import limits
 from worker import envelope
+from worker.prefetch import AHEAD_SECONDS, Received
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,7 +45,7 @@ KNOWN_TASKS_OPTION: Final = "taskpacks_known_tasks"
 
 
 class Channel(SQS.Channel):
-    """Receives one message at a time, under a lease, and settles it once."""
+    """Hands Celery one message at a time, under a lease, and settles it once."""
 
     # What is held when the channel closes is given back by its lease, not published again.
     do_restore = False
@@ -53,6 +54,7 @@ class Channel(SQS.Channel):
         super().__init__(*args, **kwargs)
         self._failed_receives = 0
         self._told: deque[str] = deque(maxlen=TOLD)
+        self._delivered_at = 0.0
 
     @property
     def _services(self) -> Services:
@@ -68,7 +70,10 @@ class Channel(SQS.Channel):
             Empty: Nothing was received.
         """
         if celery_state.should_stop is not None or not self.qos.can_consume():
-            self._services.drain.busy(time.monotonic())
+            now = time.monotonic()
+            self._services.drain.busy(now)
+            if now - self._delivered_at > AHEAD_SECONDS:
+                self._give_back_unstarted()
             # Celery's loop settles between two passes what has ended before this is set.
             if self._services.ended.wait(SLOT_WAIT_SECONDS):
                 self._services.ended.clear()
@@ -81,22 +86,20 @@ class Channel(SQS.Channel):
         max_if_unlimited: int = 1,
         callback: Callable[..., Any] | None = None,
     ) -> None:
-        """Receives one message, checks it, and hands it to Celery.
+        """Takes or receives one message, checks it, and hands it to Celery.
 
         Raises:
             Empty: There was none, or it is not for Celery.
         """
         del max_if_unlimited, callback
-        keeper = self._services.keeper
-        with keeper.receiving():
-            message = self._receive(queue)
-            if message is None:
-                raise Empty
-            lease = keeper.hold(message)
+        services = self._services
+        received = services.prefetched.take() or self._receive_ahead(queue)
+        lease = received.lease
         if celery_state.should_stop is not None:  # asked to leave during the long poll
-            keeper.give_back(lease, 0)
+            services.keeper.give_back(lease, 0)
             raise Empty
-        payload = self._acceptable(lease, message, queue)
+        payload = self._acceptable(lease, received.message, queue)
+        self._delivered_at = time.monotonic()
         try:
             connection: Any = self.connection
             connection._deliver(payload, queue)  # noqa: SLF001 -- as kombu's own channels do
@@ -108,31 +111,53 @@ class Channel(SQS.Channel):
             self._services.running.discard(lease.receipt_handle)
             self._release(lease.receipt_handle)
 
-    def _receive(self, queue: str) -> dict[str, Any] | None:
+    def _receive_ahead(self, queue: str) -> Received:
+        """Receives, and keeps what does not start at once.
+
+        Raises:
+            Empty: There was none.
+        """
+        services = self._services
+        keeper = services.keeper
+        with keeper.receiving():
+            received = [Received(keeper.hold(each), each) for each in self._receive(queue)]
+        if not received:
+            raise Empty
+        first, *later = received
+        if not services.prefetched.add(later):  # asked to leave during the long poll
+            for each in later:
+                keeper.give_back(each.lease, 0)
+        return first
+
+    def _give_back_unstarted(self) -> None:
+        """The running task takes longer than expected: others may have what waits behind it."""
+        for received in self._services.prefetched.take_all():
+            self._services.keeper.give_back(received.lease, 0)
+
+    def _receive(self, queue: str) -> list[dict[str, Any]]:
+        services = self._services
         client: Any = self.sqs(queue=queue)
         try:
             response = client.receive_message(
                 QueueUrl=self._new_queue(queue),
-                MaxNumberOfMessages=1,
+                MaxNumberOfMessages=services.prefetch.messages,
                 WaitTimeSeconds=RECEIVE_WAIT_SECONDS,
                 MessageSystemAttributeNames=list(ATTRIBUTES),
             )
         except (ClientError, BotoCoreError) as error:
             self._back_off(queue, error)
-            return None
+            return []
         self._failed_receives = 0
-        services = self._services
-        messages = response.get("Messages")
+        messages = response.get("Messages", [])
         if messages:
             services.drain.busy(time.monotonic())
-            return messages[0]
-        if (
+        elif (
             not services.keeper.held
             and services.drain.drained(time.monotonic())
             and self._is_empty(queue)
         ):
             services.on_drained()
-        return None
+        return messages
 
     def _acceptable(self, lease: Lease, message: dict[str, Any], queue: str) -> dict[str, Any]:
         """The message as kombu wants it.

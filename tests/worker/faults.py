@@ -31,7 +31,8 @@ ANSWER_SECONDS = 30
 CONNECTION_HEADERS = {"connection", "transfer-encoding", "content-length", "keep-alive"}
 
 RECEIVE = "ReceiveMessage"
-DELETE = "DeleteMessage"
+DELETE = "DeleteMessageBatch"
+DELETE_ONE = "DeleteMessage"
 VISIBILITY = "ChangeMessageVisibility"
 ATTRIBUTES = "GetQueueAttributes"
 SEND = "SendMessage"

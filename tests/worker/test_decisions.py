@@ -29,13 +29,19 @@ class Sqs:
     def __init__(self):
         self.calls = []
         self.errors = []
+        self.refused = {}
         self.hold = None
 
     def change_message_visibility(self, QueueUrl, ReceiptHandle, VisibilityTimeout):  # noqa: ARG002, N803 -- boto3's
         self._do(("hide", ReceiptHandle, VisibilityTimeout))
 
-    def delete_message(self, QueueUrl, ReceiptHandle):  # noqa: ARG002, N803 -- boto3's
-        self._do(("delete", ReceiptHandle))
+    def delete_message_batch(self, QueueUrl, Entries):  # noqa: ARG002, N803 -- boto3's
+        self._do(("delete", *[each["ReceiptHandle"] for each in Entries]))
+        codes = {each["Id"]: self.refused.get(each["ReceiptHandle"]) for each in Entries}
+        return {
+            "Successful": [{"Id": each} for each, code in codes.items() if code is None],
+            "Failed": [{"Id": each, "Code": code} for each, code in codes.items() if code],
+        }
 
     def _do(self, call):
         if self.hold is not None and call[-1] != 0:
@@ -136,6 +142,8 @@ def test_a_deletion_that_fails_is_tried_again_until_it_is_done(keeper, sqs, cloc
     lease = keeper.hold(message())
     sqs.errors = [DROPPED, refused("ExpiredToken"), None]
     keeper.delete(lease)
+    keeper.beat()
+    keeper.beat()  # not due again yet
     assert keeper.held == (lease,)
     for _ in range(3):
         clock.now += 1
@@ -144,9 +152,25 @@ def test_a_deletion_that_fails_is_tried_again_until_it_is_done(keeper, sqs, cloc
     assert keeper.held == ()
 
 
+def test_what_is_done_is_deleted_in_calls_of_ten_and_each_is_settled_by_itself(keeper, sqs, clock):
+    leases = [keeper.hold(message(f"handle {n}")) for n in range(12)]
+    sqs.refused = {"handle 3": "ReceiptHandleIsInvalid", "handle 4": "InternalError"}
+    for lease in leases[:11]:
+        keeper.delete(lease)
+    keeper.beat()
+    assert [len(call) - 1 for call in sqs.calls] == [10, 1]
+    assert keeper.held == (leases[4], leases[11])
+    sqs.refused = {}
+    clock.now += 1
+    keeper.beat()
+    assert sqs.calls[-1] == ("delete", "handle 4")
+    assert keeper.held == (leases[11],)
+
+
 def test_a_deletion_of_what_is_gone_ends_quietly(keeper, sqs, lost):
-    sqs.errors = [refused("ReceiptHandleIsInvalid")]
+    sqs.refused = {"handle": "ReceiptHandleIsInvalid"}
     keeper.delete(keeper.hold(message()))
+    keeper.beat()
     assert (keeper.held, lost) == ((), [])
 
 

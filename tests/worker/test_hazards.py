@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import boto3
 import pytest
-from faults import ATTRIBUTES, DELETE, DENIED, RECEIVE, UNAVAILABLE, VISIBILITY
+from faults import ATTRIBUTES, DELETE_ONE, DENIED, RECEIVE, UNAVAILABLE, VISIBILITY
 
 from taskpacks.contract import ExitCode
 
@@ -121,7 +121,7 @@ def test_celerys_own_tasks_run_once(site):
     assert site.depth() == (0, 0)
 
 
-@pytest.mark.parametrize("action", [ATTRIBUTES, VISIBILITY, DELETE])
+@pytest.mark.parametrize("action", [ATTRIBUTES, VISIBILITY, DELETE_ONE])
 def test_a_worker_that_may_not_serve_its_queue_says_so_and_takes_nothing(site, proxy, action):
     proxy.outage(action, DENIED, 60)
     site.send("add", left=1, right=1)
@@ -160,3 +160,30 @@ def test_a_worker_outlives_a_queue_that_is_away_for_a_while(site, proxy, wait_un
     proxy.outage(ATTRIBUTES, UNAVAILABLE, 4)  # asked whether it is drained, it does not know
     assert site.send("add", left=1, right=1).get(timeout=20) == 2
     assert worker.wait(40) == ExitCode.DRAINED
+
+
+JUMPING_CLOCK = """
+import time
+
+real = time.time
+time.time = lambda: real() + (3600 if time.monotonic() % 2 < 1 else -3600)
+"""
+
+
+@pytest.mark.timeout(90)
+def test_a_clock_that_jumps_by_hours_neither_loses_a_lease_nor_cuts_a_task(
+    site, journal, wait_until
+):
+    (site.folder / "site" / "sitecustomize.py").write_text(JUMPING_CLOCK)  # before all imports
+    site.configure_queue(lease_seconds=10)
+    site.send("sleep", seconds=15, journal=str(journal), name="long")
+    worker = site.start(TASKPACKS_TASK_TIME_LIMIT_SECONDS="60")
+    wait_until(lambda: journal.lines("begin"))
+    other = site.start(TASKPACKS_IDLE_SECONDS="15")  # would take the message of a lost lease
+    assert (worker.wait(40), other.wait(40)) == (ExitCode.DRAINED, ExitCode.DRAINED)
+    assert [line["event"] for line in journal.lines()] == ["begin", "end"]
+    begin, end = (line["at"] for line in journal.lines())
+    assert abs(end - begin) > 3600  # 15 s, and a jump by two hours
+    (report,) = [report for report in worker.reports if "Outcome" in report]
+    assert report["Outcome"] == "done"
+    assert report.get("WaitSeconds", 0) >= 0

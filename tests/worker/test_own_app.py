@@ -75,12 +75,6 @@ from taskpacks import PackSpec, hookimpl
 @hookimpl
 def taskpack_spec():
     return PackSpec(app="proj.celery:app", tasks=("proj.*",))
-
-
-@hookimpl
-def taskpack_register_tasks(app, context):
-    # The application has its tasks.
-    return
 """
 
 
