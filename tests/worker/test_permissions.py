@@ -15,7 +15,15 @@ def test_the_workers_role_allows_every_call_of_a_real_worker(site, proxy, tmp_pa
     # SQS asks for the same permission, whether one message is deleted or several:
     # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-api-permissions-reference.html
     asked = {call.action.removesuffix("Batch") for call in proxy.calls} | proxy.others
-    document = policies.worker("arn:queue", "arn:table", Permissions(), "aws")
+    document = policies.worker(
+        "arn:queue",
+        "arn:table",
+        "arn:data",
+        Permissions(),
+        deployment="site",
+        kms_key=None,
+        partition="aws",
+    )
     allowed = {action for each in document["Statement"] for action in each["Action"]}
     assert asked <= {action.partition(":")[2] for action in allowed}
     assert {"SendMessage", "UpdateItem"} <= asked  # it retried a task, and counted attempts
