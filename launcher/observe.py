@@ -32,7 +32,7 @@ _LEARNING_PERIOD_SECONDS: Final = 60 * 60
 _LEARNING_PERIODS: Final = 6
 """So far back measured tasks are looked for."""
 _LEARNING_TASKS_MIN: Final = 5
-"""Fewer tasks in an hour say nothing typical: an earlier hour, or the prior, is better."""
+"""Fewer tasks say nothing: the prior is better."""
 _MINUTE_SECONDS: Final = 60
 _NEWS_SECONDS: Final = 5 * _MINUTE_SECONDS
 """A metric of SQS that is older says nothing of now."""
@@ -112,7 +112,10 @@ class Observer:
             oldest_age_seconds=newest(measured["age"], began),
             starting=workers.starting,
             running=len(workers.running_since),
-            task_seconds=typical(measured["run"], measured["tasks"]),
+            task_seconds=mean(measured["run"], measured["tasks"]),
+            recently_done=since(
+                measured["done"], began - self._settings.limits.start_within_seconds
+            ),
             endings=endings,
             deleted_since_first_of_those_failures=self._progress(endings, began),
             vcpu_hours_last_day=workers.vcpu_hours_last_day(self._settings.limits.vcpus, began),
@@ -135,8 +138,9 @@ class Observer:
         hour = _LEARNING_PERIOD_SECONDS
         return self._metrics(
             {
-                "run": _query(*run, "p50", hour),
+                "run": _query(*run, "Average", hour),
                 "tasks": _query(*run, "SampleCount", hour),
+                "done": _query("NumberOfMessagesDeleted", "AWS/SQS", queue, "Sum", _MINUTE_SECONDS),
                 "age": _query(
                     "ApproximateAgeOfOldestMessage", "AWS/SQS", queue, "Maximum", _MINUTE_SECONDS
                 ),
@@ -209,19 +213,26 @@ def endings_of(workers: Workers, now: float) -> tuple[Ending, ...]:
     )
 
 
-def typical(medians: Points, tasks: Points) -> float | None:
-    """What a task took of late.
+def mean(means: Points, tasks: Points) -> float | None:
+    """What a task took of late, on average: so much work is a message.
 
     Args:
-        medians: Of each hour.
+        means: Of each hour.
         tasks: How many tasks each hour measured.
 
     Returns:
-        The median of the newest hour that had enough tasks; None when none had.
+        The mean of all hours' tasks; None when there were too few.
     """
-    enough = [moment for moment, count in tasks.items() if count >= _LEARNING_TASKS_MIN]
-    known = medians.keys() & enough
-    return medians[max(known)] if known else None
+    known = means.keys() & tasks.keys()
+    count = sum(tasks[moment] for moment in known)
+    if count < _LEARNING_TASKS_MIN:
+        return None
+    return sum(means[moment] * tasks[moment] for moment in known) / count
+
+
+def since(points: Points, moment: float) -> int | None:
+    """The sum from a moment on; None when there is no value at all."""
+    return round(sum(value for at, value in points.items() if at >= moment)) if points else None
 
 
 def newest(points: Points, now: float) -> float | None:

@@ -1,9 +1,10 @@
 """How many workers to start now: figures in, a decision with its reason out. No I/O.
 
 Workers leave by themselves, so the only question is how many to start, and it is asked again
-every round. A worker costs its start-up and its last idle seconds before it has done anything:
-one more is worth starting when the messages that would still be waiting once it is up are
-worth that cost, or when a deadline presses. Whatever is doubtful starts none.
+every round. A worker costs its start-up and its last idle seconds whatever it does: so many are
+worth having that each one's share of the backlog is break_even times that cost, or less when a
+deadline presses. Nobody is started for messages that will be taken before a new worker is up.
+Whatever is doubtful starts none. docs/scaling.md says it at length.
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ class Limits(_Record):
     idle_seconds: float = 30
     start_within_seconds: float = 600
     drain_within_seconds: float = 3600
-    break_even: float = 1
+    break_even: float = 1.5
     breaker_failures: int = 5
     breaker_cooldown_seconds: float = 1800
     vcpu_hours_per_day: float = 200
@@ -114,9 +115,12 @@ class Observation(_Record):
         in_flight: Messages that a worker holds, or that are hidden before they come back.
         delayed: Messages that are not visible yet.
         oldest_age_seconds: Of the oldest message, in flight or not; None when unknown.
+        recently_done: Messages done in the last start_within_seconds; None when
+            unknown. It tells a message that waits from one whose task takes long.
         starting: Workers from SUBMITTED to STARTING; an array's children count one by one.
         running: Workers that are RUNNING.
-        task_seconds: What tasks took of late; None when nothing has been learned.
+        task_seconds: What tasks took of late, the mean: work is messages times mean, whatever the
+            spread. None when nothing has been learned.
         endings: The newest workers' ends, newest first.
         deleted_since_first_of_those_failures: Messages done since the first of the newest
             unbroken run of failures: progress. None when unknown, which counts as none.
@@ -130,6 +134,7 @@ class Observation(_Record):
     in_flight: int = 0
     delayed: int = 0
     oldest_age_seconds: float | None = None
+    recently_done: int | None = None
     starting: int = 0
     running: int = 0
     task_seconds: float | None = None
@@ -230,6 +235,7 @@ def _doubt(observation: Observation) -> str:
         ("starting", observation.starting),
         ("running", observation.running),
         ("oldest_age_seconds", observation.oldest_age_seconds or 0),
+        ("recently_done", observation.recently_done or 0),
         ("task_seconds", observation.task_seconds or 0),
         ("vcpu_hours_last_day", observation.vcpu_hours_last_day),
     )
@@ -318,49 +324,69 @@ def wanted(limits: Limits, observation: Observation) -> Want:
         SHORTEST_TASK_SECONDS,
         limits.task_seconds if observation.task_seconds is None else observation.task_seconds,
     )
-    startup = limits.startup_seconds
-    cost = startup + limits.idle_seconds
-    age = observation.oldest_age_seconds or 0
-    late = age + startup >= limits.start_within_seconds
     busy = min(observation.in_flight, observation.running)
-    free = observation.starting + observation.running - busy
-    # Each of these takes one of the visible messages without our help.
+    free = observation.active - busy  # each of these takes one visible message without our help
     unclaimed = max(0, observation.visible - free)
-    # Until a new worker is up, those that are there go on; a late backlog says that they do not.
-    helpers = free if late else observation.active
-    served = startup / task_seconds
-    left = observation.visible - (free * max(1, served / 2) + (0 if late else busy * served))
-    deadline = limits.drain_within_seconds - age - startup
-    horizon = max(SHORTEST_TASK_SECONDS, limits.break_even * cost)
-    pressing = 0 < deadline < horizon
-    if pressing:
-        horizon = deadline
-    work = max(0.0, left) * task_seconds
-    worth = math.floor(work / horizon + 1e-9) - helpers
-    if not observation.active or (late and unclaimed):
+    horizon, share = _horizon(limits, observation)
+    work = (observation.visible + observation.in_flight) * task_seconds
+    desired = math.floor(work / horizon + 0.5)
+    # Until a new worker is up, each busy one takes a message more, if tasks are that short.
+    helped = busy * min(1.0, limits.startup_seconds / task_seconds)
+    worth = min(desired - observation.active, math.ceil(unclaimed - helped))
+    late = not free and _late(limits, observation)
+    if late or not observation.active:
         worth = max(1, worth)
     room = max(0, limits.workers - observation.active)
     start = max(0, min(worth, unclaimed, room))
     figures = {
         "task_seconds": task_seconds,
-        "left": left,
         "work_seconds": work,
         "horizon_seconds": horizon,
-        "worth": worth,
+        "desired": desired,
         "unclaimed": unclaimed,
         "room": room,
         "late": late,
     }
     seen = (
-        f"{observation.visible} messages at {task_seconds:.3g} s each; "
-        f"{observation.running} workers running, {observation.starting} starting"
+        f"{observation.visible} messages visible, {observation.in_flight} in flight, "
+        f"{task_seconds:.3g} s each, are worth {desired} workers at {share}; "
+        f"{observation.running} running, {observation.starting} starting"
     )
-    if start:
-        why = f"{max(0.0, left):.0f} would still wait when a new worker is up in {startup:.0f} s"
-    elif not room:
-        why = f"the limit of {limits.workers} workers is reached"
+    if not room:
+        why = f", which is all that the limit of {limits.workers} allows"
+    elif start and start == room < worth:
+        why = f", and the limit is {limits.workers}"
+    elif start and start > desired - observation.active:
+        too_long = f", and one has waited too long for {limits.start_within_seconds:g} s"
+        why = too_long if late else ", and somebody has to come"
+    elif start or desired <= observation.active:
+        why = ""
     elif not unclaimed:
-        why = "each message has a worker on its way"
+        why = ", and each visible message has one that comes for it"
     else:
-        why = f"those are enough: another costs {cost:.0f} s, more than its share would be worth"
-    return Want(start=start, reason=f"start {start}: {seen}; {why}", figures=figures)
+        why = ", who will have taken the visible ones before another is up"
+    return Want(start=start, reason=f"start {start or 'none'}: {seen}{why}", figures=figures)
+
+
+def _horizon(limits: Limits, observation: Observation) -> tuple[float, str]:
+    """How many seconds of work a worker has to find, and why so many."""
+    cost = limits.startup_seconds + limits.idle_seconds
+    horizon = max(SHORTEST_TASK_SECONDS, limits.break_even * cost)
+    share = f"{horizon:.0f} s of work each (break_even {limits.break_even:g} x {cost:g} s)"
+    age = observation.oldest_age_seconds or 0
+    deadline = limits.drain_within_seconds - age - limits.startup_seconds
+    if 0 < deadline < horizon:
+        horizon = min(horizon, max(deadline, limits.round_seconds))
+        share = f"{horizon:.0f} s of work each (drain_within_seconds presses)"
+    return horizon, share
+
+
+def _late(limits: Limits, observation: Observation) -> bool:
+    """Whether a visible message misses start_within_seconds unless a worker starts now.
+
+    SQS tells the age of the oldest message, and that may be one whose task runs long. Where at
+    least as many messages were done in that time as there are now, the visible ones are younger.
+    """
+    age, done = observation.oldest_age_seconds or 0, observation.recently_done
+    turned_over = done is not None and done >= observation.visible + observation.in_flight
+    return age + limits.startup_seconds >= limits.start_within_seconds and not turned_over

@@ -141,10 +141,10 @@ class Scaling(_Record):
     drain_within_seconds: int = Field(default=3600, ge=60)
     """A backlog gets at least as many workers as finish it in this time."""
     task_seconds: float = Field(default=60, gt=0)
-    """What a task takes, as a prior: from the first measured tasks on, their median counts."""
-    break_even: float = Field(default=1, gt=0)
-    """How many times its own start-up a worker's share of the work should be worth: higher
-    starts fewer workers for short tasks. The deadline comes first."""
+    """What a task takes, as a prior: from the first measured tasks on, their mean counts."""
+    break_even: float = Field(default=1.5, gt=0)
+    """How many times its own cost, start-up and idle end, a worker's share of the work should
+    be worth: higher starts fewer workers for short tasks. The deadline comes first."""
     pulse_minutes: int = Field(default=5, ge=1, le=24 * 60)
     """How often the launcher is asked even when no alarm said anything."""
     round_seconds: int = Field(default=30, ge=1, le=600)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from launcher.observe import Observer, typical
+from launcher.observe import Observer, mean
 from launcher.policy import Ending
 from tests.launcher.fakes import DEFINITION, NOW, SETTINGS, throttled
 
@@ -139,15 +139,21 @@ def test_an_old_age_says_nothing_of_now(aws, observe):
     assert observe().oldest_age_seconds is None
 
 
-def test_the_typical_task_is_the_median_of_the_newest_hour_with_enough_of_them(aws, observe):
-    aws.metrics["RunSeconds", "p50"] = {600: 1.0, 4200: 20.0, 7800: 300.0}
-    aws.metrics["RunSeconds", "SampleCount"] = {600: 4.0, 4200: 5.0, 7800: 1000.0}
-    assert observe().task_seconds == 20
+def test_what_a_task_takes_is_the_mean_of_all_that_were_measured(aws, observe):
+    aws.metrics["RunSeconds", "Average"] = {600: 1.0, 4200: 21.0}
+    aws.metrics["RunSeconds", "SampleCount"] = {600: 15.0, 4200: 5.0}
+    assert observe().task_seconds == 6
 
 
-def test_without_measured_tasks_there_is_no_typical_one(observe):
+def test_a_handful_of_measured_tasks_says_nothing(observe):
     assert observe().task_seconds is None
-    assert typical({1.0: 3.0}, {1.0: 4.0}) is None
+    assert mean({1.0: 3.0}, {1.0: 4.0}) is None
+
+
+def test_what_was_done_of_late_is_counted_within_start_within_seconds(aws, observe):
+    assert observe().recently_done is None
+    aws.metrics["NumberOfMessagesDeleted", "Sum"] = {60: 2.0, 540: 1.0, 660: 50.0}
+    assert observe().recently_done == 3
 
 
 def test_progress_is_asked_for_only_when_the_breaker_may_trip(aws, observe):

@@ -39,6 +39,7 @@ some_observations = st.builds(
     in_flight=counts,
     delayed=counts,
     oldest_age_seconds=st.none() | seconds,
+    recently_done=st.none() | counts,
     starting=few,
     running=few,
     task_seconds=st.none() | seconds,
@@ -63,7 +64,7 @@ def test_a_thousand_minutes_of_work_start_all_the_workers_that_are_allowed():
 
 
 def test_short_tasks_are_not_worth_a_worker_each():
-    assert decide(LIMITS, Observation(visible=100, task_seconds=3)).start == 2
+    assert decide(LIMITS, Observation(visible=300, task_seconds=3)).start == 4
 
 
 def test_long_tasks_are_worth_a_worker_each():
@@ -76,9 +77,29 @@ def test_a_worker_that_will_be_free_before_a_new_one_is_up_is_waited_for():
     assert decide(LIMITS, Observation(visible=1, in_flight=1, running=1)).start == 0
 
 
+def test_busy_workers_count_with_the_messages_that_they_hold():
+    flowing = Observation(visible=120, in_flight=60, running=60)
+    assert decide(LIMITS, flowing).start == 0
+    growing = Observation(visible=200, in_flight=60, running=60)
+    assert decide(LIMITS, growing).start == 9  # 260 minutes of work, 225 s each: 69 workers
+
+
+def test_starting_workers_count_as_those_that_run():
+    assert decide(LIMITS, Observation(visible=1000, starting=150)).start == 50
+    assert decide(LIMITS, Observation(visible=1000, starting=200)).start == 0
+
+
 def test_a_message_that_waited_too_long_gets_a_worker_though_others_should_have_taken_it():
-    stuck = Observation(visible=1, in_flight=1, running=1, oldest_age_seconds=500)
-    assert decide(LIMITS, stuck).start == 1
+    stuck = {"visible": 1, "in_flight": 5, "running": 5, "oldest_age_seconds": 500}
+    assert decide(LIMITS, Observation(**stuck, recently_done=0)).start == 1
+    assert decide(LIMITS, Observation(**stuck)).start == 1  # unknown: better one too many
+    assert decide(LIMITS, Observation(**stuck | {"running": 6})).start == 0  # it is free
+    assert decide(LIMITS, Observation(**stuck | {"starting": 1})).start == 0
+
+
+def test_an_old_task_is_no_late_message_while_others_come_and_go():
+    flowing = {"visible": 1, "in_flight": 5, "running": 5, "oldest_age_seconds": 5000}
+    assert decide(LIMITS, Observation(**flowing, recently_done=6)).start == 0
 
 
 def test_a_deadline_that_presses_starts_more_than_break_even_would():

@@ -1,0 +1,59 @@
+"""The clairvoyant: what the same load could have had, with everything known beforehand."""
+
+from __future__ import annotations
+
+import math
+from heapq import heappop, heappush, heapreplace
+from random import Random
+from typing import TYPE_CHECKING
+
+from simulate.world import Figures
+
+if TYPE_CHECKING:
+    from simulate.loads import Load
+    from simulate.world import Setting
+
+
+def clairvoyant(load: Load, setting: Setting) -> Figures:
+    """Serves the load in its order, knowing how long each start and each task will take.
+
+    It hears of a message the moment that it comes, starts a worker exactly when the message
+    would begin sooner with it than with any that is there, and lets a worker go the moment when
+    it will not be needed within idle_seconds. No worker starts before its message has come: not
+    even a clairvoyant's bill may rest on messages that do not exist.
+
+    Args:
+        load: What comes.
+        setting: The limits and the start latencies; interruptions do not happen to it.
+
+    Returns:
+        Its figures. No policy drains equal tasks sooner; a slower one may well bill less.
+    """
+    latencies = Random(f"{setting.seed} start")  # noqa: S311 -- a simulation's, not a secret
+
+    def latency() -> float:
+        return setting.startup_seconds * math.exp(latencies.gauss(0, 1) * setting.startup_spread)
+
+    free: list[float] = []  # when each worker is free
+    waits: list[float] = []
+    figures = Figures()
+    upcoming, last = latency(), 0.0
+    for arrived, seconds in zip(load.arrivals, load.task_seconds, strict=True):
+        while free and free[0] < arrived - setting.idle_seconds:
+            heappop(free)
+        if len(free) < setting.capacity and (not free or free[0] > arrived + upcoming):
+            begun = arrived + upcoming
+            figures.started += 1
+            figures.billed_seconds += upcoming
+            heappush(free, begun + seconds)
+            upcoming = latency()
+        else:
+            begun = max(arrived, free[0])
+            figures.billed_seconds += begun - free[0]
+            heapreplace(free, begun + seconds)
+        figures.billed_seconds += seconds
+        waits.append(begun - arrived)
+        last = max(last, begun + seconds)
+    figures.waits = sorted(waits)
+    figures.drained_seconds = last - (load.arrivals[-1] if load.arrivals else 0.0)
+    return figures

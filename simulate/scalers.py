@@ -1,0 +1,149 @@
+"""What starts workers in the simulated cloud: the interface, and this project's own controller."""
+
+from __future__ import annotations
+
+import math
+from random import Random
+from typing import TYPE_CHECKING, Final, Protocol
+
+from launcher.policy import Decision, Ending, Limits, Observation, decide
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from simulate.world import World
+
+MINUTE_SECONDS: Final = 60
+"""SQS publishes its metrics, and alarms look at them, once a minute."""
+WAKE_SECONDS: Final = 2
+"""From an alarm or a pulse to the launcher's decision."""
+
+
+class Scaler(Protocol):
+    """Decides how many workers to start in a world."""
+
+    def attach(self, world: World) -> None:
+        """Schedules its first look. The world is at 0 then."""
+        ...
+
+
+def phases(world: World) -> Random:
+    """Where in its period each clock stands when the load begins; the same for all scalers."""
+    return Random(f"{world.setting.seed} phase")  # noqa: S311 -- a simulation's, not a secret
+
+
+def every(world: World, seconds: float, first: float, call: Callable[[], None]) -> None:
+    """Calls again and again."""
+
+    def tick() -> None:
+        world.at(world.now + seconds, tick)
+        call()
+
+    world.at(first, tick)
+
+
+class Alarm:
+    """An alarm on what SQS publishes: it acts only when it *enters* ALARM."""
+
+    def __init__(
+        self, world: World, breaches: Callable[[int, float], bool], act: Callable[[], None]
+    ) -> None:
+        """Watches from now on.
+
+        Args:
+            world: Where.
+            breaches: Whether the visible messages and the oldest one's age breach.
+            act: What the alarm does.
+        """
+        self._world, self._breaches, self._act = world, breaches, act
+        self._in_alarm = False
+        every(world, MINUTE_SECONDS, phases(world).uniform(0, MINUTE_SECONDS), self._sample)
+
+    def _sample(self) -> None:
+        world = self._world
+        breached = self._breaches(world.visible, world.oldest_age_seconds())
+        world.at(world.now + world.setting.metric_delay_seconds, lambda: self._see(breached))
+
+    def _see(self, breached: bool) -> None:
+        entered = breached and not self._in_alarm
+        self._in_alarm = breached
+        if entered:
+            self._act()
+
+
+class Controller:
+    """This project's own: alarms and a pulse wake a loop that asks `launcher.policy`."""
+
+    API_CALLS: Final = 10
+    """Of one decision: executions, counts, metrics, and the jobs in each of seven states."""
+    SECOND_LOOK_SECONDS: Final = 3
+    """An execution starts nothing at its first look: launcher/handler.py."""
+
+    def __init__(self, limits: Limits, *, pulse_seconds: float = 300) -> None:
+        """Prepares it.
+
+        Args:
+            limits: What the deployment allows and aims at.
+            pulse_seconds: Between two wake-ups by schedule.
+        """
+        self.limits, self.pulse_seconds = limits, pulse_seconds
+        self.decisions: list[tuple[float, Decision]] = []
+        self._looping = False
+
+    def attach(self, world: World) -> None:
+        """Sets two alarms and the pulse."""
+        near = max(0.0, self.limits.start_within_seconds - self.limits.startup_seconds)
+        self._world = world
+        self._age = 0.0
+        Alarm(world, lambda visible, _: visible >= 1, self._wake)
+        Alarm(world, lambda visible, age: visible >= 1 and age >= near, self._wake)
+        phase = phases(world)
+        every(world, MINUTE_SECONDS, phase.uniform(0, MINUTE_SECONDS), self._measure)
+        every(world, self.pulse_seconds, phase.uniform(0, self.pulse_seconds), self._wake)
+
+    def _measure(self) -> None:
+        self._age = self._world.oldest_age_seconds()
+
+    def _wake(self) -> None:
+        if self._looping:
+            return  # this one stands down
+        self._looping = True
+        self._world.figures.api_calls += 1 + self.API_CALLS
+        self._world.at(self._world.now + WAKE_SECONDS + self.SECOND_LOOK_SECONDS, self._round)
+
+    def _round(self) -> None:
+        world = self._world
+        decision = decide(self.limits, self._observe())
+        self.decisions.append((world.now, decision))
+        world.figures.decisions += 1
+        world.figures.api_calls += self.API_CALLS
+        if decision.start:
+            world.figures.api_calls += 1
+            world.start(decision.start)
+        if decision.verb in ("start", "wait"):
+            world.at(world.now + decision.wait_seconds, self._round)
+        else:
+            self._looping = False
+
+    def _observe(self) -> Observation:
+        world, limits = self._world, self.limits
+        visible, in_flight = world.counts()
+        newest = list(world.endings)[: max(1, limits.breaker_failures)]
+        return Observation(
+            visible=visible,
+            in_flight=in_flight,
+            oldest_age_seconds=self._age,
+            recently_done=world.done_within(limits.start_within_seconds),
+            starting=world.starting,
+            running=world.running,
+            task_seconds=world.learned_task_seconds(),
+            endings=tuple(Ending(seconds_ago=world.now - end, failed=False) for end in newest),
+            vcpu_hours_last_day=world.worker_hours_last_day() * limits.vcpus,
+        )
+
+
+def percentile(ascending: list[float], share: float) -> float:
+    """The value that a share of all does not exceed; NaN of none."""
+    if not ascending:
+        return math.nan
+    return ascending[max(0, math.ceil(share * len(ascending)) - 1)]

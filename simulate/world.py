@@ -1,0 +1,400 @@
+"""The simulated cloud: a task queue, workers that start, work and leave, and a clock.
+
+A discrete-event loop. Faithful where scaling depends on it: SQS's counts lag, starts take a time
+drawn from a distribution, jobs beyond the machines' limit wait, idle workers leave, Spot takes
+workers away and their messages come back after the lease. A worker has one task at a time.
+Left out: the time a receive takes, and failing tasks.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections import deque
+from dataclasses import dataclass, field
+from heapq import heappop, heappush
+from random import Random
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from simulate.loads import Load
+
+PATIENCE_SECONDS: Final = 12 * 3600
+"""After the last arrival: what is not drained then counts as never drained."""
+TAIL_SECONDS: Final = 1800
+"""After the last task: workers that stay are billed so long, and the simulation ends."""
+LEARNED_SECONDS: Final = 6 * 3600
+"""How far back the finished tasks count for what a task takes."""
+LEARNED_TASKS_MIN: Final = 5
+"""Of fewer, nothing is learned."""
+
+_CALL, _UP, _DONE, _IDLE, _TAKEN, _BACK = range(6)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """The world apart from the load.
+
+    Attributes:
+        capacity: How many workers the machines hold at once; further jobs wait.
+        startup_seconds: The median time from a job's placement to its worker's first receive.
+        startup_spread: The standard deviation of its logarithm (log-normal).
+        idle_seconds: How long a worker that finds nothing stays.
+        lease_seconds: After how long the message of a worker that vanished is visible again.
+        spot_per_hour: How often a worker is taken away, per hour that it runs. Batch starts the
+            job anew.
+        count_lag_seconds: SQS's counts are up to so old.
+        metric_delay_seconds: From a minute's sample of SQS to the alarm that sees it.
+        seed: All randomness comes from it.
+    """
+
+    capacity: int = 100
+    startup_seconds: float = 120
+    startup_spread: float = 0.25
+    idle_seconds: float = 30
+    lease_seconds: float = 90
+    spot_per_hour: float = 0
+    count_lag_seconds: float = 10
+    metric_delay_seconds: float = 60
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What there was at one moment: for plots."""
+
+    time: float
+    visible: int
+    in_flight: int
+    starting: int
+    running: int
+    billed_seconds: float
+
+
+@dataclass
+class Figures:
+    """What a run counts."""
+
+    waits: list[float] = field(default_factory=list)
+    """From arrival to the first start of each message's task."""
+    never: int = 0
+    """Messages whose task was not finished."""
+    drained_seconds: float = math.inf
+    """From the last arrival to the last task's end."""
+    billed_seconds: float = 0
+    started: int = 0
+    surplus: int = 0
+    """Workers that never got a task."""
+    taken: int = 0
+    """Workers that Spot took away."""
+    api_calls: int = 0
+    decisions: int = 0
+    timeline: list[Sample] = field(default_factory=list)
+
+
+class World:
+    """One run. `start`, `stop`, `counts` and `at` are what a scaler may use."""
+
+    def __init__(self, load: Load, setting: Setting) -> None:
+        """Prepares the run.
+
+        Args:
+            load: What comes.
+            setting: All else.
+        """
+        self.now = 0.0
+        self.setting = setting
+        self.idle_seconds = setting.idle_seconds
+        self.figures = Figures()
+        self.visible = 0
+        self.in_flight = 0
+        self.starting = 0
+        self.running = 0
+        self.endings: deque[float] = deque(maxlen=16)
+        self._load = load
+        self._events: list[tuple[float, int, int, int, int]] = []
+        self._sequence = 0
+        self._calls: dict[int, Callable[[], None]] = {}
+        self._queue: deque[int] = deque()
+        self._first_start = [-1.0] * len(load.arrivals)
+        self._left = len(load.arrivals)
+        # Of each worker, by number.
+        self._generation: list[int] = []
+        self._since: list[float] = []
+        self._message: list[int] = []
+        self._worked: list[bool] = []
+        self._state: list[int] = []
+        self._runnable: deque[int] = deque()
+        self._placed = 0
+        self._idle: list[int] = []
+        self._idle_place: dict[int, int] = {}
+        self._latencies = Random(f"{setting.seed} start")  # noqa: S311 -- a simulation's, not a secret
+        self._taking = Random(f"{setting.seed} spot")  # noqa: S311 -- a simulation's, not a secret
+        self._choice = Random(f"{setting.seed} idle")  # noqa: S311 -- a simulation's, not a secret
+        self._seen = (0, 0)
+        self._next_look = 0.0
+        self._finished: list[tuple[float, float]] = []  # time, running sum of task seconds
+        self._finished_seconds = 0.0
+        self._ended: deque[tuple[float, float]] = deque()
+        self._ended_seconds = 0.0
+
+    def at(self, time: float, call: Callable[[], None]) -> None:
+        """Calls at a time."""
+        self._calls[self._push(time, _CALL, 0, 0)] = call
+
+    def counts(self) -> tuple[int, int]:
+        """SQS's counts of visible messages and of those in flight: a little old."""
+        return self._seen
+
+    def oldest_age_seconds(self) -> float:
+        """Of the oldest message, in flight or not; 0 when there is none."""
+        arrivals = self._load.arrivals
+        candidates = [arrivals[self._queue[0]]] if self._queue else []
+        candidates += [arrivals[message] for message in self._message if message >= 0]
+        return self.now - min(candidates) if candidates else 0.0
+
+    def learned_task_seconds(self) -> float | None:
+        """The mean of what tasks took of late; None when too few have finished."""
+        finished = self._finished
+        before = bisect_right(finished, (self.now - LEARNED_SECONDS, math.inf))
+        if len(finished) - before < LEARNED_TASKS_MIN:
+            return None
+        earlier = finished[before - 1][1] if before else 0.0
+        return (finished[-1][1] - earlier) / (len(finished) - before)
+
+    def done_within(self, seconds: float) -> int:
+        """How many tasks were done in so many seconds."""
+        before = bisect_right(self._finished, (self.now - seconds, math.inf))
+        return len(self._finished) - before
+
+    def worker_hours_last_day(self) -> float:
+        """Of all workers that are, and that ended in the last day."""
+        while self._ended and self._ended[0][0] < self.now - 86_400:
+            self._ended_seconds -= self._ended.popleft()[1]
+        return (self._ended_seconds + self._unbilled()) / 3600
+
+    def start(self, workers: int) -> None:
+        """Submits jobs, a worker each."""
+        for _ in range(workers):
+            worker = len(self._state)
+            self._state.append(_CALL)
+            self._generation.append(0)
+            self._since.append(math.inf)
+            self._message.append(-1)
+            self._worked.append(False)
+            self._runnable.append(worker)
+        self.figures.started += workers
+        self.starting += workers
+        self._place()
+
+    def stop(self, workers: int, *, spare_busy: bool) -> None:
+        """Ends workers from outside, as a service that scales in does: idle ones first.
+
+        Args:
+            workers: How many.
+            spare_busy: Whether workers with a task are left alone.
+        """
+        for _ in range(workers):
+            if self._idle:
+                self._leave(self._idle[-1])
+                continue
+            busy = [w for w, message in enumerate(self._message) if message >= 0]
+            if spare_busy or not busy:
+                return
+            self._cut(self._choice.choice(busy))
+
+    def run(self) -> Figures:
+        """Runs until all is done, and a little longer, or until patience ends."""
+        events, arrivals = self._events, self._load.arrivals
+        coming, count = 0, len(arrivals)
+        end = (arrivals[-1] if arrivals else 0.0) + PATIENCE_SECONDS
+        self._push(end, _CALL, 0, 0)  # so that there always is an event
+        handlers = (self._call, self._up, self._done, self._idle_long, self._take, self._back)
+        lag = self.setting.count_lag_seconds
+        while events:
+            arriving = coming < count and arrivals[coming] <= events[0][0]
+            time = arrivals[coming] if arriving else events[0][0]
+            if time > end:
+                break
+            if time >= self._next_look:
+                self._look()
+                self._next_look = (time // lag + 1) * lag
+            self.now = time
+            if arriving:
+                self._arrive(coming)
+                coming += 1
+                continue
+            _, sequence, kind, worker, generation = heappop(events)
+            handlers[kind](sequence, worker, generation)
+            if not self._left and coming == count:
+                if self.figures.drained_seconds == math.inf:
+                    self.figures.drained_seconds = self.now - (arrivals[-1] if arrivals else 0.0)
+                    end = min(end, self.now + TAIL_SECONDS)
+                if not self.starting and not self.running:
+                    break
+        return self._summed_up()
+
+    def _push(self, time: float, kind: int, worker: int, generation: int) -> int:
+        self._sequence += 1
+        heappush(self._events, (time, self._sequence, kind, worker, generation))
+        return self._sequence
+
+    def _unbilled(self) -> float:
+        return math.fsum(self.now - since for since in self._since if since < math.inf)
+
+    def _look(self) -> None:
+        """What the counts say from now on: the state before the event that comes."""
+        self._seen = (self.visible, self.in_flight)
+        self.figures.timeline.append(
+            Sample(
+                self._next_look,
+                self.visible,
+                self.in_flight,
+                self.starting,
+                self.running,
+                self.figures.billed_seconds,
+            )
+        )
+
+    def _call(self, sequence: int, _worker: int, _generation: int) -> None:
+        call = self._calls.pop(sequence, None)
+        if call:
+            call()
+
+    def _arrive(self, message: int) -> None:
+        if self._idle:
+            idle = self._idle
+            self._begin(idle[int(self._choice.random() * len(idle))], message)
+        else:
+            self._queue.append(message)
+            self.visible += 1
+
+    def _begin(self, worker: int, message: int) -> None:
+        if worker in self._idle_place:
+            self._unidle(worker)
+        if self._first_start[message] < 0:
+            self._first_start[message] = self.now
+        self._message[worker] = message
+        self._worked[worker] = True
+        self.in_flight += 1
+        generation = self._generation[worker] = self._generation[worker] + 1
+        self._push(self.now + self._load.task_seconds[message], _DONE, worker, generation)
+
+    def _unidle(self, worker: int) -> None:
+        place = self._idle_place.pop(worker)
+        last = self._idle.pop()
+        if last != worker:
+            self._idle[place] = last
+            self._idle_place[last] = place
+
+    def _next(self, worker: int) -> None:
+        """A worker that has no task takes a message, or waits for one."""
+        if self._queue:
+            self.visible -= 1
+            self._begin(worker, self._queue.popleft())
+            return
+        self._idle_place[worker] = len(self._idle)
+        self._idle.append(worker)
+        generation = self._generation[worker] = self._generation[worker] + 1
+        if self.idle_seconds < math.inf:
+            self._push(self.now + self.idle_seconds, _IDLE, worker, generation)
+
+    def _place(self) -> None:
+        while self._runnable and self._placed < self.setting.capacity:
+            worker = self._runnable.popleft()
+            self._placed += 1
+            self._since[worker] = self.now
+            self._launch(worker)
+
+    def _launch(self, worker: int) -> None:
+        setting = self.setting
+        latency = setting.startup_seconds * math.exp(
+            self._latencies.gauss(0, 1) * setting.startup_spread
+        )
+        self._push(self.now + latency, _UP, worker, self._generation[worker])
+
+    def _up(self, _sequence: int, worker: int, generation: int) -> None:
+        if generation != self._generation[worker]:
+            return
+        self.starting -= 1
+        self.running += 1
+        self._state[worker] = _UP
+        if self.setting.spot_per_hour:
+            life = self._taking.expovariate(self.setting.spot_per_hour / 3600)
+            self._push(self.now + life, _TAKEN, worker, 0)
+        self._next(worker)
+
+    def _done(self, _sequence: int, worker: int, generation: int) -> None:
+        if generation != self._generation[worker]:
+            return
+        message, self._message[worker] = self._message[worker], -1
+        self.in_flight -= 1
+        self._left -= 1
+        self._finished_seconds += self._load.task_seconds[message]
+        self._finished.append((self.now, self._finished_seconds))
+        self._next(worker)
+
+    def _idle_long(self, _sequence: int, worker: int, generation: int) -> None:
+        if generation == self._generation[worker]:
+            self._leave(worker)
+
+    def _leave(self, worker: int) -> None:
+        self._unidle(worker)
+        self._end(worker)
+
+    def _end(self, worker: int) -> None:
+        self._generation[worker] += 1
+        self._state[worker] = _DONE
+        self.running -= 1
+        self._placed -= 1
+        billed = self.now - self._since[worker]
+        self._since[worker] = math.inf
+        self.figures.billed_seconds += billed
+        self._ended.append((self.now, billed))
+        self._ended_seconds += billed
+        self.endings.appendleft(self.now)
+        self._place()
+
+    def _cut(self, worker: int) -> None:
+        """Ends a worker whatever it does; its message comes back after the lease."""
+        message = self._message[worker]
+        if message >= 0:
+            self._message[worker] = -1
+            self._push(self.now + self.setting.lease_seconds, _BACK, message, 0)
+        elif worker in self._idle_place:
+            self._unidle(worker)
+        self._end(worker)
+
+    def _take(self, _sequence: int, worker: int, _generation: int) -> None:
+        if self._state[worker] != _UP:
+            return
+        self.figures.taken += 1
+        self._cut(worker)
+        self._state[worker] = _CALL  # Batch starts the job anew
+        self.starting += 1
+        self._runnable.append(worker)
+        self._place()
+
+    def _back(self, _sequence: int, message: int, _generation: int) -> None:
+        self.in_flight -= 1
+        if self._idle:
+            self._begin(self._idle[-1], message)
+        else:
+            self._queue.appendleft(message)
+            self.visible += 1
+
+    def _summed_up(self) -> Figures:
+        figures = self.figures
+        figures.billed_seconds += self._unbilled()
+        arrivals = self._load.arrivals
+        figures.waits = sorted(
+            started - arrived if started >= 0 else math.inf
+            for arrived, started in zip(arrivals, self._first_start, strict=True)
+        )
+        figures.never = self._left
+        figures.surplus = self._worked.count(False)
+        if self._left:
+            figures.drained_seconds = math.inf
+        return figures
