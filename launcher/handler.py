@@ -241,6 +241,9 @@ def embedded(
             "DesiredWorkers": told["desired"],
             "StartedWorkers": told["start"],
         }
+    if not any(measured.values()):
+        # A metric is charged for each hour that has a value of it: idle pulses write none.
+        measured = {}
     directives = [_directive(["Deployment"], measured)] if measured else []
     halted: dict[str, Any] = {}
     if told.get("halted_by"):

@@ -102,22 +102,25 @@ class Observer:
         self, workers: Workers, counts: tuple[int, int, int], began: float
     ) -> Observation:
         visible, in_flight, delayed = counts
-        measured = self._measured(began)
         endings = endings_of(workers, began)
+        # CloudWatch charges for every metric that is asked for, and none of them matters while
+        # nothing waits: an idle deployment's pulses cost none.
+        measured = self._measured(began) if visible else {}
+        progress = self._progress(endings, began) if visible else None
         return Observation(
             age_seconds=self._now() - began,
             visible=visible,
             in_flight=in_flight,
             delayed=delayed,
-            oldest_age_seconds=newest(measured["age"], began),
+            oldest_age_seconds=newest(measured.get("age", {}), began),
             starting=workers.starting,
             running=len(workers.running_since),
-            task_seconds=mean(measured["run"], measured["tasks"]),
+            task_seconds=mean(measured.get("run", {}), measured.get("tasks", {})),
             recently_done=since(
-                measured["done"], began - self._settings.limits.start_within_seconds
+                measured.get("done", {}), began - self._settings.limits.start_within_seconds
             ),
             endings=endings,
-            deleted_since_first_of_those_failures=self._progress(endings, began),
+            deleted_since_first_of_those_failures=progress,
             vcpu_hours_last_day=workers.vcpu_hours_last_day(self._settings.limits.vcpus, began),
         )
 

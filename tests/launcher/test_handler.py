@@ -204,6 +204,13 @@ def test_a_round_without_figures_has_no_metrics_and_still_its_line(aws, ask, cap
     assert line["Verb"] == "wait"
 
 
+def test_an_idle_pulse_has_no_metrics(ask, capsys):
+    ask()
+    (line,) = lines(capsys)
+    assert "_aws" not in line
+    assert line["Verb"] == "done"
+
+
 def test_a_halt_is_a_metric_by_its_reason(aws, ask, capsys):
     aws.visible = 1
     for index in range(3):

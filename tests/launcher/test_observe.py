@@ -129,34 +129,46 @@ def test_children_that_end_meanwhile_are_listed_anew(aws, observe):
     assert [ending.failed for ending in observe().endings] == [False, True]
 
 
+def test_without_a_visible_message_no_metric_is_asked_for(aws, observe):
+    aws.in_flight = 3
+    observe()
+    assert not aws.called("get_metric_data")
+
+
 def test_the_age_of_the_oldest_message_is_the_metrics_newest(aws, observe):
+    aws.visible = 1
     aws.metrics["ApproximateAgeOfOldestMessage", "Maximum"] = {120: 40.0, 60: 100.0, 180: 7.0}
     assert observe().oldest_age_seconds == 100
 
 
 def test_an_old_age_says_nothing_of_now(aws, observe):
+    aws.visible = 1
     aws.metrics["ApproximateAgeOfOldestMessage", "Maximum"] = {600: 3000.0}
     assert observe().oldest_age_seconds is None
 
 
 def test_what_a_task_takes_is_the_mean_of_all_that_were_measured(aws, observe):
+    aws.visible = 1
     aws.metrics["RunSeconds", "Average"] = {600: 1.0, 4200: 21.0}
     aws.metrics["RunSeconds", "SampleCount"] = {600: 15.0, 4200: 5.0}
     assert observe().task_seconds == 6
 
 
-def test_a_handful_of_measured_tasks_says_nothing(observe):
+def test_a_handful_of_measured_tasks_says_nothing(aws, observe):
+    aws.visible = 1
     assert observe().task_seconds is None
     assert mean({1.0: 3.0}, {1.0: 4.0}) is None
 
 
 def test_what_was_done_of_late_is_counted_within_start_within_seconds(aws, observe):
+    aws.visible = 1
     assert observe().recently_done is None
     aws.metrics["NumberOfMessagesDeleted", "Sum"] = {60: 2.0, 540: 1.0, 660: 50.0}
     assert observe().recently_done == 3
 
 
 def test_progress_is_asked_for_only_when_the_breaker_may_trip(aws, observe):
+    aws.visible = 1
     aws.ended("a", 10)
     aws.ended("b", 20)
     assert observe().deleted_since_first_of_those_failures is None
@@ -168,15 +180,10 @@ def test_progress_is_asked_for_only_when_the_breaker_may_trip(aws, observe):
 
 
 @pytest.mark.parametrize(
-    ("operation", "service"),
-    [
-        ("get_queue_attributes", "SQS"),
-        ("list_jobs", "Batch"),
-        ("describe_jobs", "Batch"),
-        ("get_metric_data", "CloudWatch"),
-    ],
+    "operation", ["get_queue_attributes", "list_jobs", "describe_jobs", "get_metric_data"]
 )
-def test_whatever_fails_makes_the_observation_incomplete(aws, observer, operation, service):
+def test_whatever_fails_makes_the_observation_incomplete(aws, observer, operation):
+    aws.visible = 1
     aws.array("array", [("RUNNING", {})] * 2)
     aws.fails[operation] = throttled(operation)
     seen = observer.observe(())
@@ -192,6 +199,7 @@ def test_a_metric_that_came_in_part_makes_it_incomplete(aws, observer, monkeypat
         answer["MetricDataResults"][0]["StatusCode"] = "PartialData"
         return answer
 
+    aws.visible = 1
     monkeypatch.setattr(aws, "get_metric_data", partial)
     assert observer.observe(()).problem == "PartialAnswerError: CloudWatch gave PartialData for run"
 

@@ -1,6 +1,16 @@
 import pytest
 
-from stack import hardware, network, policies, producer, queue_alarms, results, scaling_alarms
+from stack import (
+    controller,
+    controller_alarms,
+    hardware,
+    network,
+    policies,
+    producer,
+    queue_alarms,
+    results,
+    scaling_alarms,
+)
 from stack.settings import Deployment
 from taskpacks import PackSpec, Permissions, Resources, Scaling
 from taskpacks.manager import Pack
@@ -109,6 +119,62 @@ def test_eventbridge_may_submit_this_job_in_any_revision_to_this_queue():
         "arn:aws:batch:us-east-1:1:job-definition/pi-worker:*",
         "arn:aws:batch:us-east-1:1:job/*",
     ]
+
+
+MACHINE = "arn:aws:states:us-east-1:1:stateMachine:pi-controller"
+
+
+def test_the_launcher_looks_and_starts_nothing():
+    document = policies.launcher(QUEUE, "arn:log")
+    assert not {name for name in actions(document) if name.endswith(("SubmitJob", "Execution"))}
+    stars = [s["Action"] for s in document["Statement"] if "*" in s["Resource"]]
+    # AWS knows no resource for these; the log group's ":*" is its streams.
+    assert stars == [["batch:ListJobs", "batch:DescribeJobs", "cloudwatch:GetMetricData"]]
+
+
+def test_the_controller_asks_one_function_and_submits_to_one_queue():
+    definition = "arn:aws:batch:us-east-1:1:job-definition/pi-worker"
+    document = policies.controller("arn:function", "arn:q", f"{definition}:7")
+    invoke, submit, deliver = document["Statement"]
+    assert (invoke["Action"], invoke["Resource"]) == (["lambda:InvokeFunction"], ["arn:function"])
+    assert submit == policies.submit("arn:q", f"{definition}:7")["Statement"][0]
+    assert deliver["Resource"] == ["*"]
+    assert all(name.startswith("logs:") for name in deliver["Action"])
+
+
+def test_executions_are_started_and_listed_of_one_machine_only():
+    assert policies.start_execution(MACHINE)["Statement"] == [
+        {"Effect": "Allow", "Action": ["states:StartExecution"], "Resource": [MACHINE]}
+    ]
+    assert policies.list_executions(MACHINE)["Statement"] == [
+        {"Effect": "Allow", "Action": ["states:ListExecutions"], "Resource": [MACHINE]}
+    ]
+
+
+def test_the_controller_is_woken_by_a_first_message_and_an_old_one():
+    first, age = controller.wakers(Scaling(start_within_seconds=600, startup_seconds=120))
+    assert (first.metric, first.threshold) == (queue_alarms.VISIBLE, 1)
+    assert (age.metric, age.threshold) == (queue_alarms.OLDEST, 480)
+
+
+@pytest.mark.parametrize(
+    ("minutes", "text"), [(1, "rate(1 minute)"), (2, "rate(2 minutes)"), (60, "rate(60 minutes)")]
+)
+def test_a_rate_of_one_is_written_in_the_singular(minutes, text):
+    assert controller.rate(minutes) == text
+
+
+def test_a_halt_is_looked_for_as_long_as_a_pulse_takes():
+    made = {
+        alarm.name: alarm
+        for alarm in controller_alarms.controller_alarms("pi", "pi", Scaling(pulse_minutes=7))
+    }
+    assert made["halted-by-cap"].period_seconds == 420
+    assert made["halted-by-cap"].dimensions == {"Deployment": "pi", "HaltedBy": "cap"}
+    assert (made["timed-out"].metric, made["failed"].metric) == (
+        "ExecutionsTimedOut",
+        "ExecutionsFailed",
+    )
 
 
 def test_the_alarms_are_low_high_and_age_with_time_left_to_start():
