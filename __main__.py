@@ -1,19 +1,21 @@
 """The Pulumi program: from a stack's settings to queues, machines and alarms.
 
 settings ─▶ Network, ResultStore, DataBucket, ImageRepository, Notices   once per stack
-         └▶ PackDeployment                                               once per deployment
-              TaskQueue ─▶ ScalingAlarms ─▶ WorkerFleet;  Watch ─▶ Notices
+         ├▶ Machines                                                     per deployment, or shape
+         ├▶ PackDeployment                                               once per deployment
+         │    TaskQueue ─▶ ScalingAlarms ─▶ WorkerFleet;  Watch ─▶ Notices
          └▶ Dashboard, Producer                                          about all of them
 """
 
 import pulumi
 import pulumi_aws as aws
 
-from stack import settings, tags
+from stack import enforcement, settings, tags
 from stack.dashboard import Dashboard
 from stack.data import DataBucket
 from stack.deployment import PackDeployment, PackDeploymentArgs
 from stack.images import ImageRepository, ImageRepositoryArgs
+from stack.machines import machines_of
 from stack.network import Network, NetworkArgs, interface_services
 from stack.notices import Notices, NoticesArgs
 from stack.producer import Producer, ProducerArgs
@@ -26,6 +28,8 @@ account_id = aws.get_caller_identity().account_id
 pulumi.runtime.register_stack_transformation(
     tags.adding(tags.of_stack(pulumi.get_stack(), stack.owner))
 )
+
+enforcement.refuse_what_aws_would()
 
 network = Network(
     "network",
@@ -57,6 +61,12 @@ notices = Notices(
         partition=partition,
     ),
 )
+machines = machines_of(
+    stack.deployments,
+    shared=stack.share_compute_environments,
+    network=network,
+    partition=partition,
+)
 
 deployments = {
     deployment.name: PackDeployment(
@@ -64,7 +74,8 @@ deployments = {
         PackDeploymentArgs(
             deployment=deployment,
             settings=stack,
-            network=network,
+            machines=machines[deployment.name],
+            assign_public_ip=network.assign_public_ip,
             results=results,
             data=data,
             images=images,

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from stack.data import DataBucket
     from stack.images import ImageRepository
-    from stack.network import Network
+    from stack.machines import Machines
     from stack.notices import Notices
     from stack.results import ResultStore
     from stack.settings import Deployment, StackSettings
@@ -40,7 +40,8 @@ class PackDeploymentArgs:
 
     deployment: Deployment
     settings: StackSettings
-    network: Network
+    machines: Machines
+    assign_public_ip: bool
     results: ResultStore
     data: DataBucket
     images: ImageRepository
@@ -102,7 +103,8 @@ class PackDeployment(pulumi.ComponentResource):
             name,
             WorkerFleetArgs(
                 resources=spec.resources,
-                network=args.network,
+                machines=args.machines,
+                assign_public_ip=args.assign_public_ip,
                 image=args.images.image(args.deployment),
                 command=WORKER_COMMAND,
                 environment={
@@ -118,7 +120,6 @@ class PackDeployment(pulumi.ComponentResource):
                 execution_role_arn=roles.execution_arn,
                 log_group_name=log_group.name,
                 worker_lifetime_seconds=spec.scaling.worker_lifetime_seconds,
-                partition=args.partition,
             ),
             opts=child,
         )

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
+
+from stack import instances
+from taskpacks import limits
+from taskpacks.contract import ExitCode
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -12,51 +19,179 @@ if TYPE_CHECKING:
 WORKER_ATTEMPTS: Final = 3
 """Batch starts a worker anew when its machine was taken from it, at most so often in all."""
 
-# Batch retries where no rule matches, so the last one must end everything else:
-# https://docs.aws.amazon.com/batch/latest/userguide/job_retries.html
-EVALUATE_ON_EXIT: Final = (
-    {"action": "retry", "on_status_reason": "Host EC2*"},
-    {"action": "retry", "on_status_reason": "Your Spot Task was interrupted*"},
-    {"action": "exit", "on_reason": "*"},
+MACHINE_TAKEN: Final = (
+    # https://docs.aws.amazon.com/batch/latest/userguide/job_retries.html
+    "Host EC2*",
+    # https://docs.aws.amazon.com/AmazonECS/latest/developerguide/fargate-capacity-providers.html
+    "Your Spot Task was interrupted*",
 )
+"""How the status reason of a job begins whose machine was taken: of EC2, and of Fargate."""
 
-# Current general-purpose families; Batch picks the sizes.
-# https://docs.aws.amazon.com/batch/latest/userguide/create-compute-environment.html
-_FAMILIES: Final = {
-    "x86_64": ("m7i", "m6i", "c7i", "c6i", "r7i", "r6i"),
-    "arm64": ("m8g", "m7g", "c8g", "c7g", "r8g", "r7g"),
+NEVER_RUNS: Final = (
+    "MISCONFIGURATION:COMPUTE_ENVIRONMENT_MAX_RESOURCE",
+    "MISCONFIGURATION:JOB_RESOURCE_REQUIREMENT",
+)
+"""Why a job that waits at the head of its job queue can never run. Not among them: waiting for
+capacity, which may come.
+https://docs.aws.amazon.com/batch/latest/userguide/job_stuck_in_runnable_time_limit_actions.html"""
+
+ROOT_DEVICE: Final = "/dev/xvda"
+"""Of the Amazon Linux 2023 images, where containers have their files.
+https://docs.aws.amazon.com/batch/latest/userguide/launch-templates.html"""
+ROOT_GIB: Final = 30
+"""What the machine image's own volume has, for the system and the container image."""
+METADATA_HOPS: Final = 2
+"""From a container's own network to the metadata service, where workers look for Spot notices.
+https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/configuring-instance-metadata-options.html"""
+
+ON_DEMAND: Final = "on-demand"
+SPOT: Final = "spot"
+_PURCHASES: Final = {
+    "on_demand": (ON_DEMAND,),
+    "spot": (SPOT,),
+    "spot_then_on_demand": (SPOT, ON_DEMAND),
 }
-_GPU_FAMILIES: Final = {"x86_64": ("g6", "g5", "g4dn"), "arm64": ("g5g",)}
 
 
-def compute_type(resources: Resources) -> str:
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    """What a compute environment must offer; deployments of equal shape can share one.
+
+    Attributes:
+        platform: "fargate" or "ec2".
+        purchases: "spot" or "on-demand", in the order in which a job queue tries them.
+        instance_types: EC2 only.
+        image_type: EC2 only: the machine image, named so that it never changes by default.
+        volume_gib: EC2 only: an instance's encrypted volume.
+    """
+
+    platform: str
+    purchases: tuple[str, ...]
+    instance_types: tuple[str, ...] = ()
+    image_type: str = ""
+    volume_gib: int = 0
+
+    @property
+    def label(self) -> str:
+        """A name for it in a stack: readable, and another one for another shape."""
+        label = f"{self.platform}-{'-then-'.join(self.purchases)}"
+        if self.platform == "ec2":
+            exact = f"{self.instance_types} {self.image_type} {self.volume_gib}"
+            label += f"-{hashlib.sha256(exact.encode()).hexdigest()[:6]}"
+        return label
+
+
+def shape(resources: Resources) -> Shape:
+    """The compute environments that a deployment needs."""
+    purchases = _PURCHASES[resources.purchase]
+    if resources.platform == "fargate":
+        return Shape(platform="fargate", purchases=purchases)
+    types = instances.fitting(resources)
+    return Shape(
+        platform="ec2",
+        purchases=purchases,
+        instance_types=types,
+        image_type="ECS_AL2023_NVIDIA" if resources.gpus else "ECS_AL2023",
+        volume_gib=ROOT_GIB + resources.scratch_gib * instances.workers_at_once(types, resources),
+    )
+
+
+def refusals(resources: Resources) -> list[str]:
+    """What AWS would never place: each with the value, the rule and the remedy.
+
+    What one platform allows by itself, `taskpacks.types` checks; this is about the instance
+    types that there are.
+    """
+    if resources.platform == "fargate":
+        return []
+    need = f"{resources.vcpus:g} vCPUs, {resources.memory_mib} MiB" + (
+        f" and {resources.gpus} GPUs" if resources.gpus else ""
+    )
+    found: list[str] = []
+    for name in resources.instance_types:
+        if not (instance := instances.KNOWN.get(name)):
+            continue
+        if instance.architecture != resources.architecture:
+            found.append(
+                f"instance_types has {name}, which is {instance.architecture}: architecture is "
+                f"{resources.architecture}, and no image runs on both; leave one of them out."
+            )
+        elif not instance.workers(resources):
+            found.append(
+                f"instance_types has {name} ({instance.vcpus} vCPUs, {instance.memory_mib} MiB, "
+                f"{instance.gpus} GPUs): a worker needs {need}, and the system keeps a few per "
+                "cent of the memory; take a larger size."
+            )
+    types = instances.fitting(resources)
+    if not types:
+        found.append(
+            f"a worker needs {need}: no {resources.architecture} instance type that is known here "
+            "holds one; ask for less, or name instance_types that do."
+        )
+    elif (size_gib := shape(resources).volume_gib) > limits.EBS_VOLUME_GIB_MAX:
+        found.append(
+            f"scratch_gib is {resources.scratch_gib}: with the system and all workers that one "
+            f"instance holds this is a volume of {size_gib} GiB, and gp3 has at most "
+            f"{limits.EBS_VOLUME_GIB_MAX}; lower it, or name smaller instance_types."
+        )
+    return found
+
+
+def compute_type(platform: str, purchase: str) -> str:
     """FARGATE, FARGATE_SPOT, EC2 or SPOT."""
     return {
-        ("fargate", "on_demand"): "FARGATE",
-        ("fargate", "spot"): "FARGATE_SPOT",
-        ("ec2", "on_demand"): "EC2",
-        ("ec2", "spot"): "SPOT",
-    }[resources.platform, resources.purchase]
+        ("fargate", ON_DEMAND): "FARGATE",
+        ("fargate", SPOT): "FARGATE_SPOT",
+        ("ec2", ON_DEMAND): "EC2",
+        ("ec2", SPOT): "SPOT",
+    }[platform, purchase]
 
 
-def instance_types(resources: Resources) -> list[str]:
-    """The EC2 instance types or families that Batch may choose from."""
-    if resources.instance_types:
-        return list(resources.instance_types)
-    families = _GPU_FAMILIES if resources.gpus else _FAMILIES
-    return list(families[resources.architecture])
+def allocation_strategy(purchase: str) -> str:
+    """How Batch chooses among instance types.
+
+    Source: https://docs.aws.amazon.com/batch/latest/userguide/allocation-strategies.html
+    """
+    return "SPOT_PRICE_CAPACITY_OPTIMIZED" if purchase == SPOT else "BEST_FIT_PROGRESSIVE"
 
 
-def image_type(resources: Resources) -> str:
-    """The EC2 machine image, named explicitly so that it never changes by default."""
-    return "ECS_AL2023_NVIDIA" if resources.gpus else "ECS_AL2023"
+def update_minutes(task_time_limit_seconds: int) -> int:
+    """How long running jobs may go on when their compute environment gets new instances.
+
+    Long enough for the running task, as far as AWS goes; what is cut comes back to its queue.
+    """
+    return min(math.ceil(task_time_limit_seconds / 60), limits.JOB_EXECUTION_MINUTES_MAX)
 
 
-def allocation_strategy(resources: Resources) -> str:
-    """How Batch chooses among instance types."""
-    if resources.purchase == "spot":
-        return "SPOT_PRICE_CAPACITY_OPTIMIZED"
-    return "BEST_FIT_PROGRESSIVE"
+def evaluate_on_exit() -> tuple[dict[str, str], ...]:
+    """When Batch runs a worker's job again: what took its machine, and nothing else.
+
+    A task that fails is no reason: its message comes back by itself. Batch retries where no
+    rule matches, so the last one must end everything else:
+    https://docs.aws.amazon.com/batch/latest/userguide/job_retries.html
+    """
+    return (
+        *({"action": "retry", "on_status_reason": reason} for reason in MACHINE_TAKEN),
+        *(
+            {"action": "retry", "on_exit_code": str(int(code))}
+            for code in ExitCode
+            if code.starts_anew
+        ),
+        {"action": "exit", "on_reason": "*"},
+    )
+
+
+def state_time_limits() -> tuple[dict[str, Any], ...]:
+    """What a job queue does with a job at its head that can never run: it would block it."""
+    return tuple(
+        {
+            "action": "CANCEL",
+            "max_time_seconds": limits.STATE_TIME_LIMIT_SECONDS_MIN,
+            "reason": reason,
+            "state": "RUNNABLE",
+        }
+        for reason in NEVER_RUNS
+    )
 
 
 def spot_endpoint(resources: Resources) -> str:
@@ -64,8 +199,8 @@ def spot_endpoint(resources: Resources) -> str:
 
     Source: https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/spot-instance-termination-notices.html
     """
-    on_spot_instances = (resources.platform, resources.purchase) == ("ec2", "spot")
-    return "http://169.254.169.254" if on_spot_instances else ""
+    on_spot = resources.platform == "ec2" and SPOT in _PURCHASES[resources.purchase]
+    return "http://169.254.169.254" if on_spot else ""
 
 
 def container_properties(

@@ -58,12 +58,8 @@ def launcher_settings(
         "queue_name": queue_name,
         "job_queue": job_queue_arn,
         "job_definition": policies.without_revision(job_definition_arn),
-        "excused_exit_codes": [int(ExitCode.STOPPED)],
-        "excused_reasons": [
-            rule["on_status_reason"]
-            for rule in hardware.EVALUATE_ON_EXIT
-            if rule["action"] == "retry"
-        ],
+        "excused_exit_codes": [int(code) for code in ExitCode if code.starts_anew],
+        "excused_reasons": list(hardware.MACHINE_TAKEN),
         "limits": {
             "vcpus": resources.vcpus,
             "max_vcpus": resources.max_vcpus,

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, Final, get_args
 # Pulumi's own Config reads one known key at a time; unknown ones must be seen to be refused.
 from pulumi.runtime.config import CONFIG, get_config_env
 
+from stack import hardware, pools
 from stack.images import ecr_repository_arn
 from stack.network import Egress
 from taskpacks import limits, manager
-from taskpacks.errors import RefusedSettingsError, nearest
+from taskpacks.errors import RefusedSettingsError, TaskpacksError, nearest
 
 if TYPE_CHECKING:
     import pulumi
@@ -56,6 +57,7 @@ class StackSettings:
         security_group_ids: The operator's own; given together with subnet_ids.
         uri_schemes: Where tasks may read and write: "s3", and "file" on one machine only.
         notify: E-mail addresses and https:// URLs that are told of alarms.
+        share_compute_environments: Deployments of equal hardware run on the same machines.
     """
 
     deployments: tuple[Deployment, ...]
@@ -68,6 +70,7 @@ class StackSettings:
     security_group_ids: tuple[str, ...] = ()
     uri_schemes: tuple[str, ...] = ("s3",)
     notify: tuple[str, ...] = ()
+    share_compute_environments: bool = False
 
 
 STRUCTURED: Final = (
@@ -77,6 +80,7 @@ STRUCTURED: Final = (
     "security_group_ids",
     "uri_schemes",
     "notify",
+    "share_compute_environments",
 )
 KEYS: Final = (*STRUCTURED, "owner", "image_tag", "egress", "kms_key")
 
@@ -110,6 +114,9 @@ def parse(config: Mapping[str, object], modules: Mapping[str, str] | None = None
         security_group_ids=_texts("security_group_ids", given.get("security_group_ids", ())),
         uri_schemes=_texts("uri_schemes", given.get("uri_schemes", StackSettings.uri_schemes)),
         notify=_texts("notify", given.get("notify", ())),
+        share_compute_environments=_flag(
+            "share_compute_environments", given.get("share_compute_environments", False)
+        ),
     )
     _check_forms(settings)
     _check_together(settings)
@@ -130,7 +137,16 @@ def _deployments(packs: object, modules: Mapping[str, str]) -> tuple[Deployment,
             f"{limits.JOB_QUEUES_PER_REGION} job queues in a region, and each deployment needs "
             "one; spread them over several regions or accounts."
         )
-    return tuple(_deployment(name, overrides, modules) for name, overrides in packs.items())
+    made: list[Deployment] = []
+    refused: list[str] = []
+    for name, overrides in packs.items():
+        try:
+            made.append(_deployment(name, overrides, modules))
+        except TaskpacksError as error:
+            refused.append(str(error))
+    if refused:  # all of them at once: each `up` tells of every mistake
+        raise RefusedSettingsError("\n".join(refused))
+    return tuple(made)
 
 
 def _deployment(name: object, overrides: object, modules: Mapping[str, str]) -> Deployment:
@@ -158,7 +174,10 @@ def _deployment(name: object, overrides: object, modules: Mapping[str, str]) -> 
             "{uri: REGISTRY/NAME:TAG}."
         )
     pack = manager.load(pack_name, modules)
-    return Deployment(name=name, pack=pack, spec=pack.spec.overlaid(settings, where))
+    spec = pack.spec.overlaid(settings, where)
+    if refusals := hardware.refusals(spec.resources):
+        raise RefusedSettingsError("\n".join(f"{where}.resources: {text}" for text in refusals))
+    return Deployment(name=name, pack=pack, spec=spec)
 
 
 def _check_together(settings: StackSettings) -> None:
@@ -167,6 +186,19 @@ def _check_together(settings: StackSettings) -> None:
             f"{NAMESPACE}:subnet_ids is {list(settings.subnet_ids)} and "
             f"{NAMESPACE}:security_group_ids is {list(settings.security_group_ids)}: workers in "
             "your own network need both; give both, or neither to have a network made."
+        )
+    made = pools.pools(settings.deployments, shared=settings.share_compute_environments)
+    environments = sum(len(pool.shape.purchases) for pool in made)
+    if environments > limits.COMPUTE_ENVIRONMENTS_PER_REGION:
+        remedy = (
+            "spread them over several regions or accounts"
+            if settings.share_compute_environments
+            else f"set {NAMESPACE}:share_compute_environments: true, so that deployments of equal "
+            "hardware share them, or spread them over several regions or accounts"
+        )
+        raise RefusedSettingsError(
+            f"{NAMESPACE}:packs needs {environments} compute environments: AWS Batch allows "
+            f"{limits.COMPUTE_ENVIRONMENTS_PER_REGION} in a region; {remedy}."
         )
     for deployment in settings.deployments:
         uri = deployment.spec.image.uri

@@ -65,7 +65,13 @@ class ExitCode(IntEnum):
     QUEUE_UNUSABLE = 69
     """The task queue does not answer, is not ours to read, or has no dead-letter queue."""
     STOPPED = 75
-    """A signal asked it to leave before the queue was drained; what it held is given back."""
+    """A signal or a Spot notice asked it to leave before the queue was drained; what it held is
+    given back."""
+
+    @property
+    def starts_anew(self) -> bool:
+        """Whether Batch is to start another worker for one that ended so."""
+        return self is ExitCode.STOPPED
 
 
 @dataclass(frozen=True, kw_only=True)

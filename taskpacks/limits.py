@@ -11,6 +11,9 @@ from typing import Final
 ARRAY_SIZE_MIN: Final = 2
 ARRAY_SIZE_MAX: Final = 10_000
 JOB_QUEUES_PER_REGION: Final = 50
+COMPUTE_ENVIRONMENTS_PER_REGION: Final = 50
+COMPUTE_ENVIRONMENTS_PER_JOB_QUEUE: Final = 3
+JOB_DEFINITION_BYTES_MAX: Final = 24 * 1024
 
 # https://docs.aws.amazon.com/batch/latest/userguide/job_timeouts.html
 JOB_TIMEOUT_SECONDS_MIN: Final = 60
@@ -20,6 +23,17 @@ JOB_KILL_SECONDS: Final = 30
 # https://docs.aws.amazon.com/batch/latest/userguide/job_retries.html
 JOB_ATTEMPTS_MIN: Final = 1
 JOB_ATTEMPTS_MAX: Final = 10
+
+# https://docs.aws.amazon.com/batch/latest/APIReference/API_EvaluateOnExit.html
+EVALUATE_ON_EXIT_MAX: Final = 5
+
+# https://docs.aws.amazon.com/batch/latest/APIReference/API_JobStateTimeLimitAction.html
+STATE_TIME_LIMIT_SECONDS_MIN: Final = 600
+STATE_TIME_LIMIT_SECONDS_MAX: Final = 86_400
+
+# https://registry.terraform.io/providers/hashicorp/aws/latest/docs/resources/batch_compute_environment
+# The provider's range, which is narrower than the API's (7200).
+JOB_EXECUTION_MINUTES_MAX: Final = 360
 
 # https://docs.aws.amazon.com/batch/latest/APIReference/API_ResourceRequirement.html
 # vCPUs -> the memory sizes in MiB that Fargate pairs with them.
@@ -38,6 +52,10 @@ FARGATE_MEMORY_MIB_BY_VCPUS: Final = MappingProxyType(
 # https://docs.aws.amazon.com/batch/latest/APIReference/API_EphemeralStorage.html
 FARGATE_SCRATCH_GIB_MIN: Final = 21
 FARGATE_SCRATCH_GIB_MAX: Final = 200
+
+# https://docs.aws.amazon.com/ebs/latest/userguide/general-purpose.html
+EBS_VOLUME_GIB_MAX: Final = 16_384
+"""Of a gp3 volume, wherever it is: some regions offer more."""
 
 # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html
 VISIBILITY_SECONDS_MAX: Final = 12 * 60 * 60

@@ -15,7 +15,7 @@ from taskpacks.errors import RefusedDeclarationError, nearest
 
 Architecture = Literal["x86_64", "arm64"]
 Platform = Literal["fargate", "ec2"]
-Purchase = Literal["on_demand", "spot"]
+Purchase = Literal["on_demand", "spot", "spot_then_on_demand"]
 ScalingMode = Literal["alarms", "controller"]
 
 MIN_LEASE_SECONDS = 10
@@ -24,6 +24,7 @@ MIN_LEASE_SECONDS = 10
 RESERVED_PREFIXES = ("TASKPACKS_", "AWS_")
 """Of environment variables: the worker's own, and AWS's."""
 
+_INSTANCE_TYPE = r"^[a-z][a-z0-9-]*(\.[a-z0-9-]+)?$"
 _REFERENCE = r"^arn:[a-z-]+:(secretsmanager|ssm):.+"
 _S3_PREFIX = r"^s3://[a-z0-9.-]{3,63}/[^*?]*$"
 
@@ -41,13 +42,19 @@ class Resources(_Record):
     gpus: int = Field(default=0, ge=0)
     architecture: Architecture = "x86_64"
     platform: Platform = "fargate"
-    instance_types: tuple[str, ...] = ()
-    """EC2 only; empty lets Batch choose among current general families."""
+    instance_types: tuple[Annotated[str, Field(pattern=_INSTANCE_TYPE)], ...] = ()
+    """EC2 only: sizes ("c7i.4xlarge") or families ("c7i", its smallest size that holds a
+    worker). Empty takes the smallest sizes that hold a worker from all current families."""
     purchase: Purchase = "on_demand"
-    scratch_gib: int = Field(default=limits.FARGATE_SCRATCH_GIB_MIN, ge=1)
-    """Fargate's ephemeral storage. On EC2 the instance's own root volume serves."""
+    """`spot_then_on_demand` goes to on-demand capacity when Spot has none, or is full."""
+    scratch_gib: int = Field(
+        default=limits.FARGATE_SCRATCH_GIB_MIN, ge=1, le=limits.EBS_VOLUME_GIB_MAX
+    )
+    """Of each worker: Fargate's ephemeral storage, or its share of the instance's encrypted
+    volume on EC2."""
     max_vcpus: int = Field(default=16, ge=1)
-    """Of all workers of a deployment together: the ceiling on what it can cost an hour."""
+    """Of all workers of a deployment together: the ceiling on what it can cost an hour. With
+    purchase spot_then_on_demand each of the two has this ceiling."""
 
     @model_validator(mode="after")
     def _fits_its_platform(self) -> Self:
@@ -65,12 +72,6 @@ class Resources(_Record):
     def _check_ec2(self) -> None:
         if self.vcpus != int(self.vcpus):
             raise ValueError(f"vcpus is {self.vcpus:g}: EC2 jobs take whole vCPUs; round up")
-        if self.scratch_gib != limits.FARGATE_SCRATCH_GIB_MIN:
-            raise ValueError(
-                f"scratch_gib is {self.scratch_gib}: on EC2 the machine image's own root volume "
-                "serves, whose size cannot be chosen yet; leave scratch_gib out, or set "
-                "platform: fargate"
-            )
         if self.gpus and self.architecture == "arm64":
             raise ValueError(
                 "gpus with architecture arm64: AWS Batch's NVIDIA machine image is for x86_64; "

@@ -25,7 +25,14 @@ logger = logging.getLogger(__name__)
 def taskpack_spec() -> PackSpec:
     """Scratch space for about three times the largest file; memory only makes it faster."""
     return PackSpec(
-        resources=Resources(vcpus=4, memory_mib=16384, scratch_gib=100, max_vcpus=40),
+        resources=Resources(
+            platform="ec2",
+            architecture="arm64",  # Graviton
+            vcpus=4,
+            memory_mib=15360,  # what an instance with 16 GiB has for a worker
+            scratch_gib=100,
+            max_vcpus=40,
+        ),
         # The largest file that the scratch holds, on the slow side.
         queue=Queue(task_time_limit_seconds=4 * 60 * 60),
     )

@@ -20,9 +20,18 @@ if TYPE_CHECKING:
 
 @hookimpl
 def taskpack_spec() -> PackSpec:
-    """Eight CPUs, an hour for a video, and ffmpeg in the image."""
+    """Eight CPUs, an hour for a video, and ffmpeg in the image.
+
+    On EC2, so that a stack gets a GPU by asking for one: `resources: {gpus: 1}`.
+    """
     return PackSpec(
-        resources=Resources(vcpus=8, memory_mib=16384, scratch_gib=50, max_vcpus=80),
+        resources=Resources(
+            platform="ec2",
+            vcpus=8,
+            memory_mib=15360,  # what an instance with 16 GiB has for a worker
+            scratch_gib=50,
+            max_vcpus=80,
+        ),
         queue=Queue(task_time_limit_seconds=3600),
         image=Image(apt=("ffmpeg",)),
     )

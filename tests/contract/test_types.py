@@ -38,8 +38,15 @@ def test_a_gpu_on_arm64_is_refused():
     assert "is for x86_64" in refusal(resources=resources)
 
 
-def test_a_chosen_scratch_size_on_ec2_is_refused_and_not_ignored():
-    assert "scratch_gib is 100" in refusal(resources={"platform": "ec2", "scratch_gib": 100})
+def test_a_scratch_size_can_be_chosen_on_ec2():
+    spec = PackSpec().overlaid({"resources": {"platform": "ec2", "scratch_gib": 500}}, "here")
+    assert spec.resources.scratch_gib == 500
+    assert "scratch_gib" in refusal(resources={"platform": "ec2", "scratch_gib": 20_000})
+
+
+@pytest.mark.parametrize("name", ["C7i", "c7i.", "c7i large", ""])
+def test_a_misspelt_instance_type_is_refused(name):
+    assert "instance_types.0" in refusal(resources={"platform": "ec2", "instance_types": [name]})
 
 
 def test_workers_that_would_be_ended_in_mid_task_are_refused():

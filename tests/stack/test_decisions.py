@@ -3,7 +3,6 @@ import pytest
 from stack import (
     controller,
     controller_alarms,
-    hardware,
     network,
     policies,
     producer,
@@ -12,7 +11,7 @@ from stack import (
     scaling_alarms,
 )
 from stack.settings import Deployment
-from taskpacks import PackSpec, Permissions, Resources, Scaling
+from taskpacks import PackSpec, Permissions, Scaling
 from taskpacks.manager import Pack
 
 QUEUE = "arn:aws:sqs:us-east-1:111122223333:pi-tasks"
@@ -211,73 +210,6 @@ def test_a_rule_matches_its_own_alarm_entering_alarm_only():
     pattern = queue_alarms.event_pattern("arn:alarm")
     assert pattern["resources"] == ["arn:alarm"]
     assert pattern["detail"] == {"state": {"value": ["ALARM"]}}
-
-
-@pytest.mark.parametrize(
-    ("platform", "purchase", "kind"),
-    [
-        ("fargate", "on_demand", "FARGATE"),
-        ("fargate", "spot", "FARGATE_SPOT"),
-        ("ec2", "on_demand", "EC2"),
-        ("ec2", "spot", "SPOT"),
-    ],
-)
-def test_platform_and_purchase_choose_the_compute_type(platform, purchase, kind):
-    assert hardware.compute_type(Resources(platform=platform, purchase=purchase)) == kind
-
-
-def test_a_gpu_brings_gpu_families_and_their_image():
-    resources = Resources(platform="ec2", gpus=1)
-    assert hardware.instance_types(resources)[0] == "g6"
-    assert hardware.image_type(resources) == "ECS_AL2023_NVIDIA"
-
-
-def test_named_instance_types_are_taken_as_they_are():
-    resources = Resources(platform="ec2", instance_types=("c7i.4xlarge",))
-    assert hardware.instance_types(resources) == ["c7i.4xlarge"]
-
-
-def test_a_worker_starts_anew_only_when_its_machine_was_taken():
-    assert [rule["action"] for rule in hardware.EVALUATE_ON_EXIT] == ["retry", "retry", "exit"]
-    assert hardware.EVALUATE_ON_EXIT[-1] == {"action": "exit", "on_reason": "*"}
-
-
-def properties(resources):
-    return hardware.container_properties(
-        resources,
-        image="repo:pi-latest",
-        command=("python", "-m", "worker"),
-        environment={"B": "2", "A": "1"},
-        secrets={"KEY": "arn:secret"},
-        job_role_arn="arn:job",
-        execution_role_arn="arn:execution",
-        log_group="log",
-        assign_public_ip=True,
-    )
-
-
-def test_a_fargate_job_names_its_platform_network_storage_and_architecture():
-    made = properties(Resources(vcpus=0.5, memory_mib=1024, architecture="arm64", scratch_gib=30))
-    assert made["resourceRequirements"] == [
-        {"type": "VCPU", "value": "0.5"},
-        {"type": "MEMORY", "value": "1024"},
-    ]
-    assert made["ephemeralStorage"] == {"sizeInGiB": 30}
-    assert made["runtimePlatform"]["cpuArchitecture"] == "ARM64"
-    assert made["networkConfiguration"] == {"assignPublicIp": "ENABLED"}
-    assert made["environment"] == [{"name": "A", "value": "1"}, {"name": "B", "value": "2"}]
-    assert made["secrets"] == [{"name": "KEY", "valueFrom": "arn:secret"}]
-
-
-def test_an_ec2_job_has_none_of_what_only_fargate_takes():
-    made = properties(Resources(platform="ec2", gpus=1))
-    assert {"type": "GPU", "value": "1"} in made["resourceRequirements"]
-    assert not made.keys() & {
-        "fargatePlatformConfiguration",
-        "networkConfiguration",
-        "ephemeralStorage",
-        "runtimePlatform",
-    }
 
 
 def test_the_subnets_do_not_overlap():

@@ -170,3 +170,39 @@ def test_the_schema_uses_only_words_that_the_cli_knows():
         assert declared.keys() <= {"type", "items", "default", "description", "secret"}
         assert declared["type"] in {"string", "integer", "boolean", "array"}
         assert ("items" in declared) == (declared["type"] == "array")
+
+
+def test_all_deployments_that_are_refused_are_told_at_once(modules):
+    text = refusal(
+        {"packs": {"a": {"pack": "smal"}, "small": {"resources": {"vcpus": 3}}}}, modules
+    )
+    assert "no pack 'smal'" in text
+    assert "taskpacks:packs.small.resources: vcpus is 3" in text
+
+
+def test_hardware_that_there_is_not_names_its_path_in_the_yaml(modules):
+    resources = {"platform": "ec2", "instance_types": ["m7g.large"]}
+    text = refusal({"packs": {"small": {"resources": resources}}}, modules)
+    assert text.startswith("taskpacks:packs.small.resources: instance_types has m7g.large")
+
+
+@pytest.mark.parametrize("flag", [True, False])
+def test_sharing_is_switched_on_by_a_flag(flag, modules):
+    parsed = settings.parse({"packs": {"small": {}}, "share_compute_environments": flag}, modules)
+    assert parsed.share_compute_environments is flag
+
+
+def test_a_flag_that_is_neither_true_nor_false_is_refused(modules):
+    text = refusal({"packs": {"small": {}}, "share_compute_environments": "yes"}, modules)
+    assert text == "taskpacks:share_compute_environments is 'yes': it is true or false."
+
+
+def test_more_compute_environments_than_a_region_has_are_refused_unless_they_are_shared(modules):
+    packs = {
+        f"s{index}": {"pack": "small", "resources": {"purchase": "spot_then_on_demand"}}
+        for index in range(26)
+    }
+    text = refusal({"packs": packs}, modules)
+    assert "taskpacks:packs needs 52 compute environments: AWS Batch allows 50" in text
+    assert "set taskpacks:share_compute_environments: true" in text
+    assert settings.parse({"packs": packs, "share_compute_environments": True}, modules)

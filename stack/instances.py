@@ -1,0 +1,151 @@
+"""EC2 instance types: how large they are, and which of them a worker gets.
+
+A worker gets the smallest sizes that hold it, of every current family that has one: what an
+instance's end takes with it is then one worker (or few), and the volume that workers share can
+be sized for how many fit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from taskpacks.types import Architecture, Resources
+
+_LARGE_VCPUS: Final = 2
+_XLARGE_VCPUS: Final = 4
+
+MEMORY_FOR_JOBS: Final = 0.94
+"""Of what an instance is sold with. The kernel keeps some and ECS 32 MiB: in AWS's own example
+7985 of 8192 MiB are left (0.975); the rest is a margin of ours.
+https://docs.aws.amazon.com/batch/latest/userguide/memory-management.html"""
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One instance type."""
+
+    name: str
+    architecture: Architecture
+    vcpus: int
+    memory_mib: int
+    gpus: int = 0
+
+    def workers(self, resources: Resources) -> int:
+        """How many workers it holds at once; 0 when it is too small."""
+        fits = [
+            int(self.vcpus // resources.vcpus),
+            int(self.memory_mib * MEMORY_FOR_JOBS // resources.memory_mib),
+        ]
+        if resources.gpus:
+            fits.append(self.gpus // resources.gpus)
+        return min(fits)
+
+
+def _vcpus(size: str) -> int:
+    """A size's vCPUs, by AWS's way of naming: large is 2, xlarge 4, Nxlarge N times that."""
+    if size == "medium":
+        return 1
+    if size == "large":
+        return _LARGE_VCPUS
+    return _XLARGE_VCPUS * int(size.removesuffix("xlarge") or 1)
+
+
+# https://docs.aws.amazon.com/ec2/latest/instancetypes/instance-type-names.html
+_INTEL_6: Final = "large xlarge 2xlarge 4xlarge 8xlarge 12xlarge 16xlarge 24xlarge 32xlarge"
+_INTEL_7: Final = "large xlarge 2xlarge 4xlarge 8xlarge 12xlarge 16xlarge 24xlarge 48xlarge"
+_GRAVITON_3: Final = "medium large xlarge 2xlarge 4xlarge 8xlarge 12xlarge 16xlarge"
+_GRAVITON_4: Final = f"{_GRAVITON_3} 24xlarge 48xlarge"
+
+# https://docs.aws.amazon.com/ec2/latest/instancetypes/gp.html (m), co.html (c), mo.html (r)
+_GENERATIONS: Final[tuple[tuple[Architecture, str, str], ...]] = (
+    ("x86_64", "7i", _INTEL_7),
+    ("x86_64", "6i", _INTEL_6),
+    ("arm64", "8g", _GRAVITON_4),
+    ("arm64", "7g", _GRAVITON_3),
+)
+_GIB_PER_VCPU: Final = {"m": 4, "c": 2, "r": 8}
+
+# https://docs.aws.amazon.com/ec2/latest/instancetypes/ac.html: GPUs by size
+_GPU_SIZES: Final = {
+    "xlarge": 1, "2xlarge": 1, "4xlarge": 1, "8xlarge": 1, "16xlarge": 1,
+    "12xlarge": 4, "24xlarge": 4, "48xlarge": 8,
+}  # fmt: skip
+_GPU_FAMILIES: Final = {
+    "g6": tuple(_GPU_SIZES),
+    "g5": tuple(_GPU_SIZES),
+    "g4dn": tuple(size for size in _GPU_SIZES if size not in {"24xlarge", "48xlarge"}),
+}
+_GPU_GIB_PER_VCPU: Final = 4
+
+
+def _all() -> Iterator[Instance]:
+    for architecture, generation, sizes in _GENERATIONS:
+        for letter, gib in _GIB_PER_VCPU.items():
+            for size in sizes.split():
+                name = f"{letter}{generation}.{size}"
+                yield Instance(name, architecture, _vcpus(size), _vcpus(size) * gib * 1024)
+    for family, gpu_sizes in _GPU_FAMILIES.items():
+        for size in gpu_sizes:
+            memory_mib = _vcpus(size) * _GPU_GIB_PER_VCPU * 1024
+            yield Instance(f"{family}.{size}", "x86_64", _vcpus(size), memory_mib, _GPU_SIZES[size])
+
+
+KNOWN: Final = {instance.name: instance for instance in _all()}
+"""By name. Another type can be named in a stack; its size and its price are not known then."""
+
+
+def family(name: str) -> str:
+    """The family of an instance type: m7i of m7i.large; a family is its own."""
+    return name.partition(".")[0]
+
+
+def fitting(resources: Resources) -> tuple[str, ...]:
+    """The instance types that Batch may choose from.
+
+    With `resources.instance_types`, those: a known family stands for its smallest size that
+    holds a worker, everything else is passed on as it is. Without, the smallest sizes of all
+    known families of the architecture, as far as they are equally small.
+
+    Returns:
+        Names, in the order of preference of the tables above; empty when nothing is large
+        enough.
+    """
+    if resources.instance_types:
+        found: list[str] = []
+        for name in resources.instance_types:
+            found += _smallest_of(name, resources) if _is_known_family(name) else [name]
+        return tuple(dict.fromkeys(found))
+    smallest = [
+        KNOWN[name]
+        for each in dict.fromkeys(map(family, KNOWN))
+        for name in _smallest_of(each, resources)
+    ]
+    least = min((instance.vcpus for instance in smallest), default=0)
+    return tuple(instance.name for instance in smallest if instance.vcpus == least)
+
+
+def _is_known_family(name: str) -> bool:
+    return any(family(known) == name for known in KNOWN)
+
+
+def _smallest_of(wanted: str, resources: Resources) -> list[str]:
+    holding = [
+        instance
+        for instance in KNOWN.values()
+        if family(instance.name) == wanted
+        and instance.architecture == resources.architecture
+        and bool(instance.gpus) == bool(resources.gpus)
+        and instance.workers(resources)
+    ]
+    return [min(holding, key=lambda instance: instance.vcpus).name] if holding else []
+
+
+def workers_at_once(names: tuple[str, ...], resources: Resources) -> int:
+    """The most workers that one instance of these types holds; unknown types count as one."""
+    return max(
+        (KNOWN[name].workers(resources) if name in KNOWN else 1 for name in names), default=1
+    )

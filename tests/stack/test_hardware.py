@@ -1,0 +1,285 @@
+import gzip
+import json
+from pathlib import Path
+
+import moto
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from local.cloud.retries import Ending, runs_again
+from stack import hardware, instances
+from stack.pools import pools
+from stack.settings import Deployment
+from taskpacks import PackSpec, Resources, limits, manager
+from taskpacks.contract import ExitCode
+from taskpacks.manager import Pack
+
+
+def ec2(**fields):
+    return Resources(**{"platform": "ec2", **fields})
+
+
+# The table against one that others keep: moto's copy of DescribeInstanceTypes.
+def published():
+    file = Path(moto.__file__).parent / "ec2" / "resources" / "instance_types.json.gz"
+    return json.loads(gzip.decompress(file.read_bytes()))
+
+
+def test_every_known_instance_type_is_as_aws_describes_it():
+    described = published()
+    for instance in instances.KNOWN.values():
+        facts = described[instance.name]
+        assert instance.vcpus == facts["VCpuInfo"]["DefaultVCpus"], instance
+        assert instance.memory_mib == facts["MemoryInfo"]["SizeInMiB"], instance
+        gpus = facts.get("GpuInfo", {}).get("Gpus", [{"Count": 0}])[0]["Count"]
+        assert instance.gpus == gpus, instance
+        assert instance.architecture in facts["ProcessorInfo"]["SupportedArchitectures"], instance
+
+
+def test_no_virtual_size_of_a_known_family_is_left_out():
+    families = {instances.family(name) for name in instances.KNOWN}
+    theirs = {
+        name for name in published() if instances.family(name) in families and ".metal" not in name
+    }
+    assert theirs == set(instances.KNOWN)
+
+
+@pytest.mark.parametrize(
+    ("platform", "purchase", "kinds"),
+    [
+        ("fargate", "on_demand", ["FARGATE"]),
+        ("fargate", "spot", ["FARGATE_SPOT"]),
+        ("fargate", "spot_then_on_demand", ["FARGATE_SPOT", "FARGATE"]),
+        ("ec2", "on_demand", ["EC2"]),
+        ("ec2", "spot", ["SPOT"]),
+        ("ec2", "spot_then_on_demand", ["SPOT", "EC2"]),
+    ],
+)
+@pytest.mark.parametrize("architecture", ["x86_64", "arm64"])
+def test_platform_and_purchase_choose_the_compute_types(platform, purchase, kinds, architecture):
+    shape = hardware.shape(
+        Resources(platform=platform, purchase=purchase, architecture=architecture)
+    )
+    assert [hardware.compute_type(platform, each) for each in shape.purchases] == kinds
+    assert len(kinds) <= limits.COMPUTE_ENVIRONMENTS_PER_JOB_QUEUE
+
+
+def test_spot_looks_for_capacity_and_price_and_on_demand_for_price():
+    assert hardware.allocation_strategy("spot") == "SPOT_PRICE_CAPACITY_OPTIMIZED"
+    assert hardware.allocation_strategy("on-demand") == "BEST_FIT_PROGRESSIVE"
+
+
+def test_a_worker_gets_the_smallest_sizes_of_all_families_that_hold_it():
+    shape = hardware.shape(ec2(vcpus=4, memory_mib=15360, architecture="arm64"))
+    # c7g.2xlarge would hold it too, and be twice as large.
+    assert shape.instance_types == ("m8g.xlarge", "r8g.xlarge", "m7g.xlarge", "r7g.xlarge")
+
+
+def test_all_the_memory_of_an_instance_is_not_for_jobs():
+    assert not instances.KNOWN["m7g.xlarge"].workers(ec2(vcpus=4, memory_mib=16384))
+    assert instances.KNOWN["m7g.xlarge"].workers(ec2(vcpus=4, memory_mib=15360)) == 1
+
+
+def test_a_gpu_brings_gpu_families_and_their_image():
+    shape = hardware.shape(ec2(gpus=1, vcpus=8, memory_mib=15360))
+    assert shape.instance_types == ("g6.2xlarge", "g5.2xlarge", "g4dn.2xlarge")
+    assert shape.image_type == "ECS_AL2023_NVIDIA"
+    assert hardware.shape(ec2()).image_type == "ECS_AL2023"
+
+
+def test_four_gpus_bring_the_sizes_that_have_four():
+    assert hardware.shape(ec2(gpus=4, vcpus=8)).instance_types == (
+        "g6.12xlarge",
+        "g5.12xlarge",
+        "g4dn.12xlarge",
+    )
+
+
+def test_a_named_size_is_taken_as_it_is_and_a_family_by_its_smallest_size_that_fits():
+    resources = ec2(vcpus=4, instance_types=("c7i.8xlarge", "m7i", "p5.48xlarge", "x9z"))
+    assert hardware.shape(resources).instance_types == (
+        "c7i.8xlarge",
+        "m7i.xlarge",
+        "p5.48xlarge",
+        "x9z",
+    )
+
+
+def test_the_volume_has_room_for_the_scratch_of_all_workers_that_one_instance_holds():
+    one = ec2(vcpus=4, memory_mib=15360, scratch_gib=100)
+    assert hardware.shape(one).volume_gib == 30 + 100
+    four = ec2(vcpus=4, memory_mib=4096, scratch_gib=100, instance_types=("m7i.4xlarge",))
+    assert hardware.shape(four).volume_gib == 30 + 4 * 100
+
+
+@given(
+    vcpus=st.integers(1, 192),
+    memory_mib=st.integers(512, 1_500_000),
+    architecture=st.sampled_from(["x86_64", "arm64"]),
+)
+def test_whatever_is_chosen_holds_a_worker_or_is_refused(vcpus, memory_mib, architecture):
+    resources = ec2(vcpus=vcpus, memory_mib=memory_mib, architecture=architecture, max_vcpus=vcpus)
+    types = instances.fitting(resources)
+    assert bool(types) != bool(hardware.refusals(resources))
+    for name in types:
+        instance = instances.KNOWN[name]
+        assert instance.architecture == architecture
+        assert instance.vcpus >= vcpus
+        assert instance.memory_mib > memory_mib
+        assert instances.workers_at_once(types, resources) >= instance.workers(resources) >= 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({"instance_types": ("m7g.large",)}, "m7g.large, which is arm64: architecture is x86_64"),
+        ({"vcpus": 4, "instance_types": ("c7i.large",)}, "take a larger size"),
+        ({"vcpus": 4, "instance_types": ("m7g",)}, "no x86_64 instance type"),
+        ({"vcpus": 500, "max_vcpus": 500}, "a worker needs 500 vCPUs, 2048 MiB: no x86_64"),
+        ({"gpus": 9}, "and 9 GPUs: no x86_64 instance type"),
+        (
+            {"scratch_gib": 9000, "instance_types": ("m7i.xlarge",)},
+            "a volume of 36030 GiB, and gp3 has at most 16384",
+        ),
+    ],
+)
+def test_what_aws_would_never_place_is_refused(fields, text):
+    (refusal, *_) = hardware.refusals(ec2(**fields))
+    assert text in refusal
+
+
+def test_the_packs_run_on_what_they_say():
+    shapes = {name: hardware.shape(manager.load(name).spec.resources) for name in PACKS}
+    assert shapes["pi"].platform == "fargate"
+    assert shapes["csv_sort"].instance_types[0] == "m8g.xlarge"
+    assert shapes["video_encoding"].instance_types[0] == "m7i.2xlarge"
+    video = manager.load("video_encoding").spec.overlaid({"resources": {"gpus": 1}}, "here")
+    assert hardware.shape(video.resources).instance_types[0] == "g6.2xlarge"
+
+
+PACKS = ("pi", "csv_sort", "video_encoding")
+
+
+# What Batch would do, as the local cloud does it.
+def again(exit_code, status_reason, reason=None):
+    rules = [
+        {to_api(name): value for name, value in rule.items()}
+        for rule in hardware.evaluate_on_exit()
+    ]
+    ending = Ending(exit_code=exit_code, status_reason=status_reason, reason=reason)
+    return runs_again({"attempts": 3, "evaluateOnExit": rules}, 1, ending)
+
+
+def to_api(name):
+    first, *others = name.split("_")
+    return first + "".join(word.capitalize() for word in others)
+
+
+def test_a_worker_starts_anew_only_when_its_machine_was_taken():
+    assert again(None, "Host EC2 (instance i-0123) terminated.")
+    assert again(None, "Your Spot Task was interrupted.")
+    # It left by itself, on a Spot notice, before its machine went.
+    assert again(ExitCode.STOPPED, "Essential container in task exited")
+    for code in [code for code in ExitCode if code is not ExitCode.STOPPED]:
+        assert not again(code, "Essential container in task exited")
+    assert not again(1, "Essential container in task exited")
+    assert not again(137, "Essential container in task exited", "OutOfMemoryError: killed")
+    assert not again(None, "CannotPullContainerError: pull access denied")
+
+
+def test_the_rules_end_with_one_for_everything_else():
+    rules = hardware.evaluate_on_exit()
+    assert rules[-1] == {"action": "exit", "on_reason": "*"}
+    assert len(rules) <= limits.EVALUATE_ON_EXIT_MAX
+
+
+def test_jobs_that_can_never_run_are_cancelled_and_those_that_wait_for_capacity_are_not():
+    reasons = [action["reason"] for action in hardware.state_time_limits()]
+    assert all(reason.startswith("MISCONFIGURATION:") for reason in reasons)
+    assert {action["max_time_seconds"] for action in hardware.state_time_limits()} == {600}
+
+
+@pytest.mark.parametrize(("seconds", "minutes"), [(60, 1), (3601, 61), (40_000, 360)])
+def test_new_instances_wait_for_the_running_task_as_far_as_they_can(seconds, minutes):
+    assert hardware.update_minutes(seconds) == minutes
+
+
+@pytest.mark.parametrize("purchase", ["spot", "spot_then_on_demand"])
+def test_workers_on_spot_instances_look_for_notices(purchase):
+    assert hardware.spot_endpoint(ec2(purchase=purchase)) == "http://169.254.169.254"
+    assert not hardware.spot_endpoint(ec2())
+    assert not hardware.spot_endpoint(Resources(purchase=purchase))
+
+
+def deployed(name, **fields):
+    spec = PackSpec().overlaid({"resources": fields}, name)
+    return Deployment(name, Pack(name="small", spec=spec, hooks=None), spec)
+
+
+MIXED = (
+    deployed("a", max_vcpus=4),
+    deployed("b", vcpus=2, memory_mib=4096, max_vcpus=10, architecture="arm64"),
+    deployed("c", purchase="spot"),
+    deployed("d", platform="ec2"),
+    deployed("e", platform="ec2", max_vcpus=7),
+    deployed("f", platform="ec2", scratch_gib=50),
+)
+
+
+def test_each_deployment_has_machines_of_its_own():
+    made = pools(MIXED, shared=False)
+    assert [(pool.name, pool.max_vcpus) for pool in made] == [
+        ("a", 4), ("b", 10), ("c", 16), ("d", 16), ("e", 7), ("f", 16),
+    ]  # fmt: skip
+
+
+def test_deployments_of_equal_shape_share_machines_and_bring_their_share_of_vcpus():
+    made = pools(MIXED, shared=True)
+    assert [[each.name for each in pool.deployments] for pool in made] == [
+        ["a", "b"],  # on Fargate the job says its size and its architecture
+        ["c"],
+        ["d", "e"],
+        ["f"],
+    ]
+    assert [pool.max_vcpus for pool in made] == [14, 16, 23, 16]
+    assert made[0].name == "shared-fargate-on-demand"
+    assert len({pool.name for pool in made}) == len(made)
+
+
+def properties(resources):
+    return hardware.container_properties(
+        resources,
+        image="repo:pi-latest",
+        command=("python", "-m", "worker"),
+        environment={"B": "2", "A": "1"},
+        secrets={"KEY": "arn:secret"},
+        job_role_arn="arn:job",
+        execution_role_arn="arn:execution",
+        log_group="log",
+        assign_public_ip=True,
+    )
+
+
+def test_a_fargate_job_names_its_platform_network_storage_and_architecture():
+    made = properties(Resources(vcpus=0.5, memory_mib=1024, architecture="arm64", scratch_gib=30))
+    assert made["resourceRequirements"] == [
+        {"type": "VCPU", "value": "0.5"},
+        {"type": "MEMORY", "value": "1024"},
+    ]
+    assert made["ephemeralStorage"] == {"sizeInGiB": 30}
+    assert made["runtimePlatform"]["cpuArchitecture"] == "ARM64"
+    assert made["networkConfiguration"] == {"assignPublicIp": "ENABLED"}
+    assert made["environment"] == [{"name": "A", "value": "1"}, {"name": "B", "value": "2"}]
+    assert made["secrets"] == [{"name": "KEY", "valueFrom": "arn:secret"}]
+
+
+def test_an_ec2_job_has_none_of_what_only_fargate_takes():
+    made = properties(Resources(platform="ec2", gpus=1))
+    assert {"type": "GPU", "value": "1"} in made["resourceRequirements"]
+    assert not made.keys() & {
+        "fargatePlatformConfiguration",
+        "networkConfiguration",
+        "ephemeralStorage",
+        "runtimePlatform",
+    }
