@@ -76,3 +76,9 @@ METRIC_PERIOD_SECONDS: Final = 60
 # https://docs.aws.amazon.com/systems-manager/latest/userguide/parameter-store-advanced-parameters.html
 PARAMETER_CHARACTERS_MAX: Final = 8192
 """Of an advanced SSM parameter; beyond 4096 it costs money."""
+
+# https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
+FUNCTION_TIMEOUT_MAX_SECONDS: Final = 900
+FUNCTION_MEMORY_MIN_MIB: Final = 128
+FUNCTION_MEMORY_MAX_MIB: Final = 10_240
+FUNCTION_ENVIRONMENT_MAX_BYTES: Final = 4096

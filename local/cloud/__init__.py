@@ -1,6 +1,7 @@
 """A cloud on one machine: moto's server, and what moto leaves out.
 
-Metrics of task queues, alarms, rules that start Batch jobs, and Batch jobs as processes.
+Metrics of task queues and of log lines, alarms and what they tell, rules that start Batch jobs
+and state machines, schedules, and Batch jobs and Lambda functions as processes.
 It reads what was deployed back from its own API.
 """
 
@@ -12,9 +13,13 @@ from local.cloud.events import (
     DeliveryFailed,
     DepthChanged,
     EventStream,
+    ExecutionChanged,
+    FunctionFailed,
+    FunctionLine,
     JobChanged,
     JobSubmitted,
     LogLine,
+    NoticeSent,
     RuleMatched,
     When,
 )
@@ -26,10 +31,14 @@ __all__ = [
     "DeliveryFailed",
     "DepthChanged",
     "EventStream",
+    "ExecutionChanged",
+    "FunctionFailed",
+    "FunctionLine",
     "JobChanged",
     "JobSubmitted",
     "LocalCloud",
     "LogLine",
+    "NoticeSent",
     "RuleMatched",
     "When",
 ]

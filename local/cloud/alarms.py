@@ -12,6 +12,8 @@ import uuid
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from botocore.exceptions import ClientError
+
 from local.cloud.alarm_rules import (
     Alarm,
     UnknownAlarmError,
@@ -20,7 +22,7 @@ from local.cloud.alarm_rules import (
     evaluate,
     gated,
 )
-from local.cloud.events import AlarmChanged
+from local.cloud.events import AlarmChanged, NoticeSent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,6 +31,13 @@ if TYPE_CHECKING:
 
 _QUERIES_LIMIT: Final = 500 // 2  # an alarm may need two
 """https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_GetMetricData.html"""
+_ACTIONS: Final = {
+    "ALARM": "AlarmActions",
+    "OK": "OKActions",
+    "INSUFFICIENT_DATA": "InsufficientDataActions",
+}
+_SUBJECT_MAX: Final = 100
+"""https://docs.aws.amazon.com/sns/latest/api/API_Publish.html"""
 _TIME: Final = "%Y-%m-%dT%H:%M:%S.000+0000"
 
 
@@ -112,9 +121,10 @@ def state_change_event(
 class AlarmWatch:
     """Evaluates every metric alarm and reports the ones that changed."""
 
-    def __init__(self, *, cloudwatch: Any, bus: Any, events: EventStream) -> None:
+    def __init__(self, *, cloudwatch: Any, bus: Any, sns: Any, events: EventStream) -> None:
         self._cloudwatch = cloudwatch
         self._bus = bus
+        self._sns = sns
         self._events = events
         self._refused: set[str] = set()
         self._entered: dict[str, datetime] = {}
@@ -203,6 +213,35 @@ class AlarmWatch:
         )
         entry = state_change_event(description, alarm, verdict, (before, now), reason_data)
         self._bus.put_events(Entries=[entry])
+        if description.get("ActionsEnabled", True):
+            for action in description.get(_ACTIONS[verdict.state], ()):
+                self._act(action, description, verdict)
+
+    def _act(self, action: str, description: Mapping[str, Any], verdict: Verdict) -> None:
+        """https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/Notify_Users_Alarm_Changes.html."""
+        name = description["AlarmName"]
+        if action.split(":")[2] != "sns":
+            self._refuse(f"alarm {name}: the action {action} is not done here, only topics are")
+            return
+        message = {
+            "AlarmName": name,
+            "AlarmDescription": description.get("AlarmDescription"),
+            "NewStateValue": verdict.state,
+            "NewStateReason": verdict.reason,
+            "OldStateValue": description["StateValue"],
+            "AlarmArn": description["AlarmArn"],
+        }
+        try:
+            self._sns.publish(
+                TopicArn=action,
+                Subject=f'{verdict.state}: "{name}"'[:_SUBJECT_MAX],
+                Message=json.dumps(message),
+            )
+        except ClientError as error:
+            self._events.error(f"alarm {name} cannot tell {action}: {error}")
+            return
+        topic = action.rpartition(":")[2]
+        self._events.emit(NoticeSent(self._events.now(), name, verdict.state, topic))
 
 
 def _queries(index: int, alarm: Alarm) -> list[dict[str, Any]]:

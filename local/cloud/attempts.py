@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from local.cloud.events import LogLine
-from local.cloud.job_logs import LogStream
-from local.cloud.jobs import milliseconds
+from local.cloud.job_logs import LogStream, log_of
 from local.cloud.process import (
     CannotStartError,
     JobProcess,
@@ -66,6 +65,7 @@ class Runner:
         environment: Mapping[str, str],
         program_folder: Path,
         scratch_folder: Path,
+        on_line: Callable[[str], None],
     ) -> None:
         """Takes what all jobs have in common.
 
@@ -75,7 +75,9 @@ class Runner:
             environment: What points a process at the cloud; it wins over the job's own.
             program_folder: Where jobs run.
             scratch_folder: Where each attempt gets a folder, removed when it ends.
+            on_line: Called with each line that a job prints.
         """
+        self._on_line = on_line
         self._events = events
         self._logs = logs
         self._environment = environment
@@ -102,7 +104,7 @@ class Runner:
                 folder=self._program_folder,
                 environment=self._job_environment(attempt, scratch),
             )
-            attempt.started_at = milliseconds()
+            attempt.started_at = self._events.milliseconds()
             on_running()
             made_to_end = self._watch(attempt, process, stream)
             attempt.made_to_end = made_to_end is not None
@@ -120,11 +122,14 @@ class Runner:
             shutil.rmtree(scratch, ignore_errors=True)
 
     def _open_log(self, job: LocalJob) -> LogStream:
+        def on_line(line: str) -> None:
+            self._events.emit(LogLine(self._events.now(), job.job_id, line))
+            self._on_line(line)
+
         stream = LogStream(
             self._logs,
-            job.container,
-            job.job_definition.name,
-            on_line=lambda line: self._events.emit(LogLine(self._events.now(), job.job_id, line)),
+            **log_of(job.container, job.job_definition.name),
+            on_line=on_line,
             on_lost=lambda text: self._events.error(f"job {job.job_id}: {text}"),
         )
         job.log_stream_name = stream.name

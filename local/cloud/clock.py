@@ -12,9 +12,9 @@ MINUTE_SECONDS: Final = 60
 class Clock:
     """Starts at the real time and runs `pace` times as fast.
 
-    Only what the cloud itself times goes by it: metric timestamps, ages, alarm periods.
-    Messages, tasks and jobs live in real time; an age of one real second is published as
-    `pace` cloud seconds.
+    What the cloud itself times goes by it: metrics, alarm periods, schedules, the pauses of
+    state machines. Messages, tasks and jobs live in real time, and what is published of them is
+    told by the cloud's clock: an age or a run of one real second is `pace` cloud seconds.
     """
 
     def __init__(self, pace: float) -> None:
@@ -39,6 +39,10 @@ class Clock:
     def now(self) -> datetime:
         """The cloud's time, in UTC."""
         return datetime.fromtimestamp(self.now_seconds(), UTC)
+
+    def cloud_seconds(self, real_seconds: float) -> float:
+        """The cloud's time at a moment of the real one, both in seconds since 1970."""
+        return self._began_seconds + (real_seconds - self._began_seconds) * self.pace
 
     def real_seconds_until(self, cloud_seconds: float) -> float:
         """How long to wait in real time for a moment of the cloud's time; 0 when it is past."""

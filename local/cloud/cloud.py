@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import uuid
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -16,12 +17,18 @@ from local.cloud.alarms import AlarmWatch
 from local.cloud.attempts import Runner
 from local.cloud.batch_api import batch_runs_locally
 from local.cloud.clock import Clock, last_minute, minutes_between
+from local.cloud.embedded_metrics import MetricBuffer, data_points
 from local.cloud.events import CloudEvent, EventStream
+from local.cloud.faults import Faults
+from local.cloud.functions import Functions
 from local.cloud.metrics import QueueMetrics
 from local.cloud.repairs import all_repairs
 from local.cloud.scheduler import Scheduler
+from local.cloud.schedules import Schedules, schedules_checked
+from local.cloud.state_machines import StateMachines
 from local.cloud.targets import Delivery
 from local.isolation import without_aws_settings
+from taskpacks import limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
@@ -35,6 +42,9 @@ _JOIN_SECONDS: Final = 5
 # Nothing is tried again: on the loopback a failure is a defect, and must not be done twice.
 _CLIENT_CONFIG: Final = Config(
     max_pool_connections=50, proxies={}, retries={"total_max_attempts": 1, "mode": "standard"}
+)
+_LAMBDA_CONFIG: Final = _CLIENT_CONFIG.merge(
+    Config(read_timeout=limits.FUNCTION_TIMEOUT_MAX_SECONDS + 10)
 )
 _one_at_a_time = threading.Lock()
 
@@ -61,8 +71,9 @@ class LocalCloud:
         Args:
             workdir: A folder of its own, for what jobs write to their HOME and TMPDIR.
             program_folder: Where jobs run, as in an image's working folder.
-            pace: How many seconds pass for the cloud in a real second. It scales metrics and
-                alarms only; messages, tasks and jobs live in real time.
+            pace: How many seconds pass for the cloud in a real second: for metrics, alarms,
+                schedules and state machines. Messages, tasks and jobs live in real time; what
+                is told of their times is told by the cloud's clock.
             max_running_jobs: Processes that run at once, whatever the compute environments
                 allow. None means two for each CPU of this machine.
             region: The region of everything.
@@ -81,6 +92,8 @@ class LocalCloud:
         self._clients_lock = threading.Lock()
         self._endpoint_url: str | None = None
         self.events = EventStream(self._clock)
+        self.faults = Faults(self.events)
+        self._metrics = MetricBuffer()
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
@@ -123,11 +136,13 @@ class LocalCloud:
         """A boto3 client of one service, the same one each time; threads may share it."""
         with self._clients_lock:
             if service not in self._clients:
-                self._clients[service] = self._session.client(
+                made: Any = self._session.client(
                     service,  # pyright: ignore[reportArgumentType, reportCallIssue] - any service's name
                     endpoint_url=self.endpoint_url,
-                    config=_CLIENT_CONFIG,
+                    config=_LAMBDA_CONFIG if service == "lambda" else _CLIENT_CONFIG,
                 )
+                made.meta.events.register("after-call", _with_request_id)
+                self._clients[service] = made
             return self._clients[service]
 
     def subscribe(self, callback: Callable[[CloudEvent], None]) -> Callable[[], None]:
@@ -157,17 +172,51 @@ class LocalCloud:
             environment=self.environment,
             program_folder=self._program_folder,
             scratch_folder=self._workdir / "jobs",
+            on_line=self._job_line,
         )
         scheduler = Scheduler(runner, self.events, self._max_running_jobs)
         stack.enter_context(batch_runs_locally(scheduler, self.events))
-        delivery = Delivery(batch=self.client("batch"), sqs=self.client("sqs"), events=self.events)
-        stack.enter_context(delivery.in_place())
+        self._start_serverless(stack)
+        self._delivery = Delivery(
+            batch=self.client("batch"),
+            sqs=self.client("sqs"),
+            stepfunctions=self.client("stepfunctions"),
+            events=self.events,
+        )
+        stack.enter_context(self._delivery.in_place())
         scheduler.start()
         stack.callback(scheduler.close)
         loop = threading.Thread(target=self._tick, name="cloud-minutes", daemon=True)
         loop.start()
         stack.callback(loop.join, _JOIN_SECONDS)
         stack.callback(self._closing.set)
+
+    def _start_serverless(self, stack: ExitStack) -> None:
+        """Functions first, so that executions that wait for one end before it does."""
+        functions = Functions(
+            events=self.events,
+            clock=self._clock,
+            logs=self.client("logs"),
+            environment=self.environment,
+            folder=self._workdir / "functions",
+            on_line=self._function_line,
+        )
+        stack.enter_context(functions.in_place())
+        machines = StateMachines(
+            events=self.events, clock=self._clock, client=self.client, metrics=self._metrics
+        )
+        stack.enter_context(machines.in_place())
+        stack.enter_context(schedules_checked())
+        stack.enter_context(self.faults.in_place())
+
+    def _job_line(self, line: str) -> None:
+        """A job lives in real time: its metrics are told by the cloud's clock."""
+        clock = self._clock
+        self._metrics.add(*data_points(line, moment=clock.cloud_seconds, second=clock.pace))
+
+    def _function_line(self, line: str) -> None:
+        """A function has the cloud's time already."""
+        self._metrics.add(*data_points(line, moment=lambda seconds: seconds, second=1))
 
     def _start_server(self, stack: ExitStack) -> None:
         server = ThreadedMotoServer(_LOOPBACK, 0, verbose=False)
@@ -191,7 +240,13 @@ class LocalCloud:
             events=self.events,
         )
         alarms = AlarmWatch(
-            cloudwatch=self.client("cloudwatch"), bus=self.client("events"), events=self.events
+            cloudwatch=self.client("cloudwatch"),
+            bus=self.client("events"),
+            sns=self.client("sns"),
+            events=self.events,
+        )
+        schedules = Schedules(
+            region=self._region, deliver=self._delivery.deliver, events=self.events
         )
         done = last_minute(self._clock.now_seconds())
         while not self._closing.wait(self._clock.real_seconds_until(done + 60)):
@@ -203,12 +258,19 @@ class LocalCloud:
             done = minutes[-1]
             for step in (
                 lambda due=minutes: metrics.publish(due),
+                lambda: self._metrics.flush(self.client("cloudwatch")),
                 lambda now=done: alarms.evaluate_all(now),
+                lambda due=minutes: schedules.fire(due),
             ):
                 try:
                     step()
                 except Exception as error:  # noqa: BLE001 - it must be seen, and the next minute comes
                     self.events.error(f"a cloud minute failed: {type(error).__name__}: {error}")
+
+
+def _with_request_id(parsed: dict[str, Any], **_: object) -> None:
+    """AWS gives every answer one, and state machines tell it; moto leaves some out."""
+    parsed.setdefault("ResponseMetadata", {}).setdefault("RequestId", str(uuid.uuid4()))
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import time
 from collections import deque
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -164,6 +164,70 @@ class LogLine(CloudEvent):
 
 
 @dataclass(frozen=True)
+class ExecutionChanged(CloudEvent):
+    """A state machine's execution began or ended."""
+
+    part: ClassVar[str] = "states"
+
+    machine: str
+    execution: str
+    status: str
+    """RUNNING, SUCCEEDED, FAILED, ABORTED or TIMED_OUT."""
+    output: Any
+    """When it succeeded, parsed; else None."""
+    cause: str | None
+    """Why it failed."""
+
+    def __str__(self) -> str:
+        return f"execution {self.execution} of {self.machine}: {self.status}" + (
+            f" ({self.cause})" if self.cause else ""
+        )
+
+
+@dataclass(frozen=True)
+class FunctionLine(CloudEvent):
+    """A Lambda function printed a line."""
+
+    part: ClassVar[str] = "functions"
+    level: ClassVar[int] = logging.DEBUG
+
+    function: str
+    line: str
+
+    def __str__(self) -> str:
+        return f"{self.function}: {self.line}"
+
+
+@dataclass(frozen=True)
+class FunctionFailed(CloudEvent):
+    """An invocation of a Lambda function ended in an error."""
+
+    part: ClassVar[str] = "functions"
+    level: ClassVar[int] = logging.ERROR
+
+    function: str
+    error_type: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"function {self.function} failed: {self.error_type}: {self.message}"
+
+
+@dataclass(frozen=True)
+class NoticeSent(CloudEvent):
+    """An alarm told a topic that it changed."""
+
+    part: ClassVar[str] = "alarms"
+
+    alarm: str
+    state: str
+    topic: str
+
+    def __str__(self) -> str:
+        return f"alarm {self.alarm} told topic {self.topic}: {self.state}"
+
+
+@dataclass(frozen=True)
 class CloudError(CloudEvent):
     """Something that the cloud cannot do, or a defect of its own."""
 
@@ -202,6 +266,10 @@ class EventStream:
     def now(self) -> When:
         """The present moment, for a record."""
         return When(cloud=self._clock.now(), real=datetime.now(UTC))
+
+    def milliseconds(self) -> int:
+        """Now by the cloud's clock, as Batch writes it."""
+        return int(self._clock.now_seconds() * 1000)
 
     def subscribe(self, callback: Callable[[CloudEvent], None]) -> Callable[[], None]:
         """Calls back for every record from now on; what it raises is logged.

@@ -1,4 +1,4 @@
-"""A job's output on its way to CloudWatch Logs."""
+"""A job's or a function's output on its way to CloudWatch Logs."""
 
 from __future__ import annotations
 
@@ -44,40 +44,59 @@ def _text(line: bytes) -> str:
     return line.decode(errors="replace").rstrip("\r")
 
 
+def log_of(container: Mapping[str, Any], default_prefix: str) -> dict[str, Any]:
+    """Where a container's output goes, for `LogStream`.
+
+    Args:
+        container: The container's properties, for its logConfiguration.
+        default_prefix: What the stream's name starts with when nothing else is said.
+    """
+    options = (container.get("logConfiguration") or {}).get("options") or {}
+    group: str = options.get("awslogs-group") or DEFAULT_LOG_GROUP
+    return {
+        "group": group,
+        "prefix": f"{options.get('awslogs-stream-prefix') or default_prefix}/default/",
+        "create_group": (
+            group == DEFAULT_LOG_GROUP or options.get("awslogs-create-group") == "true"
+        ),
+    }
+
+
 class LogStream:
-    """The log stream of one attempt, written to in small batches."""
+    """A log stream of its own, written to in small batches."""
 
     def __init__(
         self,
         logs: Any,
-        container: Mapping[str, Any],
-        default_prefix: str,
-        on_line: Callable[[str], None],
+        *,
+        group: str,
+        prefix: str,
+        create_group: bool,
         on_lost: Callable[[str], None],
+        on_line: Callable[[str], None] | None = None,
     ) -> None:
-        """Creates the log stream, and the default log group where it is the one.
+        """Creates the log stream.
 
         Args:
             logs: A CloudWatch Logs client.
-            container: The container's properties, for its logConfiguration.
-            default_prefix: What the stream's name starts with when nothing else is said.
+            group: The log group's name.
+            prefix: What the stream's name starts with.
+            create_group: Whether a group that is not there is made.
+            on_lost: Called with the reason when lines could not be sent; life goes on.
             on_line: Called with each line.
-            on_lost: Called with the reason when lines could not be sent; the job goes on.
 
         Raises:
             CannotStartError: The log group does not exist.
         """
-        options = (container.get("logConfiguration") or {}).get("options") or {}
-        self.group: str = options.get("awslogs-group") or DEFAULT_LOG_GROUP
-        prefix = options.get("awslogs-stream-prefix") or default_prefix
-        self.name = f"{prefix}/default/{uuid.uuid4().hex}"
+        self.group = group
+        self.name = f"{prefix}{uuid.uuid4().hex}"
         self._logs = logs
         self._on_line = on_line
         self._on_lost = on_lost
         self._splitter = LineSplitter()
         self._batch: list[dict[str, Any]] = []
         self._flushed = time.monotonic()
-        if self.group == DEFAULT_LOG_GROUP or options.get("awslogs-create-group") == "true":
+        if create_group:
             self._create_group()
         try:
             logs.create_log_stream(logGroupName=self.group, logStreamName=self.name)
@@ -102,6 +121,11 @@ class LogStream:
         ):
             self._flush()
 
+    def put(self, lines: list[str]) -> None:
+        """Sends whole lines at once."""
+        self._add(lines)
+        self._flush()
+
     def close(self, rest: bytes) -> None:
         """Sends the rest."""
         self._add([*self._splitter.feed(rest), *self._splitter.end()])
@@ -110,7 +134,8 @@ class LogStream:
     def _add(self, lines: list[str]) -> None:
         for line in lines:
             self._batch.append({"timestamp": int(time.time() * 1000), "message": line})
-            self._on_line(line)
+            if self._on_line is not None:
+                self._on_line(line)
 
     def _flush(self) -> None:
         self._flushed = time.monotonic()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any, Final
 
 from moto.batch import models as batch
@@ -35,11 +34,6 @@ def parent_status(children: Collection[str]) -> str:
     return "FAILED" if "FAILED" in children else "SUCCEEDED"
 
 
-def milliseconds() -> int:
-    """Now, as Batch writes it."""
-    return int(time.time() * 1000)
-
-
 class LocalJob(batch.Job):
     """moto's record of a job, without the thread and the docker container that run it there.
 
@@ -49,6 +43,8 @@ class LocalJob(batch.Job):
     retry_strategy: dict[str, Any] | None = None
     order = 0
     """Its place in the order of submission."""
+    created_at = 0
+    """This and the other times: by the cloud's clock, in milliseconds, as Batch writes them."""
     started_at: int | None = None
     stopped_at: int | None = None
     reason: str | None = None
@@ -106,7 +102,7 @@ class LocalJob(batch.Job):
             "jobArn": self.arn,
             "jobId": self.job_id,
             "jobName": self.job_name,
-            "createdAt": int(self.job_created_at.timestamp() * 1000),
+            "createdAt": self.created_at,
             "status": self.status,
             "statusReason": self.job_stopped_reason,
             "startedAt": self._started_at(),

@@ -15,6 +15,7 @@ from moto.sqs.models import sqs_backends
 
 from local.cloud.clock import MINUTE_SECONDS
 from local.cloud.events import DepthChanged
+from local.cloud.repairs import DELETED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -75,6 +76,7 @@ class QueueMetrics:
         self._pace = pace
         self._events = events
         self._last: dict[str, tuple[int, int, int]] = {}
+        self._deleted: dict[str, int] = {}
 
     def publish(self, minutes: Sequence[int]) -> None:
         """Publishes the present counts for the cloud minutes that end at the given times."""
@@ -88,6 +90,7 @@ class QueueMetrics:
         self._last = {name: last for name, last in self._last.items() if name in names}
         for url in urls:
             data += metric_data(*self._sample(url), minutes)
+            data += metric_data(_name(url), self._deleted_since(_name(url)), minutes[-1:])
         for start in range(0, len(data), _PUT_LIMIT):
             self._cloudwatch.put_metric_data(
                 Namespace=NAMESPACE, MetricData=data[start : start + _PUT_LIMIT]
@@ -116,6 +119,13 @@ class QueueMetrics:
                 )
             )
         return queue, {**values, "ApproximateAgeOfOldestMessage": self._oldest_age(queue)}
+
+    def _deleted_since(self, queue: str) -> dict[str, float]:
+        """Messages deleted since the last sample, when there were any; see local.cloud.repairs."""
+        record: Any = sqs_backends[DEFAULT_ACCOUNT_ID][self._region].queues.get(queue)
+        count: int = getattr(record, DELETED, 0)
+        before, self._deleted[queue] = self._deleted.get(queue, 0), count
+        return {"NumberOfMessagesDeleted": float(count - before)} if count > before else {}
 
     def _oldest_age(self, queue: str) -> float:
         """The age has no API: here, and only here, SQS looks into its own messages."""

@@ -7,11 +7,13 @@ fails when moto changes a signature that stands here.
 from __future__ import annotations
 
 import logging
+import re
 from contextlib import ExitStack, contextmanager
 from copy import deepcopy
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from moto.cloudwatch.models import CloudWatchBackend
+from moto.cloudwatch.models import CloudWatchBackend, Statistics
 from moto.core.config import default_user_config
 from moto.core.utils import unix_time
 from moto.sqs import models as sqs_models
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
 sqs: Any = sqs_models  # its private names are needed
+DELETED: Final = "messages_deleted"
+"""A queue's own attribute here: how many messages were deleted from it, which moto forgets."""
 _POLL_SECONDS: Final = 0.1
 """How soon a long poll sees a message whose visibility timeout or delay has ended."""
 
@@ -54,7 +58,10 @@ def all_repairs(closing: threading.Event) -> Generator[None]:
             (sqs.SQSBackend, "purge_queue", _locked),
             (sqs.SQSBackend, "get_queue_attributes", _get_queue_attributes),
             (sqs.Queue, "delete_message", _delete_message),
+            (sqs.Queue, "_set_attributes", _set_attributes),
             (CloudWatchBackend, "put_metric_alarm", _put_metric_alarm),
+            (CloudWatchBackend, "get_metric_data", _get_metric_data),
+            (Statistics, "get_statistics_for_type", _statistic),
         ):
             stack.enter_context(replaced(owner, name, make(getattr(owner, name))))
         yield
@@ -204,8 +211,21 @@ def _delete_message(original: Any) -> Any:
     def delete_message(self: Any, receipt_handle: str) -> None:
         with self._messages_lock:  # moto's own lock
             original(self, receipt_handle)
+            setattr(self, DELETED, getattr(self, DELETED, 0) + 1)
 
     return delete_message
+
+
+def _set_attributes(original: Any) -> Any:
+    """A call that does not name the policy leaves it as it is: moto empties it."""
+
+    def set_attributes(self: Any, attributes: dict[str, Any], now: float | None = None) -> None:
+        policy = getattr(self, "policy", None)
+        original(self, attributes, now)
+        if policy and "Policy" not in attributes:
+            self.policy = policy
+
+    return set_attributes
 
 
 def _get_queue_attributes(original: Any) -> Any:
@@ -241,3 +261,90 @@ def _put_metric_alarm(original: Any) -> Any:
         return alarm
 
     return put_metric_alarm
+
+
+def _get_metric_data(original: Any) -> Any:
+    """Walks the data points once for all queries.
+
+    moto walks all of them for each period of each query: an hour in minutes takes seconds, once
+    a few hours of metrics are there. Expressions are left to moto.
+    """
+
+    def get_metric_data(
+        self: Any,
+        queries: list[dict[str, Any]],
+        start_time: datetime,
+        end_time: datetime,
+        scan_by: str = "TimestampAscending",
+    ) -> list[dict[str, Any]]:
+        if start_time >= end_time or any("MetricStat" not in query for query in queries):
+            return original(self, queries, start_time, end_time, scan_by)
+        start, end = start_time.replace(microsecond=0), end_time.replace(microsecond=0)
+        found: dict[Any, list[Any]] = {_wanted(query): [] for query in queries}
+        for datum in self.get_all_metrics():
+            dimensions = frozenset((each.name, each.value) for each in datum.dimensions)
+            values = found.get((datum.namespace, datum.name, dimensions))
+            if values is not None and start <= datum.timestamp < end:
+                values.append(datum)
+        return [
+            _series(query, found[_wanted(query)], start, scan_by)
+            for query in queries
+            if query.get("ReturnData", True)
+        ]
+
+    return get_metric_data
+
+
+def _wanted(query: dict[str, Any]) -> Any:
+    metric = query["MetricStat"]["Metric"]
+    dimensions = ((each["Name"], each["Value"]) for each in metric.get("Dimensions") or ())
+    return metric["Namespace"], metric["MetricName"], frozenset(dimensions)
+
+
+def _series(
+    query: dict[str, Any], data: list[Any], start: datetime, scan_by: str
+) -> dict[str, Any]:
+    stat, unit = query["MetricStat"]["Stat"], query["MetricStat"].get("Unit")
+    period = int(query["MetricStat"]["Period"])
+    bins: dict[int, list[Any]] = {}
+    for datum in data:
+        if not unit or datum.unit == unit:
+            bins.setdefault(int((datum.timestamp - start).total_seconds() // period), []).append(
+                datum
+            )
+    points: list[tuple[datetime, Any]] = []
+    for number in sorted(bins, reverse=scan_by == "TimestampDescending"):
+        statistics = Statistics([stat], start + timedelta(seconds=number * period))
+        statistics.metric_data = bins[number]
+        points.append((statistics.timestamp, statistics.get_statistics_for_type(stat)))
+    return {
+        "id": query["Id"],
+        "label": query.get("Label") or f"{query['MetricStat']['Metric']['MetricName']} {stat}",
+        "values": [value for _, value in points],
+        "timestamps": [moment for moment, _ in points],
+        "status_code": "Complete",
+    }
+
+
+_PERCENTILE: Final = re.compile(r"p(\d{1,2}(?:\.\d+)?|100)")
+
+
+def _statistic(original: Any) -> Any:
+    """Knows percentiles, which moto does not.
+
+    https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/Statistics-definitions.html
+    """
+
+    def get_statistics_for_type(self: Any, stat: str) -> Any:
+        found = _PERCENTILE.fullmatch(stat)
+        if found is None:
+            return original(self, stat)
+        values = sorted(self.metric_single_values_list)
+        if not values:
+            return None
+        place = (len(values) - 1) * float(found[1]) / 100
+        low = int(place)
+        high = min(low + 1, len(values) - 1)
+        return values[low] + (values[high] - values[low]) * (place - low)
+
+    return get_statistics_for_type

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from local.cloud import capacity
 from local.cloud.attempts import Attempt
 from local.cloud.events import JobChanged
-from local.cloud.jobs import ENDED, LocalJob, milliseconds
+from local.cloud.jobs import ENDED, LocalJob
 from local.cloud.retries import Ending, runs_again
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ class Scheduler:
             leaves = job.children or [job]
             for leaf in (job, *job.children):
                 leaf.retry_strategy = retry_strategy
+                leaf.created_at = self._events.milliseconds()
             for leaf in leaves:
                 self._submitted += 1
                 leaf.order = self._submitted
@@ -192,8 +193,8 @@ class Scheduler:
                     "container": {
                         name: value for name, value in container.items() if value is not None
                     },
-                    "startedAt": attempt.started_at or milliseconds(),
-                    "stoppedAt": milliseconds(),
+                    "startedAt": attempt.started_at or self._events.milliseconds(),
+                    "stoppedAt": self._events.milliseconds(),
                     "statusReason": ending.status_reason,
                 }
             )
@@ -214,7 +215,7 @@ class Scheduler:
 
     def _end(self, job: LocalJob, status: str, reason: str) -> None:
         job.job_stopped = True
-        job.stopped_at = milliseconds()
+        job.stopped_at = self._events.milliseconds()
         job.job_stopped_reason = reason
         self._enter(job, status)
 

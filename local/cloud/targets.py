@@ -92,6 +92,8 @@ def submission(target: Mapping[str, Any]) -> Submission:
 def event_in_words(event: Mapping[str, Any]) -> str:
     """An event for one line: an alarm's by its name and state, any other by its type."""
     detail: Any = event.get("detail") or {}
+    if event["source"] == "aws.events" and event["detail-type"] == "Scheduled Event":
+        return "the clock"
     if event["source"] == "aws.cloudwatch" and "alarmName" in detail:
         return f"{detail['alarmName']} {detail['state']['value']}"
     return f"{event['source']} {event['detail-type']}"
@@ -109,9 +111,10 @@ def as_delivered(event: Mapping[str, Any]) -> dict[str, Any]:
 class Delivery:
     """Takes the place of moto's delivery."""
 
-    def __init__(self, *, batch: Any, sqs: Any, events: EventStream) -> None:
+    def __init__(self, *, batch: Any, sqs: Any, stepfunctions: Any, events: EventStream) -> None:
         self._batch = batch
         self._sqs = sqs
+        self._stepfunctions = stepfunctions
         self._events = events
         self._original: Any = Rule.send_to_targets
 
@@ -134,6 +137,10 @@ class Delivery:
         except BadPatternError as error:
             self._events.error(f"rule {rule.name} cannot be matched: {error}")
             return
+        self.deliver(rule, event, transform_input)
+
+    def deliver(self, rule: Any, event: Any, transform_input: bool = True) -> None:
+        """Hands an event to all targets of a rule."""
         for target in rule.targets:
             try:
                 outcome = self._send(rule, target, event, transform_input)
@@ -152,6 +159,8 @@ class Delivery:
         if service == "sqs" and not any(target.get(name) for name in _TRANSFORMS):
             self._send_message(target, event)
             return f"task queue {target['Arn'].rpartition(':')[2]}"
+        if service == "states":
+            return self._start_execution(target, event)
         if service != "batch":
             alone = copy(rule)
             alone.targets = [target]
@@ -173,6 +182,29 @@ class Delivery:
                 "NO_RESOURCE" if missing else "INVALID_PARAMETER", message
             ) from error
         return f"{job} ({answer['jobId']})"
+
+    def _start_execution(self, target: Any, event: Any) -> str:
+        """https://docs.aws.amazon.com/step-functions/latest/dg/tutorial-cloudwatch-events-s3.html."""
+        if not target.get("RoleArn"):
+            raise DeliveryError(
+                "NO_PERMISSIONS",
+                "the target has no RoleArn, which a state machine's target must have",
+            )
+        if unsupported := [name for name in _TRANSFORMS[1:] if target.get(name)]:
+            raise DeliveryError(
+                "INVALID_PARAMETER", f"the local cloud knows no {unsupported[0]} for state machines"
+            )
+        try:
+            answer = self._stepfunctions.start_execution(
+                stateMachineArn=target["Arn"],
+                input=target.get("Input") or json.dumps(as_delivered(event)),
+            )
+        except ClientError as error:
+            missing = "DoesNotExist" in error.response["Error"]["Code"]
+            raise DeliveryError(
+                "NO_RESOURCE" if missing else "INVALID_PARAMETER", str(error)
+            ) from error
+        return f"execution {answer['executionArn'].rpartition(':')[2]}"
 
     def _send_message(self, target: Any, event: Any) -> None:
         group = target.get("SqsParameters", {}).get("MessageGroupId")

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -43,7 +42,7 @@ def test_a_job_runs_its_command_and_passes_through_every_status(fleet):
     assert job["container"]["exitCode"] == 0
     assert job["statusReason"] == "Essential container in task exited"
     assert job["createdAt"] <= job["startedAt"] <= job["stoppedAt"]
-    assert job["stoppedAt"] <= datetime.now().timestamp() * 1000  # noqa: DTZ005 - both are local
+    assert job["stoppedAt"] <= fleet.cloud.events.now().cloud.timestamp() * 1000
     assert job["container"]["logStreamName"].startswith("hello/default/")
     assert fleet.log(job_id) == ["hello", "world"]
 

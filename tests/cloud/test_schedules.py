@@ -1,0 +1,97 @@
+"""Rules that fire by the clock."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+from botocore.exceptions import ClientError
+
+from local.cloud import DeliveryFailed, ExecutionChanged, RuleMatched
+from local.cloud.schedules import BadScheduleError, schedule_of
+from tests.cloud.serverless import make_machine, role
+
+NOON = int(datetime(2026, 3, 2, 12, 0, tzinfo=UTC).timestamp())
+"""A Monday."""
+
+
+def fires(expression, *minutes, made=NOON):
+    schedule = schedule_of(expression)
+    return [schedule.due(NOON + 60 * minute, made) for minute in minutes]
+
+
+def test_a_rate_fires_every_so_often_from_the_rules_making():
+    assert fires("rate(5 minutes)", 0, 4, 5, 6, 10) == [False, False, True, False, True]
+    assert fires("rate(1 minute)", 1, 2) == [True, True]
+    assert fires("rate(2 hours)", 60, 120) == [False, True]
+
+
+def test_a_cron_fires_when_all_fields_allow_it():
+    assert fires("cron(0/15 12 * * ? *)", 15, 20, 30, 75) == [True, False, True, False]
+    assert fires("cron(5,10 12-13 ? * MON-WED 2026)", 5, 7, 70) == [True, False, True]
+    assert fires("cron(5 12 3 * ? *)", 5) == [False]
+    assert fires("cron(5 12 ? 4 * *)", 5) == [False]
+
+
+BAD = (
+    "rate(1 minutes)",
+    "rate(5 minute)",
+    "rate(0 minutes)",
+    "rate(5 seconds)",
+    "every 5 minutes",
+    "cron(* * * * *)",
+    "cron(0 12 * * * *)",
+    "cron(0 12 ? * ? *)",
+    "cron(60 12 * * ? *)",
+    "cron(0 12 L * ? *)",
+)
+
+
+@pytest.mark.parametrize("expression", BAD)
+def test_what_eventbridge_refuses_of_a_schedule_is_an_error(expression):
+    with pytest.raises(BadScheduleError):
+        schedule_of(expression)
+
+
+def test_a_rule_with_a_bad_schedule_is_refused(cloud):
+    for expression in BAD:
+        with pytest.raises(ClientError, match="not valid"):
+            cloud.client("events").put_rule(Name="bad", ScheduleExpression=expression)
+
+
+def test_the_clock_starts_an_execution_with_the_scheduled_event(cloud):
+    machine = make_machine(cloud, "woken", {"A": {"Type": "Pass", "End": True}})
+    events = cloud.client("events")
+    arn = events.put_rule(Name="pulse", ScheduleExpression="rate(2 minutes)")["RuleArn"]
+    events.put_targets(Rule="pulse", Targets=[{"Id": "1", "Arn": machine, "RoleArn": role(cloud)}])
+    done = cloud.events.wait_for(
+        lambda event: isinstance(event, ExecutionChanged) and event.status == "SUCCEEDED",
+        seconds=10,
+    )
+    assert done.output["detail-type"] == "Scheduled Event"
+    assert done.output["resources"] == [arn]
+    told = cloud.events.wait_for(lambda event: isinstance(event, RuleMatched), seconds=5)
+    assert str(told) == f"rule pulse matched the clock → execution {done.execution}"
+    events.disable_rule(Name="pulse")
+
+
+def test_a_target_without_a_role_is_refused_as_aws_does(cloud):
+    machine = make_machine(cloud, "woken", {"A": {"Type": "Pass", "End": True}})
+    events = cloud.client("events")
+    events.put_rule(Name="pulse", ScheduleExpression="rate(1 minute)")
+    events.put_targets(Rule="pulse", Targets=[{"Id": "1", "Arn": machine}])
+    failed = cloud.events.wait_for(lambda event: isinstance(event, DeliveryFailed), seconds=10)
+    assert failed.error_code == "NO_PERMISSIONS"
+
+
+def test_an_events_own_input_wins(cloud):
+    machine = make_machine(cloud, "woken", {"A": {"Type": "Pass", "End": True}})
+    events = cloud.client("events")
+    events.put_rule(Name="pulse", ScheduleExpression="rate(1 minute)")
+    target = {"Id": "1", "Arn": machine, "RoleArn": role(cloud), "Input": '{"mine": 1}'}
+    events.put_targets(Rule="pulse", Targets=[target])
+    done = cloud.events.wait_for(
+        lambda event: isinstance(event, ExecutionChanged) and event.status == "SUCCEEDED",
+        seconds=10,
+    )
+    assert done.output == {"mine": 1}
