@@ -1,0 +1,277 @@
+"""How the launcher's policy does beside others, under simulated loads.
+
+    python -m benchmarks.scaling [--seeds N] [--loads NAME …]
+
+Each policy starts workers in the same simulated cloud (`simulate/`), under the same loads, with
+the same start latencies, drawn from the same seeds; figures are means over the seeds. The others
+come from their own sources, with their own defaults and tuned (`simulate/contenders.py`).
+
+"better on both" is strict: less p95 wait and fewer billed seconds, each by more than 0.1 %, which
+is less than the seeds' own scatter. `ideal` is what the clairvoyant bills (`simulate/bound.py`);
+a slower policy may bill less.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import time
+from dataclasses import dataclass
+from random import Random
+from statistics import fmean
+from typing import TYPE_CHECKING, Final
+
+from rich.console import Console
+from rich.table import Table
+
+from launcher.policy import Limits
+from simulate import loads
+from simulate.bound import clairvoyant
+from simulate.contenders import CONTENDERS, OURS
+from simulate.scalers import percentile
+from simulate.world import Setting, World
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from simulate.loads import Load
+    from simulate.scalers import Scaler
+    from simulate.world import Figures
+
+WORKERS: Final = 200
+SEEDS: Final = 5
+WIDTH: Final = 140
+MATERIAL: Final = 0.999
+"""Better by less than a thousandth is not better."""
+BOUND: Final = "clairvoyant"
+MATCHED: Final = "keda-matched"
+"""Ours with another clock: shown, and judged apart."""
+
+DRAIN_GOAL: Final = 1.25
+BILLED_GOAL: Final = 1.15
+SURPLUS_GOAL: Final = 0.02
+
+
+@dataclass(frozen=True)
+class Case:
+    """A load by name, and what its tasks take on average: all policies' prior."""
+
+    title: str
+    task_seconds: float
+    make: Callable[[Random], Load]
+
+
+CASES: Final[Mapping[str, Case]] = {
+    "1": Case("1 message, 60 s", 60, lambda _: loads.at_once(1, loads.durations(60))),
+    "4": Case("4 messages, 60 s", 60, lambda _: loads.at_once(4, loads.durations(60))),
+    "1000": Case("1 000 at once, 60 s", 60, lambda _: loads.at_once(1000, loads.durations(60))),
+    "100000": Case("100 000 at once, 5 s", 5, lambda _: loads.at_once(100_000, loads.durations(5))),
+    "light": Case(
+        "Poisson, 12 an hour, 60 s, a day",
+        60,
+        lambda rng: loads.poisson(12, 24, loads.durations(60, 0.5, rng), rng=rng),
+    ),
+    "heavy": Case(
+        "Poisson, one a second, 60 s, 4 hours",
+        60,
+        lambda rng: loads.poisson(3600, 4, loads.durations(60, 0.5, rng), rng=rng),
+    ),
+    "tide": Case(
+        "daily tide up to 600 an hour, 120 s",
+        120,
+        lambda rng: loads.tide(600, 24, loads.durations(120, 0.5, rng), rng=rng),
+    ),
+    "bursts": Case(
+        "300 each 3 hours on 6 an hour, 60 s, 12 hours",
+        60,
+        lambda rng: loads.bursts(
+            6, 300, every_hours=3, hours=12, draw=loads.durations(60, 0.5, rng), rng=rng
+        ),
+    ),
+    "tail": Case(
+        "Poisson, 300 an hour, heavy-tailed, mean 120 s, 8 hours",
+        120,
+        lambda rng: loads.poisson(300, 8, loads.durations(120, 1.5, rng), rng=rng),
+    ),
+    "long": Case(
+        "Poisson, 10 an hour, 30 min, 24 hours",
+        1800,
+        lambda rng: loads.poisson(10, 24, loads.durations(1800, 0.5, rng), rng=rng),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Score:
+    """A policy under a load: means over the seeds."""
+
+    drained_seconds: float
+    p50_seconds: float
+    p95_seconds: float
+    p99_seconds: float
+    billed_seconds: float
+    started: float
+    surplus: float
+    late: float
+    api_calls: float
+    never: float
+
+    def beats(self, other: Score) -> bool:
+        """Whether it is better on both wait and bill."""
+        return (
+            self.p95_seconds < other.p95_seconds * MATERIAL
+            and self.billed_seconds < other.billed_seconds * MATERIAL
+        )
+
+
+def score(runs: Sequence[Figures], limits: Limits) -> Score:
+    """The means."""
+
+    def mean(of: Callable[[Figures], float]) -> float:
+        return fmean(of(each) for each in runs)
+
+    return Score(
+        drained_seconds=mean(lambda f: f.drained_seconds),
+        p50_seconds=mean(lambda f: percentile(f.waits, 0.5)),
+        p95_seconds=mean(lambda f: percentile(f.waits, 0.95)),
+        p99_seconds=mean(lambda f: percentile(f.waits, 0.99)),
+        billed_seconds=mean(lambda f: f.billed_seconds),
+        started=mean(lambda f: f.started),
+        surplus=mean(lambda f: f.surplus),
+        late=mean(lambda f: sum(wait > limits.start_within_seconds for wait in f.waits)),
+        api_calls=mean(lambda f: f.api_calls),
+        never=mean(lambda f: f.never),
+    )
+
+
+def limits_of(case: Case) -> Limits:
+    """What all policies are told."""
+    return Limits(
+        max_workers=WORKERS,
+        max_vcpus=WORKERS,
+        task_seconds=case.task_seconds,
+        vcpu_hours_per_day=math.inf,
+    )
+
+
+def simulated(case: Case, make: Callable[[Limits], Scaler], seeds: int) -> Score:
+    """One policy under one load."""
+    limits = limits_of(case)
+    runs: list[Figures] = []
+    for seed in range(seeds):
+        world = World(case.make(Random(seed)), Setting(capacity=WORKERS, seed=seed))  # noqa: S311 -- a simulation's
+        make(limits).attach(world)
+        runs.append(world.run())
+    return score(runs, limits)
+
+
+def compared(case: Case, seeds: int) -> dict[str, Score]:
+    """All policies under one load, the bound first."""
+    bounds = [
+        clairvoyant(case.make(Random(seed)), Setting(capacity=WORKERS, seed=seed))  # noqa: S311 -- a simulation's
+        for seed in range(seeds)
+    ]
+    scores = {BOUND: score(bounds, limits_of(case))}
+    for name, contender in CONTENDERS.items():
+        scores[name] = simulated(case, contender.default, seeds)
+        if contender.tuned:
+            scores[f"{name}, tuned"] = simulated(case, contender.tuned, seeds)
+    return scores
+
+
+def table(case: Case, scores: Mapping[str, Score]) -> Table:
+    """The figures of one load."""
+    made = Table(title=case.title, title_justify="left")
+    made.add_column("policy", no_wrap=True)
+    for heading in (
+        "drained s",
+        "p50 wait",
+        "p95",
+        "p99",
+        "billed h",
+        "/ ideal",
+        "started",
+        "surplus",
+        "late",
+        "API calls",
+    ):
+        made.add_column(heading, justify="right", no_wrap=True)
+    ideal = scores[BOUND].billed_seconds
+    for name, each in scores.items():
+        made.add_row(
+            name,
+            "never" if each.never else f"{each.drained_seconds:.0f}",
+            *(
+                f"{seconds:.0f}" if seconds < math.inf else "never"
+                for seconds in (each.p50_seconds, each.p95_seconds, each.p99_seconds)
+            ),
+            f"{each.billed_seconds / 3600:.2f}",
+            f"{each.billed_seconds / ideal:.2f}",
+            f"{each.started:.1f}",
+            f"{each.surplus:.1f}",
+            f"{each.late:.0f}",
+            f"{each.api_calls:.0f}" if each.api_calls else "-",
+            style="bold" if name == OURS else None,
+        )
+    return made
+
+
+def goals(results: Mapping[str, Mapping[str, Score]]) -> Table:
+    """What was aimed at, and what came of it."""
+    made = Table(title="goals", title_justify="left")
+    for heading in ("load", "goal", "figure", ""):
+        made.add_column(heading)
+
+    def goal(load: str, text: str, figure: str, *, met: bool) -> None:
+        made.add_row(load, text, figure, "met" if met else "MISSED")
+
+    for load, scores in results.items():
+        ours = scores[OURS]
+        better = [
+            name
+            for name, each in scores.items()
+            if name not in (BOUND, OURS, MATCHED) and each.beats(ours)
+        ]
+        goal(load, "no policy is better on both", ", ".join(better) or "none", met=not better)
+        share = ours.surplus / ours.started
+        goal(
+            load,
+            f"surplus <= {SURPLUS_GOAL:.0%} of those started",
+            f"{share:.1%}",
+            met=share <= SURPLUS_GOAL,
+        )
+    for load, scores in results.items():
+        if scores[MATCHED].beats(scores[OURS]):
+            made.add_row(load, "for comparison", f"{MATCHED} is better on both", "")
+    if "1" in results:
+        started = results["1"][OURS].started
+        goal("1", "one message starts one worker", f"{started:g}", met=started == 1)
+    if "1000" in results:
+        ours, bound = results["1000"][OURS], results["1000"][BOUND]
+        drain = ours.drained_seconds / bound.drained_seconds
+        billed = ours.billed_seconds / bound.billed_seconds
+        goal("1000", f"drained <= {DRAIN_GOAL} x bound", f"{drain:.2f}", met=drain <= DRAIN_GOAL)
+        goal("1000", f"billed <= {BILLED_GOAL} x ideal", f"{billed:.2f}", met=billed <= BILLED_GOAL)
+    return made
+
+
+def main() -> None:
+    """Runs the bench and prints it."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--seeds", type=int, default=SEEDS, help="figures are means over so many")
+    parser.add_argument("--loads", nargs="+", choices=list(CASES), default=list(CASES))
+    options = parser.parse_args()
+    console = Console(width=WIDTH)
+    began = time.monotonic()
+    results: dict[str, dict[str, Score]] = {}
+    for name in options.loads:
+        results[name] = compared(CASES[name], options.seeds)
+        console.print(table(CASES[name], results[name]))
+    console.print(goals(results))
+    console.print(
+        f"{options.seeds} seeds, {WORKERS} workers allowed, {time.monotonic() - began:.0f} s"
+    )
+
+
+if __name__ == "__main__":
+    main()
