@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 from rich.console import Console
 
+from cli.simulate import simulate
 from local.isolation import without_aws_settings
 from taskpacks.errors import TaskpacksError
 
@@ -29,6 +30,9 @@ app = typer.Typer(
 @app.callback()
 def taskpacks() -> None:
     """Celery's heavy tasks on AWS Batch."""
+
+
+app.command()(simulate)
 
 
 @app.command()

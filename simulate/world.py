@@ -128,6 +128,7 @@ class World:
         self._state: list[int] = []
         self._runnable: deque[int] = deque()
         self._placed = 0
+        self._placed_since = 0.0  # the sum of when each was placed
         self._idle: list[int] = []
         self._idle_place: dict[int, int] = {}
         self._latencies = Random(f"{setting.seed} start")  # noqa: S311 -- a simulation's, not a secret
@@ -173,7 +174,7 @@ class World:
         """Of all workers that are, and that ended in the last day."""
         while self._ended and self._ended[0][0] < self.now - 86_400:
             self._ended_seconds -= self._ended.popleft()[1]
-        return (self._ended_seconds + self._unbilled()) / 3600
+        return (self._ended_seconds + self._open_seconds()) / 3600
 
     def start(self, workers: int) -> None:
         """Submits jobs, a worker each."""
@@ -181,7 +182,7 @@ class World:
             worker = len(self._state)
             self._state.append(_CALL)
             self._generation.append(0)
-            self._since.append(math.inf)
+            self._since.append(0.0)
             self._message.append(-1)
             self._worked.append(False)
             self._runnable.append(worker)
@@ -241,8 +242,9 @@ class World:
         heappush(self._events, (time, self._sequence, kind, worker, generation))
         return self._sequence
 
-    def _unbilled(self) -> float:
-        return math.fsum(self.now - since for since in self._since if since < math.inf)
+    def _open_seconds(self) -> float:
+        """What the workers that are placed have cost so far."""
+        return self._placed * self.now - self._placed_since
 
     def _look(self) -> None:
         """What the counts say from now on: the state before the event that comes."""
@@ -254,7 +256,7 @@ class World:
                 self.in_flight,
                 self.starting,
                 self.running,
-                self.figures.billed_seconds,
+                self.figures.billed_seconds + self._open_seconds(),
             )
         )
 
@@ -306,6 +308,7 @@ class World:
             worker = self._runnable.popleft()
             self._placed += 1
             self._since[worker] = self.now
+            self._placed_since += self.now
             self._launch(worker)
 
     def _launch(self, worker: int) -> None:
@@ -350,7 +353,7 @@ class World:
         self.running -= 1
         self._placed -= 1
         billed = self.now - self._since[worker]
-        self._since[worker] = math.inf
+        self._placed_since -= self._since[worker]
         self.figures.billed_seconds += billed
         self._ended.append((self.now, billed))
         self._ended_seconds += billed
@@ -387,7 +390,7 @@ class World:
 
     def _summed_up(self) -> Figures:
         figures = self.figures
-        figures.billed_seconds += self._unbilled()
+        figures.billed_seconds += self._open_seconds()
         arrivals = self._load.arrivals
         figures.waits = sorted(
             started - arrived if started >= 0 else math.inf
