@@ -218,10 +218,11 @@ class BuildkiteScaler:
     """Buildkite's agent scaler: an instance for each job that is scheduled or running.
 
     https://github.com/buildkite/buildkite-agent-scaler, scaler/scaling_calculator.go and
-    scaler/scaler.go at 004dd0d (no buffer, factor 1, no scale-in: instances end themselves) and
-    template.yaml at 042c7a8 (polled every 10 s for 50 s of each minute). An agent per instance.
-    Defaults of the stack that deploys it (https://github.com/buildkite/elastic-ci-stack-for-aws,
-    templates/aws-stack.yml): at most 10 instances, which leave after ten idle minutes.
+    scaler/scaler.go at 004dd0d, lambda/main.go at 0042b99 (no buffer, factor 1, no cool-down
+    after scale-out) and template.yaml at 042c7a8 (polled every 10 s for 50 s of each minute; no
+    scale-in: instances end themselves). Defaults of the stack that deploys it
+    (https://github.com/buildkite/elastic-ci-stack-for-aws, templates/aws-stack.yml at 0071d9a):
+    an agent per instance, at most 10 instances, which leave after 600 idle seconds.
     """
 
     POLL_SECONDS: Final = 10

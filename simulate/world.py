@@ -197,14 +197,13 @@ class World:
             workers: How many.
             spare_busy: Whether workers with a task are left alone.
         """
-        for _ in range(workers):
-            if self._idle:
-                self._leave(self._idle[-1])
-                continue
-            busy = [w for w, message in enumerate(self._message) if message >= 0]
-            if spare_busy or not busy:
-                return
-            self._cut(self._choice.choice(busy))
+        idle = self._idle[-workers:] if workers else []
+        for worker in tuple(idle):
+            self._leave(worker)
+        if not spare_busy and len(idle) < workers:
+            busy = [worker for worker, message in enumerate(self._message) if message >= 0]
+            for worker in self._choice.sample(busy, min(len(busy), workers - len(idle))):
+                self._cut(worker)
 
     def run(self) -> Figures:
         """Runs until all is done, and a little longer, or until patience ends."""
@@ -231,7 +230,7 @@ class World:
             handlers[kind](sequence, worker, generation)
             if not self._left and coming == count:
                 if self.figures.drained_seconds == math.inf:
-                    self.figures.drained_seconds = self.now - (arrivals[-1] if arrivals else 0.0)
+                    self.figures.drained_seconds = self.now - arrivals[-1] if arrivals else 0.0
                     end = min(end, self.now + TAIL_SECONDS)
                 if not self.starting and not self.running:
                     break

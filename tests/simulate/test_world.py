@@ -1,0 +1,200 @@
+import math
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from launcher.policy import Limits
+from simulate.bound import clairvoyant
+from simulate.contenders import CONTENDERS, OURS
+from simulate.loads import Load, at_once, durations, poisson
+from simulate.scalers import Alarm, Controller, percentile
+from simulate.world import Setting, World
+
+EXACT = Setting(startup_seconds=100, startup_spread=0, idle_seconds=30, capacity=10)
+
+
+class StartsAt:
+    """Starts so many workers at a time."""
+
+    def __init__(self, workers, time=0.0):
+        self.workers, self.time = workers, time
+
+    def attach(self, world):
+        world.at(self.time, lambda: world.start(self.workers))
+
+
+def run(load, scaler, setting=EXACT):
+    world = World(load, setting)
+    scaler.attach(world)
+    return world.run()
+
+
+def test_one_worker_does_one_message_and_leaves():
+    figures = run(at_once(1, durations(60)), StartsAt(1))
+    assert figures.waits == [100]
+    assert figures.drained_seconds == 160
+    assert figures.billed_seconds == 100 + 60 + 30
+    assert (figures.started, figures.surplus, figures.never) == (1, 0, 0)
+
+
+def test_workers_share_the_backlog_one_task_at_a_time():
+    figures = run(at_once(6, durations(60)), StartsAt(2))
+    assert figures.waits == [100, 100, 160, 160, 220, 220]
+    assert figures.billed_seconds == 2 * (100 + 180 + 30)
+
+
+def test_a_worker_that_never_got_a_task_is_surplus_and_is_paid_for():
+    figures = run(at_once(1, durations(60)), StartsAt(2))
+    assert figures.surplus == 1
+    assert figures.billed_seconds == (100 + 60 + 30) + (100 + 30)
+
+
+def test_jobs_beyond_the_machines_wait_and_are_not_paid_for_meanwhile():
+    setting = Setting(startup_seconds=100, startup_spread=0, idle_seconds=30, capacity=1)
+    figures = run(at_once(1, durations(60)), StartsAt(2), setting)
+    assert figures.billed_seconds == (100 + 60 + 30) + (100 + 30)
+
+
+def test_an_idle_worker_takes_a_message_that_comes_while_it_lingers():
+    figures = run(Load("two", [0, 180], [60, 60]), StartsAt(1))
+    assert figures.waits == [0, 100]
+    assert figures.billed_seconds == 100 + 60 + 20 + 60 + 30
+
+
+def test_without_a_worker_nothing_is_ever_done():
+    figures = run(at_once(3, durations(60)), StartsAt(0))
+    assert (figures.never, figures.drained_seconds) == (3, math.inf)
+    assert figures.waits == [math.inf] * 3
+
+
+def test_a_load_of_nothing_is_drained_at_once():
+    figures = run(at_once(0, durations(60)), Controller(Limits()))
+    assert (figures.started, figures.drained_seconds) == (0, 0)
+
+
+def test_what_spot_takes_comes_back_after_the_lease_and_is_done_in_the_end():
+    setting = Setting(spot_per_hour=20, capacity=10, seed=3)
+    figures = run(at_once(40, durations(120)), StartsAt(5), setting)
+    assert figures.taken > 0
+    assert figures.never == 0
+
+
+def test_counts_lag_behind():
+    world = World(at_once(5, durations(60)), EXACT)
+    seen = []
+    for time in (1, 9, 11):
+        world.at(time, lambda: seen.append((world.visible, world.counts()[0])))
+    world.run()
+    assert seen == [(5, 0), (5, 0), (5, 5)]
+
+
+def test_an_alarm_rings_when_it_enters_alarm_and_not_again_before_it_was_ok():
+    world = World(Load("three", [10, 400, 4000], [60, 60, 60]), EXACT)
+    rung = []
+    Alarm(world, lambda visible, _: visible >= 1, lambda: rung.append(world.now))
+    world.at(1000, lambda: world.start(1))
+    world.at(5000, lambda: world.start(1))
+    world.run()
+    first, second = rung
+    assert 10 + 60 <= first <= 10 + 120  # a minute's sample, and the metric's delay
+    assert 4000 + 60 <= second <= 4000 + 120
+
+
+@given(
+    st.lists(st.tuples(st.floats(0, 5000), st.floats(0, 500)), min_size=1, max_size=30),
+    st.integers(0, 1000),
+    st.sampled_from([0.0, 0.5, 5.0]),
+    st.sampled_from(sorted(CONTENDERS)),
+)
+@settings(max_examples=60, deadline=None)
+def test_nothing_is_lost_and_nothing_is_free(messages, seed, spot_per_hour, name):
+    messages.sort()
+    load = Load("any", [time for time, _ in messages], [seconds for _, seconds in messages])
+    setting = Setting(capacity=20, seed=seed, spot_per_hour=spot_per_hour)
+    world = World(load, setting)
+    CONTENDERS[name].default(Limits(max_workers=20, max_vcpus=20)).attach(world)
+    figures = world.run()
+    assert len(figures.waits) == len(messages)
+    assert all(wait >= 0 for wait in figures.waits)
+    assert sum(wait == math.inf for wait in figures.waits) <= figures.never
+    if not figures.never:
+        assert figures.billed_seconds >= load.work_seconds - 1e-6
+    if name == OURS:
+        assert figures.never == 0
+        assert figures.surplus <= figures.started
+    assert world.visible + world.in_flight == figures.never
+
+
+@pytest.mark.parametrize("name", sorted(CONTENDERS))
+def test_the_same_seed_gives_the_same_figures(name):
+    def once():
+        rng = Random(5)
+        load = poisson(120, 2, durations(60, 0.5, rng), rng=rng)
+        figures = run(load, CONTENDERS[name].default(Limits()), Setting(seed=5))
+        return (figures.waits, figures.billed_seconds, figures.started, figures.api_calls)
+
+    assert once() == once()
+
+
+def test_another_seed_gives_other_figures():
+    load = at_once(50, durations(60))
+    first = run(load, Controller(Limits()), Setting(seed=1))
+    second = run(load, Controller(Limits()), Setting(seed=2))
+    assert first.waits != second.waits
+
+
+def test_one_message_starts_exactly_one_worker_whatever_the_phase_of_the_clocks():
+    for seed in range(50):
+        figures = run(at_once(1, durations(60)), Controller(Limits()), Setting(seed=seed))
+        assert (figures.started, figures.surplus) == (1, 0)
+
+
+def test_a_thousand_messages_meet_the_goals_of_the_bench():
+    limits = Limits(max_workers=200, max_vcpus=200)
+    load = at_once(1000, durations(60))
+    for seed in range(3):
+        setting = Setting(capacity=200, seed=seed)
+        ours, bound = run(load, Controller(limits), setting), clairvoyant(load, setting)
+        assert ours.drained_seconds <= 1.25 * bound.drained_seconds
+        assert ours.billed_seconds <= 1.15 * bound.billed_seconds
+        assert ours.surplus <= 0.02 * ours.started
+
+
+def test_no_policy_drains_equal_tasks_before_the_clairvoyant():
+    load = at_once(200, durations(60))
+    for seed in range(3):
+        setting = Setting(capacity=50, seed=seed)
+        bound = clairvoyant(load, setting)
+        for name, contender in CONTENDERS.items():
+            if name == "backlog-per-task":
+                continue  # its one standing worker is up before any message comes
+            figures = run(load, contender.default(Limits(max_workers=50, max_vcpus=50)), setting)
+            assert figures.drained_seconds >= bound.drained_seconds - 1e-6, name
+
+
+def test_the_daily_cap_stops_the_starting():
+    limits = Limits(max_workers=100, max_vcpus=100, vcpu_hours_per_day=2)
+    scaler = Controller(limits)
+    run(Load("two bursts", [0.0] * 100 + [3600.0] * 100, [60] * 200), scaler, Setting(seed=1))
+    halts = [decision for _, decision in scaler.decisions if decision.halted_by == "cap"]
+    assert halts
+    assert all(
+        decision.start == 0
+        for _, decision in scaler.decisions
+        if decision.figures["vcpu_hours_last_day"] >= 2
+    )
+
+
+def test_the_controller_never_passes_its_limit():
+    limits = Limits(max_workers=7, max_vcpus=100)
+    scaler = Controller(limits)
+    run(at_once(500, durations(30)), scaler, Setting(capacity=100, seed=1))
+    assert max(decision.desired for _, decision in scaler.decisions) == 7
+
+
+def test_a_percentile_is_the_value_that_a_share_does_not_exceed():
+    values = [float(value) for value in range(1, 101)]
+    assert [percentile(values, share) for share in (0.5, 0.95, 0.99, 1)] == [50, 95, 99, 100]
+    assert math.isnan(percentile([], 0.5))
