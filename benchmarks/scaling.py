@@ -29,14 +29,15 @@ from simulate import loads
 from simulate.bound import clairvoyant
 from simulate.contenders import CONTENDERS, OURS
 from simulate.scalers import percentile
-from simulate.world import Setting, World
+from simulate.setting import Setting
+from simulate.world import World
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from simulate.loads import Load
     from simulate.scalers import Scaler
-    from simulate.world import Figures
+    from simulate.setting import Figures
 
 WORKERS: Final = 200
 SEEDS: Final = 5

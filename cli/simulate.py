@@ -18,7 +18,8 @@ from simulate import loads, report
 from simulate.bound import clairvoyant
 from simulate.contenders import CONTENDERS, OURS
 from simulate.scalers import Controller
-from simulate.world import Setting, World
+from simulate.setting import Setting
+from simulate.world import World
 from taskpacks.errors import RefusedSettingsError, nearest
 
 if TYPE_CHECKING:

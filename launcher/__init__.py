@@ -1,4 +1,5 @@
 """The launcher: decides how many workers to start. Standard library and boto3 only.
 
-`policy` is the decision, pure; what it observes and what comes of it stand beside it.
+`policy` is the decision, pure; `records` what it is made from. What is observed and how it is
+asked stand beside them.
 """

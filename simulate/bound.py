@@ -7,11 +7,11 @@ from heapq import heappop, heappush, heapreplace
 from random import Random
 from typing import TYPE_CHECKING
 
-from simulate.world import Figures
+from simulate.setting import Figures
 
 if TYPE_CHECKING:
     from simulate.loads import Load
-    from simulate.world import Setting
+    from simulate.setting import Setting
 
 
 def clairvoyant(load: Load, setting: Setting) -> Figures:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from launcher.policy import Limits
     from simulate.report import Run
-    from simulate.world import Sample
+    from simulate.setting import Sample
 
 SIZE_INCHES: Final = (10, 9)
 DOTS_PER_INCH: Final = 110

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from launcher.policy import Decision, Limits
     from simulate.loads import Load
-    from simulate.world import Figures
+    from simulate.setting import Figures
 
 BOUND: Final = "clairvoyant"
 

@@ -10,7 +10,8 @@ from simulate.peers import (
     PostLoop,
     SampleAlarms,
 )
-from simulate.world import Setting, World
+from simulate.setting import Setting
+from simulate.world import World
 
 SETTING = Setting(startup_seconds=120, startup_spread=0, capacity=1000)
 

@@ -10,7 +10,8 @@ from simulate.bound import clairvoyant
 from simulate.contenders import CONTENDERS, OURS
 from simulate.loads import Load, at_once, durations, poisson
 from simulate.scalers import Alarm, Controller, percentile
-from simulate.world import Setting, World
+from simulate.setting import Setting
+from simulate.world import World
 
 EXACT = Setting(startup_seconds=100, startup_spread=0, idle_seconds=30, capacity=10)
 

@@ -1,0 +1,163 @@
+"""What the launcher's decision is made from and what it returns: records that survive JSON."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Verb = Literal["start", "wait", "done", "halt"]
+HaltedBy = Literal["breaker", "cap"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Record:
+    def as_json(self) -> dict[str, Any]:
+        """Plain data for `json.dumps`."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """The record that `as_json` described.
+
+        Raises:
+            ValueError: A field is unknown, or one that has no default is missing.
+        """
+        known = {each.name for each in fields(cls)}
+        if unknown := sorted(set(values) - known):
+            raise ValueError(
+                f"{cls.__name__} has no {', '.join(unknown)}: it knows {', '.join(sorted(known))}; "
+                "deploy the launcher and its settings from the same version"
+            )
+        try:
+            return cls(**values)
+        except TypeError as error:
+            raise ValueError(f"{cls.__name__}: {error}; its settings are incomplete") from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits(_Record):
+    """What one deployment allows and aims at.
+
+    Attributes:
+        vcpus: Of one worker.
+        max_vcpus: Of all workers together.
+        max_workers: At once.
+        task_seconds: What a task takes, as long as nothing has been learned.
+        startup_seconds: From SubmitJob to a worker's first receive.
+        idle_seconds: How long a worker that finds nothing stays before it leaves.
+        start_within_seconds: The longest that a message should wait for a worker.
+        drain_within_seconds: The oldest message's age by which the backlog should be gone.
+        break_even: How many times its own cost (start-up and idle end) a worker's share of the
+            backlog has to be worth. More of it: fewer workers, longer waits.
+        breaker_failures: So many workers in a row that end in failure halt the launcher.
+        breaker_cooldown_seconds: From the newest failure until one probe worker may start.
+        vcpu_hours_per_day: The cap: reached, nothing more is started.
+        round_seconds: The pause between two decisions.
+    """
+
+    vcpus: float = 1
+    max_vcpus: float = 16
+    max_workers: int = 100
+    task_seconds: float = 60
+    startup_seconds: float = 120
+    idle_seconds: float = 30
+    start_within_seconds: float = 600
+    drain_within_seconds: float = 3600
+    break_even: float = 1.5
+    breaker_failures: int = 5
+    breaker_cooldown_seconds: float = 1800
+    vcpu_hours_per_day: float = 200
+    round_seconds: float = 30
+
+    @property
+    def workers(self) -> int:
+        """How many may be active at once."""
+        return max(0, min(self.max_workers, math.floor(self.max_vcpus / self.vcpus + 1e-9)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ending:
+    """How a worker ended. One that was taken away (Spot) has not failed."""
+
+    seconds_ago: float
+    failed: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observation(_Record):
+    """What is known now.
+
+    Attributes:
+        age_seconds: Since it was made.
+        complete: False when any part of it failed or was partial.
+        problem: What failed, in words.
+        visible: Messages that a worker could receive now; SQS's count, which lags.
+        in_flight: Messages that a worker holds, or that are hidden before they come back.
+        delayed: Messages that are not visible yet.
+        oldest_age_seconds: Of the oldest message, in flight or not; None when unknown.
+        recently_done: Messages done in the last start_within_seconds; None when
+            unknown. It tells a message that waits from one whose task takes long.
+        starting: Workers from SUBMITTED to STARTING; an array's children count one by one.
+        running: Workers that are RUNNING.
+        task_seconds: What tasks took of late, the mean: work is messages times mean, whatever the
+            spread. None when nothing has been learned.
+        endings: The newest workers' ends, newest first.
+        deleted_since_first_of_those_failures: Messages done since the first of the newest
+            unbroken run of failures: progress. None when unknown, which counts as none.
+        vcpu_hours_last_day: What all workers used.
+    """
+
+    age_seconds: float = 0
+    complete: bool = True
+    problem: str = ""
+    visible: int = 0
+    in_flight: int = 0
+    delayed: int = 0
+    oldest_age_seconds: float | None = None
+    recently_done: int | None = None
+    starting: int = 0
+    running: int = 0
+    task_seconds: float | None = None
+    endings: tuple[Ending, ...] = ()
+    deleted_since_first_of_those_failures: int | None = None
+    vcpu_hours_last_day: float = 0
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """As every record's, with the endings made whole."""
+        endings = tuple(Ending(**each) for each in values.get("endings", ()))
+        return super().from_json({**values, "endings": endings})
+
+    @property
+    def active(self) -> int:
+        """Workers that are there or on their way."""
+        return self.starting + self.running
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision(_Record):
+    """What to do now, and why.
+
+    Attributes:
+        verb: `start` workers and ask again; `wait` and ask again; `done`; or `halt`.
+        start: How many workers, 0 unless the verb is `start`.
+        desired: How many should be active.
+        active: How many are.
+        wait_seconds: Until the next decision; 0 when there is none.
+        reason: In words, with the figures.
+        halted_by: What halted it.
+        figures: What the decision was made from, by name.
+    """
+
+    verb: Verb
+    start: int = 0
+    desired: int = 0
+    active: int = 0
+    wait_seconds: float = 0
+    reason: str
+    halted_by: HaltedBy | None = None
+    figures: dict[str, Any] = field(default_factory=dict)
