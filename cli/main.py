@@ -68,6 +68,32 @@ def demo(
             raise typer.Exit(INTERRUPTED) from None
 
 
+@app.command()
+def plan(
+    stack: Annotated[
+        str, typer.Option(help="A stack's name, or its file Pulumi.STACK.yaml.")
+    ] = "dev",
+    prices: Annotated[
+        Path | None, typer.Option(help="Your own prices, in the form of stack/prices.yaml.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+) -> None:
+    """Says what a stack would be, would cost and breaks: no account, no Pulumi CLI."""
+    from cli import plan as plan_command  # noqa: PLC0415 -- imports pulumi below it; --help does without
+
+    file = Path(stack) if stack.endswith((".yaml", ".yml")) else None
+    planned = plan_command.run(
+        PROJECT_FOLDER, file or PROJECT_FOLDER / f"Pulumi.{stack}.yaml", prices
+    )
+    if as_json:
+        sys.stdout.write(plan_command.as_json(planned) + "\n")
+    else:
+        console = Console() if sys.stdout.isatty() else Console(width=LOG_WIDTH)
+        plan_command.show(planned, console)
+    if planned.refused:
+        raise typer.Exit(plan_command.REFUSED)
+
+
 def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt
 

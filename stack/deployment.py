@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pulumi
 import pulumi_aws as aws
 
-from stack import hardware, tags
+from stack import costs, hardware, tags
 from stack.controller import Controller, ControllerArgs
 from stack.dashboard import Row
 from stack.roles import WorkerRoles, WorkerRolesArgs
@@ -153,7 +153,7 @@ class PackDeployment(pulumi.ComponentResource):
                 dead_letter_name=names[1],
                 log_group_name=names[2],
                 vcpus=spec.resources.vcpus,
-                dollars_per_hour=None,
+                dollars_per_hour=costs.worker_hour_in(args.region, spec.resources),
             )
         )
         self.register_outputs({"queue_url": self.queue.url})

@@ -15,7 +15,7 @@ from stack import hardware, pools
 from stack.images import ecr_repository_arn
 from stack.network import Egress
 from taskpacks import limits, manager
-from taskpacks.errors import RefusedSettingsError, TaskpacksError, nearest
+from taskpacks.errors import RefusedSettingsError, TaskpacksError, UnknownPackError, nearest
 
 if TYPE_CHECKING:
     import pulumi
@@ -173,7 +173,10 @@ def _deployment(name: object, overrides: object, modules: Mapping[str, str]) -> 
             "change that in the pack. A deployment may only say which image it runs: "
             "{uri: REGISTRY/NAME:TAG}."
         )
-    pack = manager.load(pack_name, modules)
+    try:
+        pack = manager.load(pack_name, modules)
+    except UnknownPackError as error:
+        raise RefusedSettingsError(f"{where}: {error}") from error
     spec = pack.spec.overlaid(settings, where)
     if refusals := hardware.refusals(spec.resources):
         raise RefusedSettingsError("\n".join(f"{where}.resources: {text}" for text in refusals))
@@ -275,11 +278,18 @@ def from_config(config: pulumi.Config) -> dict[str, object]:
 
     Keys that there are not come along, so that `parse` can refuse them by name.
     """
-    prefix = f"{config.name}:"
     # An engine in this process sets the first; the CLI hands over the second.
-    keys = {**CONFIG.get(), **get_config_env()}
-    names = [key.removeprefix(prefix) for key in keys if key.startswith(prefix)]
-    return {name: _structured(name, config.get(name)) for name in names}
+    return from_texts({**CONFIG.get(), **get_config_env()}, config.name)
+
+
+def from_texts(config: Mapping[str, str], namespace: str = NAMESPACE) -> dict[str, object]:
+    """As `from_config`, of settings by full key, each as text."""
+    prefix = f"{namespace}:"
+    return {
+        key.removeprefix(prefix): _structured(key.removeprefix(prefix), text)
+        for key, text in config.items()
+        if key.startswith(prefix)
+    }
 
 
 def _structured(name: str, text: str | None) -> object:

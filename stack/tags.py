@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import inspect
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import pulumi
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+DEPLOYMENT: Final = "taskpacks:deployment"
 
 
 def of_stack(stack: str, owner: str | None) -> dict[str, str]:
@@ -24,7 +26,7 @@ def of_stack(stack: str, owner: str | None) -> dict[str, str]:
 
 def of_deployment(deployment: str, pack: str) -> dict[str, str]:
     """What every resource of a deployment carries beside."""
-    return {"taskpacks:deployment": deployment, "taskpacks:pack": pack}
+    return {DEPLOYMENT: deployment, "taskpacks:pack": pack}
 
 
 def adding(

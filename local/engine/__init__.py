@@ -14,6 +14,7 @@ from local.engine.errors import (
     StateError,
     UnsupportedError,
 )
+from local.engine.project import load_for_reading
 from local.engine.summary import Action, Change, Summary
 
 __all__ = [
@@ -29,4 +30,5 @@ __all__ = [
     "StateError",
     "Summary",
     "UnsupportedError",
+    "load_for_reading",
 ]

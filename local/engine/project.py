@@ -54,6 +54,40 @@ def load_project(folder: Path, stack: str, overrides: Mapping[str, Any]) -> Proj
         ProjectError: A file is missing or unreadable, the runtime is not Python, a value is
             encrypted, or the AWS region is not set.
     """
+    name, program, defaults = _project(folder)
+    stack_file = folder / f"Pulumi.{stack}.yaml"
+    settings = {**defaults, **_section(_mapping(stack_file), stack_file), **overrides}
+    config = _config(name, stack_file, settings)
+    _check_region(stack_file, config)
+    _check_provider(stack_file, config)
+    return Project(name, stack, program, config)
+
+
+def load_for_reading(folder: Path, stack_file: Path) -> Project:
+    """Reads a stack's own settings and its region, for whoever does not deploy it.
+
+    Args:
+        folder: The project's folder.
+        stack_file: The stack's settings, wherever they are: Pulumi.STACK.yaml.
+
+    Raises:
+        ProjectError: As `load_project`; of the provider's settings only the region is looked at.
+    """
+    name, program, defaults = _project(folder)
+    settings = {**defaults, **_section(_mapping(stack_file), stack_file)}
+    ours = {
+        key: value
+        for key, value in settings.items()
+        if ":" not in key or key == "aws:region" or key.startswith(f"{name}:")
+    }
+    config = _config(name, stack_file, ours)
+    _check_region(stack_file, config)
+    stack = stack_file.stem.removeprefix("Pulumi.")
+    return Project(name, stack, program, config)
+
+
+def _project(folder: Path) -> tuple[str, Path, dict[str, Any]]:
+    """The project's name, its program and the settings that it gives every stack."""
     project_file = folder / "Pulumi.yaml"
     project = _mapping(project_file)
     name = project.get("name")
@@ -67,18 +101,14 @@ def load_project(folder: Path, stack: str, overrides: Mapping[str, Any]) -> Proj
     program = folder / str(project.get("main", "")) / "__main__.py"
     if not program.is_file():
         raise ProjectError(f"{program} is not there: a Python program starts in __main__.py.")
-    stack_file = folder / f"Pulumi.{stack}.yaml"
-    settings = {
-        **_project_defaults(_section(project, project_file)),
-        **_section(_mapping(stack_file), stack_file),
-        **overrides,
-    }
-    config = {
-        key if ":" in key else f"{name}:{key}": _text(stack_file, key, value)
+    return name, program, _project_defaults(_section(project, project_file))
+
+
+def _config(name: str, file: Path, settings: Mapping[str, Any]) -> dict[str, str]:
+    return {
+        key if ":" in key else f"{name}:{key}": _text(file, key, value)
         for key, value in settings.items()
     }
-    _check_provider(stack_file, config)
-    return Project(name, stack, program, config)
 
 
 def _mapping(file: Path) -> dict[str, Any]:
@@ -131,9 +161,12 @@ def _encrypted(value: Any) -> bool:
     return isinstance(value, list) and any(map(_encrypted, cast("list[Any]", value)))
 
 
-def _check_provider(file: Path, config: Mapping[str, str]) -> None:
+def _check_region(file: Path, config: Mapping[str, str]) -> None:
     if not config.get("aws:region"):
         raise ProjectError(f"{file}: aws:region is not set; add 'aws:region: us-east-1'.")
+
+
+def _check_provider(file: Path, config: Mapping[str, str]) -> None:
     for key in config:
         namespace, _, setting = key.partition(":")
         if namespace == "aws" and setting not in _PROVIDER_SETTINGS:

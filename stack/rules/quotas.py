@@ -83,7 +83,14 @@ QUOTAS: Final = (
     ),
     Quota("VPCs", "aws:ec2/vpc:Vpc", 5, True, _VPC),
     Quota("NAT gateways (of a zone)", "aws:ec2/natGateway:NatGateway", 5, True, _VPC),
-    Quota("interface endpoints (of a VPC)", "aws:ec2/vpcEndpoint:VpcEndpoint", 50, True, _VPC),
+    Quota(
+        "interface endpoints (of a VPC)",
+        "aws:ec2/vpcEndpoint:VpcEndpoint",
+        50,
+        True,
+        _VPC,
+        only=("vpcEndpointType", "Interface"),
+    ),
 )
 
 

@@ -1,0 +1,241 @@
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from stack import costs, instances, plan, prices, rules
+from stack.rules import Registration
+from taskpacks import PackSpec, manager
+from taskpacks.errors import RefusedSettingsError
+
+ROOT = Path(__file__).resolve().parents[2]
+USD = prices.load()
+
+
+def planned(packs, region="us-east-1", known=USD, **settings):
+    config = {"aws:region": region, "taskpacks:packs": json.dumps(packs)}
+    config |= {f"taskpacks:{name}": json.dumps(value) for name, value in settings.items()}
+    return plan.make(ROOT / "__main__.py", config, project="taskpacks", stack="test", prices=known)
+
+
+def spec(**resources):
+    scaling = resources.pop("scaling", {})
+    return PackSpec().overlaid({"resources": resources, "scaling": scaling}, "here")
+
+
+# Prices.
+
+
+def test_every_known_instance_type_has_a_price():
+    assert all(USD.instance_hour(name) for name in instances.KNOWN)
+
+
+def test_every_price_has_a_source_and_a_date():
+    content = yaml.safe_load(prices.FILE.read_text())
+    for group in content["groups"].values():
+        assert group["source"].startswith("https://aws.amazon.com/")
+        assert group["date"].year >= 2026
+        assert group["usd"]
+
+
+def test_a_family_without_sizes_of_its_own_costs_its_vcpus():
+    assert USD.instance_hour("m7i.2xlarge") == pytest.approx(0.4032)
+    assert USD.instance_hour("c7g.large") == pytest.approx(0.0725)
+    assert USD.instance_hour("g5.12xlarge") == 5.672
+    assert USD.instance_hour("p5.48xlarge") is None
+
+
+def test_ones_own_prices_lie_over_ours(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text(
+        "region: eu-west-1\n"
+        "groups: {ec2_instance_hour: {usd: {p5.48xlarge: 60.5}}, kms_month: {usd: {key: 2}}}\n"
+    )
+    mine = prices.load(file)
+    assert (mine.region, mine.usd("kms_month", "key")) == ("eu-west-1", 2)
+    assert mine.instance_hour("p5.48xlarge") == 60.5
+    assert mine.instance_hour("g5.xlarge") == USD.instance_hour("g5.xlarge")
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("groups: {kms_mont: {usd: {key: 2}}}", "Did you mean 'kms_month'?"),
+        ("groups: {kms_month: {usd: {key: free}}}", "'key' in the group 'kms_month' is 'free'"),
+        ("groups: {kms_month: 2}", "it is a mapping with source, date and usd"),
+        ("groups: {kms_month: {date: soon}}", "write YYYY-MM-DD"),
+        ("- 1", "holds no prices"),
+        ("a: [", "cannot be read as prices"),
+    ],
+)
+def test_prices_that_cannot_be_used_are_refused(text, error, tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text(text)
+    with pytest.raises(RefusedSettingsError) as caught:
+        prices.load(file)
+    assert error in str(caught.value)
+
+
+# Costs, by hand.
+
+
+def test_a_worker_on_fargate_costs_its_vcpus_its_memory_and_its_scratch_beyond_twenty_gib():
+    x86 = spec(vcpus=4, memory_mib=8192, max_vcpus=40, scratch_gib=120)
+    assert costs.worker_hour(x86.resources, USD) == pytest.approx(
+        4 * 0.04048 + 8 * 0.004445 + 100 * 0.000111
+    )
+    arm = spec(vcpus=4, memory_mib=8192, architecture="arm64", max_vcpus=40)
+    assert costs.worker_hour(arm.resources, USD) == pytest.approx(
+        4 * 0.03238 + 8 * 0.00356 + 0.000111
+    )
+    assert costs.worst_hour(arm, USD) == pytest.approx(10 * costs.worker_hour(arm.resources, USD))
+
+
+def test_workers_on_ec2_cost_the_dearest_instances_that_they_may_get_with_their_volumes():
+    sort = manager.load("csv_sort").spec
+    r8g = 4 * 0.05891 + 130 * 0.08 / 730
+    assert costs.worst_hour(sort, USD) == pytest.approx(10 * r8g)
+
+
+def test_an_instance_that_is_not_filled_is_paid_as_a_whole():
+    one = spec(platform="ec2", vcpus=2, instance_types=["m7i.4xlarge"], max_vcpus=2)
+    volume = (30 + 8 * 21) * 0.08 / 730
+    assert costs.worst_hour(one, USD) == pytest.approx(0.8064 + volume)
+
+
+def test_no_more_instances_are_counted_than_fit_below_max_vcpus_and_one():
+    many = spec(platform="ec2", vcpus=1, instance_types=["m7i.4xlarge"], max_vcpus=40)
+    volume = (30 + 16 * 21) * 0.08 / 730
+    assert costs.worst_hour(many, USD) == pytest.approx(3 * (0.8064 + volume))
+
+
+def test_two_environments_can_both_be_full_unless_a_controller_counts():
+    both = spec(purchase="spot_then_on_demand", max_vcpus=10)
+    assert costs.max_workers(both) == 20
+    counted = spec(purchase="spot_then_on_demand", max_vcpus=10, scaling={"mode": "controller"})
+    assert costs.max_workers(counted) == 10
+    few = spec(max_vcpus=10, scaling={"mode": "controller", "max_workers": 3})
+    assert costs.max_workers(few) == 3
+
+
+def test_an_unknown_price_is_unknown_and_not_nothing():
+    unknown = spec(platform="ec2", instance_types=["p5.48xlarge"])
+    assert costs.worst_hour(unknown, USD) is None
+
+
+def test_what_lies_there_is_counted_by_the_month():
+    resources = [
+        Registration("aws:cloudwatch/metricAlarm:MetricAlarm", "a", {"metricName": "x"}),
+        Registration(
+            "aws:cloudwatch/metricAlarm:MetricAlarm",
+            "b",
+            {"metricQueries": [{"expression": "x"}, {"metric": {}}, {"metric": {}}]},
+        ),
+        Registration("aws:cloudwatch/dashboard:Dashboard", "d", {}),
+        Registration("aws:ec2/natGateway:NatGateway", "n", {}),
+        Registration("aws:ec2/eip:Eip", "e", {}),
+        Registration(
+            "aws:ec2/vpcEndpoint:VpcEndpoint",
+            "i",
+            {"vpcEndpointType": "Interface", "subnetIds": ["a", "b"]},
+        ),
+        Registration("aws:ec2/vpcEndpoint:VpcEndpoint", "g", {"vpcEndpointType": "Gateway"}),
+        Registration("aws:kms/key:Key", "k", {}),
+        Registration(
+            "aws:cloudwatch/eventRule:EventRule", "p", {"scheduleExpression": "rate(5 minutes)"}
+        ),
+        Registration("aws:cloudwatch/eventRule:EventRule", "q", {"eventPattern": "{}"}),
+        Registration("aws:sqs/queue:Queue", "s", {}),
+    ]
+    assert costs.at_rest(resources, USD) == {
+        "alarms": pytest.approx(0.30),
+        "dashboard": 3.0,
+        "NAT gateways": pytest.approx(32.85),
+        "public addresses": pytest.approx(3.65),
+        "interface endpoints": pytest.approx(14.60),
+        "keys": 1.0,
+        "pulses": pytest.approx(8760 * 3 * 0.000025),
+    }
+
+
+@pytest.mark.parametrize(
+    ("schedule", "runs"),
+    [("rate(1 minute)", 43_800), ("rate(2 hours)", 365), ("rate(1 day)", 730 / 24), ("", 0)],
+)
+def test_schedules_run_so_often(schedule, runs):
+    assert costs.runs_per_month(schedule) == pytest.approx(runs)
+
+
+# The plan.
+
+
+def test_a_plan_says_what_each_deployment_gets():
+    made = planned(
+        {"pi": {}, "gpu": {"pack": "video_encoding", "resources": {"gpus": 1, "purchase": "spot"}}}
+    )
+    assert made.refused == ()
+    pi, gpu = made.deployments
+    assert (pi.name, pi.pack, pi.runs_on, pi.purchase) == ("pi", "pi", "Fargate", "on-demand")
+    assert pi.shape == "4 vCPU, 8 GiB, 21 GiB scratch, x86_64"
+    assert pi.max_workers == 10
+    assert (gpu.pack, gpu.purchase) == ("video_encoding", "spot")
+    assert gpu.runs_on == "g6.2xlarge, g5.2xlarge, g4dn.2xlarge"
+    assert "1 GPU" in gpu.shape
+    assert made.worst_usd_per_hour == pi.worst_usd_per_hour + gpu.worst_usd_per_hour
+    used = {each.quota.what: each.used for each in made.quotas}
+    assert (used["job queues"], used["compute environments"]) == (2, 2)
+    assert made.at_rest["interface endpoints"] > 50
+
+
+def test_the_alarms_of_a_deployment_are_counted_as_its_own():
+    made = planned({"pi": {}, "pi-deep": {"pack": "pi", "scaling": {"mode": "controller"}}})
+    total = next(each.used for each in made.quotas if each.quota.what == "alarms")
+    assert sum(each.alarms for each in made.deployments) == total
+    assert all(each.alarms >= 3 for each in made.deployments)
+
+
+def test_a_plan_of_what_is_refused_says_all_that_is():
+    made = planned({"pj": {}, "pi": {"resources": {"vcpus": 3}}})
+    assert made.deployments == ()
+    assert any("There is no pack 'pj'." in sentence for sentence in made.refused)
+    assert any("vcpus is 3: Fargate offers" in sentence for sentence in made.refused)
+
+
+def test_a_broken_rule_about_a_resource_is_told_beside_the_table():
+    statements = [
+        {"Effect": "Allow", "Action": ["polly:SynthesizeSpeech"], "Resource": [f"arn:{'x' * 90}"]}
+    ] * 80
+    made = planned({"pi": {"permissions": {"statements": statements}}})
+    assert len(made.deployments) == 1
+    assert any("has at most 10_240 without white space" in text for text in made.refused)
+
+
+def test_sharing_is_suggested_when_quotas_get_near():
+    both = {"pack": "pi", "resources": {"purchase": "spot_then_on_demand"}}
+    (note,) = planned({f"pi{index}": both for index in range(20)}).notes
+    assert "share_compute_environments: true takes 38 compute environments fewer" in note
+
+
+def test_what_cannot_be_known_is_noted():
+    made = planned(
+        {"big": {"pack": "video_encoding", "resources": {"instance_types": ["p5.48xlarge"]}}},
+        region="eu-west-1",
+    )
+    assert made.worst_usd_per_hour is None
+    assert any("The prices are those of us-east-1" in note for note in made.notes)
+    assert any("p5.48xlarge is no instance type that is known" in note for note in made.notes)
+
+
+def test_a_plan_for_machines_is_json_with_a_unit_in_every_name():
+    made = json.loads(json.dumps(planned({"pi": {}}).as_json()))
+    assert made["refused"] == []
+    assert made["deployments"][0]["worst_usd_per_hour"] == pytest.approx(1.97, abs=0.02)
+    assert made["quotas"][0] == {
+        "what": "job queues",
+        "used": 1,
+        "most": 50,
+        "adjustable": False,
+        "source": rules.QUOTAS[0].source,
+    }
+    assert made["at_rest_usd_per_month"] == pytest.approx(sum(made["at_rest"].values()))
