@@ -18,6 +18,7 @@ State = Literal["OK", "ALARM", "INSUFFICIENT_DATA"]
 STATISTICS: Final = frozenset({"Maximum", "Minimum", "Average", "Sum", "SampleCount"})
 EXTRA_PERIODS: Final = 2
 """The evaluation range is this many periods longer than the evaluation periods."""
+_SUM: Final = re.compile(r"SUM\(\[(?P<ids>\w+(?:, ?\w+)*)\]\)")
 _GATED: Final = re.compile(r"IF\((?P<gate>\w+) > 0, (?P<value>\w+), 0\)")
 _OPERATORS: Final[dict[str, tuple[Callable[[float, float], bool], str, str]]] = {
     "GreaterThanOrEqualToThreshold": (operator.ge, "greater than or equal to", "≥"),
@@ -48,6 +49,8 @@ class Alarm:
     treat_missing_data: str = "missing"
     gate_metric: str | None = None
     """Of the same namespace and dimensions: where it is not above zero, the value is zero."""
+    added_dimensions: tuple[tuple[tuple[str, str], ...], ...] = ()
+    """The same metric with other dimensions: their values are added."""
 
     @property
     def range_periods(self) -> int:
@@ -104,31 +107,62 @@ def alarm_of(description: Mapping[str, Any]) -> Alarm:
         comparison=comparison,
         treat_missing_data=description.get("TreatMissingData") or "missing",
         gate_metric=description.get("GateMetric"),
+        added_dimensions=tuple(
+            tuple((each["Name"], each["Value"]) for each in dimensions)
+            for dimensions in description.get("AddedDimensions", ())
+        ),
     )
 
 
 def _flat(name: str, metrics: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Reads the one form of metric math that is known: IF(gate > 0, value, 0).
+    """Reads the two forms of metric math that are known.
+
+    They are IF(gate > 0, value, 0), and SUM([a, b]) of one metric with several dimensions.
 
     Raises:
         UnknownAlarmError: It is another.
     """
     expressions = [metric["Expression"] for metric in metrics if metric.get("Expression")]
     stats = {metric["Id"]: metric["MetricStat"] for metric in metrics if metric.get("MetricStat")}
-    found = _GATED.fullmatch(expressions[0]) if len(expressions) == 1 else None
-    if found is None or {found["gate"], found["value"]} != stats.keys():
-        raise UnknownAlarmError(
-            f"alarm {name} has metric math, of which only IF(gate > 0, value, 0) is evaluated here"
-        )
-    value, gate = stats[found["value"]], stats[found["gate"]]
+    expression = expressions[0] if len(expressions) == 1 else ""
+    if (found := _GATED.fullmatch(expression)) and {found["gate"], found["value"]} == stats.keys():
+        gate = stats[found["gate"]]["Metric"]["MetricName"]
+        return {**_plain(stats[found["value"]]), "GateMetric": gate}
+    if (found := _SUM.fullmatch(expression)) and _alike(stats, found["ids"].split(",")):
+        first, *others = stats.values()
+        added = [other["Metric"]["Dimensions"] for other in others]
+        return {**_plain(first), "AddedDimensions": added}
+    raise UnknownAlarmError(
+        f"alarm {name} has metric math, of which only IF(gate > 0, value, 0) and SUM([a, b]) of "
+        "one metric are evaluated here"
+    )
+
+
+def _plain(stat: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        "Namespace": value["Metric"]["Namespace"],
-        "MetricName": value["Metric"]["MetricName"],
-        "Dimensions": value["Metric"]["Dimensions"],
-        "Statistic": value["Stat"],
-        "Period": value["Period"],
-        "GateMetric": gate["Metric"]["MetricName"],
+        "Namespace": stat["Metric"]["Namespace"],
+        "MetricName": stat["Metric"]["MetricName"],
+        "Dimensions": stat["Metric"]["Dimensions"],
+        "Statistic": stat["Stat"],
+        "Period": stat["Period"],
     }
+
+
+def _alike(stats: Mapping[str, Mapping[str, Any]], ids: Sequence[str]) -> bool:
+    """Whether all of the ids, and nothing else, are one metric with several dimensions."""
+    kinds = {
+        (stat["Metric"]["Namespace"], stat["Metric"]["MetricName"], stat["Stat"], stat["Period"])
+        for stat in stats.values()
+    }
+    return len(kinds) == 1 and {each.strip() for each in ids} == set(stats)
+
+
+def added(values: Sequence[float | None], *others: Sequence[float | None]) -> list[float | None]:
+    """SUM([...]), period by period; nothing where all are missing."""
+    rows = (
+        [value for value in row if value is not None] for row in zip(values, *others, strict=True)
+    )
+    return [sum(row) if row else None for row in rows]
 
 
 def gated(values: Sequence[float | None], gate: Sequence[float | None]) -> list[float | None]:

@@ -18,6 +18,7 @@ from local.cloud.alarm_rules import (
     Alarm,
     UnknownAlarmError,
     Verdict,
+    added,
     alarm_of,
     evaluate,
     gated,
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
     from local.cloud.events import EventStream
 
-_QUERIES_LIMIT: Final = 500 // 2  # an alarm may need two
+_QUERIES_LIMIT: Final = 500 // 10  # an alarm may need some ten
 """https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_GetMetricData.html"""
 _ACTIONS: Final = {
     "ALARM": "AlarmActions",
@@ -137,10 +138,13 @@ class AlarmWatch:
             for composite in page.get("CompositeAlarms", ()):
                 self._refuse(f"alarm {composite['AlarmName']} is composite: not evaluated here")
             for description in page["MetricAlarms"]:
+                refusal = ""
                 try:
                     alarms.append(alarm_of(description))
                 except UnknownAlarmError as error:
-                    self._refuse(str(error))
+                    refusal = str(error)
+                if refusal:  # told outside of the handler: its trace would say nothing more
+                    self._refuse(refusal)
                 described[description["AlarmName"]] = description
         for period in {alarm.period_seconds for alarm in alarms}:
             group = [alarm for alarm in alarms if alarm.period_seconds == period]
@@ -170,6 +174,11 @@ class AlarmWatch:
             if alarm.gate_metric:
                 gate = datapoints_of(by_id[f"gate{index}"], alarm, minute)
                 datapoints = gated(datapoints, gate)
+            others = [
+                datapoints_of(by_id[f"q{index}_{number}"], alarm, minute)
+                for number in range(len(alarm.added_dimensions))
+            ]
+            datapoints = added(datapoints, *others)
             description = described[alarm.name]
             verdict = evaluate(alarm, datapoints, description["StateValue"])
             if verdict.state != description["StateValue"]:
@@ -245,20 +254,24 @@ class AlarmWatch:
 
 
 def _queries(index: int, alarm: Alarm) -> list[dict[str, Any]]:
-    found = [_query(f"q{index}", alarm, alarm.metric)]
+    found = [_query(f"q{index}", alarm, alarm.metric, alarm.dimensions)]
     if alarm.gate_metric:
-        found.append(_query(f"gate{index}", alarm, alarm.gate_metric))
+        found.append(_query(f"gate{index}", alarm, alarm.gate_metric, alarm.dimensions))
+    for number, dimensions in enumerate(alarm.added_dimensions):
+        found.append(_query(f"q{index}_{number}", alarm, alarm.metric, dimensions))
     return found
 
 
-def _query(query_id: str, alarm: Alarm, metric: str) -> dict[str, Any]:
+def _query(
+    query_id: str, alarm: Alarm, metric: str, dimensions: Sequence[tuple[str, str]]
+) -> dict[str, Any]:
     return {
         "Id": query_id,
         "MetricStat": {
             "Metric": {
                 "Namespace": alarm.namespace,
                 "MetricName": metric,
-                "Dimensions": [{"Name": name, "Value": value} for name, value in alarm.dimensions],
+                "Dimensions": [{"Name": name, "Value": value} for name, value in dimensions],
             },
             "Period": alarm.period_seconds,
             "Stat": alarm.statistic,

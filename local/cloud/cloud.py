@@ -182,6 +182,7 @@ class LocalCloud:
             sqs=self.client("sqs"),
             stepfunctions=self.client("stepfunctions"),
             events=self.events,
+            metrics=self._metrics,
         )
         stack.enter_context(self._delivery.in_place())
         scheduler.start()

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from contextlib import AbstractContextManager
 
+    from local.cloud.embedded_metrics import MetricBuffer
     from local.cloud.events import EventStream
 
 _TRANSFORMS: Final = ("Input", "InputPath", "InputTransformer")
@@ -111,10 +112,19 @@ def as_delivered(event: Mapping[str, Any]) -> dict[str, Any]:
 class Delivery:
     """Takes the place of moto's delivery."""
 
-    def __init__(self, *, batch: Any, sqs: Any, stepfunctions: Any, events: EventStream) -> None:
+    def __init__(
+        self,
+        *,
+        batch: Any,
+        sqs: Any,
+        stepfunctions: Any,
+        events: EventStream,
+        metrics: MetricBuffer,
+    ) -> None:
         self._batch = batch
         self._sqs = sqs
         self._stepfunctions = stepfunctions
+        self._metrics = metrics
         self._events = events
         self._original: Any = Rule.send_to_targets
 
@@ -241,6 +251,18 @@ class Delivery:
             except ClientError as refused:
                 self._events.error(f"rule {rule.name}: dead-letter queue {arn} refused: {refused}")
                 queue = None
+        self._metrics.add(
+            (
+                "AWS/Events",
+                {
+                    "MetricName": "FailedInvocations",
+                    "Dimensions": [{"Name": "RuleName", "Value": rule.name}],
+                    "Timestamp": self._events.now().cloud,
+                    "Value": 1.0,
+                    "Unit": "Count",
+                },
+            )
+        )
         self._events.emit(
             DeliveryFailed(
                 self._events.now(), rule.name, target["Arn"], error.code, str(error), queue

@@ -13,21 +13,30 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
-from local.cloud import CloudEvent, JobChanged, LogLine
-from local.demo.progress import ENDED, log_record
+from local.cloud import (
+    AlarmChanged,
+    CloudEvent,
+    ExecutionChanged,
+    FunctionLine,
+    JobChanged,
+    LogLine,
+    NoticeSent,
+)
+from local.demo.progress import ENDED, decision_of, log_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping, Sequence
 
     from rich.console import Console
 
-    from local.demo.progress import DeploymentProgress, Progress
+    from local.demo.progress import Decision, DeploymentProgress, Progress
 
 _STYLES: Final = {"ALARM": "bold red", "OK": "green", "INSUFFICIENT_DATA": "dim"}
 _TOLD_LOGGERS: Final = ("worker.lifecycle", "worker.departure")
 _TOLD_LEVELS: Final = ("ERROR", "CRITICAL")
 _TOLD_STATUSES: Final = ("RUNNING", *ENDED)
 _JOB_ID: Final = re.compile(r"\b([0-9a-f]{8})(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
+_FIGURE: Final = re.compile(r"\d[\d.,_]*")
 TRACE_LINES: Final = 4
 """Of an error's trace: where it was raised, and what."""
 FINDINGS_TOLD: Final = 6
@@ -40,6 +49,7 @@ class Display:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._began = time.monotonic()
+        self._told: dict[tuple[str, str], str] = {}
 
     def say(self, text: str, style: str = "") -> None:
         """Writes one line of the log, with the seconds since the start."""
@@ -55,8 +65,21 @@ class Display:
         """Writes the events that tell the story."""
         if isinstance(event, LogLine):
             self._log_line(event)
-        elif not isinstance(event, JobChanged) or event.status in _TOLD_STATUSES:
+        elif isinstance(event, FunctionLine):
+            if decision := decision_of(event.line):
+                self._decision(decision)
+        elif is_told(event):
             self.say(str(event), style="red" if event.level >= logging.ERROR else "")
+
+    def _decision(self, decision: Decision) -> None:
+        """Writes a decision, unless it says the same as the last of its kind but for figures."""
+        kind = decision.deployment, decision.verb
+        words = decision.verb if decision.verb == "stand_down" else without_figures(decision.reason)
+        if decision.verb != "start" and self._told.get(kind) == words:
+            return
+        self._told[kind] = words
+        text = f"launcher {decision.deployment}: {decision.verb}: {decision.reason}"
+        self.say(text, style="bold red" if decision.halts else "bold cyan")
 
     def _log_line(self, event: LogLine) -> None:
         # Of a worker's log only its leaving and its troubles; the whole is in CloudWatch Logs.
@@ -92,6 +115,27 @@ class Display:
         self._console.print(story_table(progress))
 
 
+def is_told(event: CloudEvent) -> bool:
+    """Whether an event is part of the story; the rest is in the cloud's log."""
+    match event:
+        case JobChanged():
+            return event.status in _TOLD_STATUSES
+        case AlarmChanged():  # that a new alarm finds nothing wrong is no news
+            return event.previous != "INSUFFICIENT_DATA" or event.state == "ALARM"
+        case NoticeSent():
+            return event.state == "ALARM"
+        case ExecutionChanged():  # what started it says that it runs, and one stands down at once
+            verb = event.output.get("verb") if isinstance(event.output, dict) else None
+            return event.status not in ("RUNNING", "ABORTED") and verb != "stand_down"
+        case _:
+            return True
+
+
+def without_figures(text: str) -> str:
+    """A sentence without its numbers: two that are the same then say the same."""
+    return _FIGURE.sub("", text)
+
+
 def counted(number: int, what: str) -> str:
     """A number of things in words: 1 task, 2 tasks."""
     return f"{number} {what}{'' if number == 1 else 's'}"
@@ -103,9 +147,18 @@ def short_ids(text: str) -> str:
 
 
 def status_table(progress: Progress) -> Table:
-    """Depth, alarms, workers and tasks of every deployment, as they are now."""
+    """Depth, alarms, decision, workers and tasks of every deployment, as they are now."""
     table = Table(title="Taskpacks on this machine")
-    for heading in ("deployment", "visible", "in flight", "alarms", "workers", "done", "failed"):
+    for heading in (
+        "deployment",
+        "visible",
+        "in flight",
+        "alarms",
+        "decision",
+        "workers",
+        "done",
+        "failed",
+    ):
         table.add_column(heading)
     for made in progress.deployments.values():
         tasks = progress.of(made.name)
@@ -116,6 +169,7 @@ def status_table(progress: Progress) -> Table:
             str(made.depth[0]),
             str(made.depth[1]),
             _alarms(made),
+            made.decision.verb if made.decision else "-",
             f"{made.working} of {len(made.workers)}",
             f"{done} of {len(tasks)}",
             str(failed),

@@ -7,7 +7,7 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from local.cloud import CloudEvent, JobChanged, JobSubmitted, LogLine
+from local.cloud import CloudEvent, FunctionLine, JobChanged, JobSubmitted, LogLine
 from taskpacks.contract import ExitCode
 
 if TYPE_CHECKING:
@@ -40,6 +40,20 @@ class Task:
         return self.outcome not in (None, "done", *NOT_FINAL)
 
 
+@dataclass(frozen=True)
+class Decision:
+    """What the launcher decided for a deployment, and why."""
+
+    deployment: str
+    verb: str
+    reason: str
+
+    @property
+    def halts(self) -> bool:
+        """No worker is started until somebody does something, or time has passed."""
+        return self.verb == "halt"
+
+
 @dataclass
 class DeploymentProgress:
     """What is known of one deployment.
@@ -63,6 +77,8 @@ class DeploymentProgress:
     """Messages in its dead-letter queue."""
     refused: bool = False
     """A worker of it ended before its first message, as starting it again would."""
+    decision: Decision | None = None
+    """The launcher's latest; None in mode `alarms`, and before it was asked."""
     last_task_at: datetime | None = None
     last_exit_at: datetime | None = None
 
@@ -140,6 +156,8 @@ class Progress:
                     self._changed(event)
                 case LogLine():
                     self._reported(event)
+                case FunctionLine():
+                    self._decided(event)
                 case _:
                     pass
 
@@ -172,6 +190,12 @@ class Progress:
         task.wait_seconds = report.get("WaitSeconds")
         task.run_seconds = report.get("RunSeconds")
         self.deployments[task.deployment].last_task_at = event.when.real
+
+    def _decided(self, event: FunctionLine) -> None:
+        decision = decision_of(event.line)
+        # One that stands down leaves the deciding to another.
+        if decision and decision.verb != "stand_down" and decision.deployment in self.deployments:
+            self.deployments[decision.deployment].decision = decision
 
     def _with_job_queue(self, job_queue: str) -> DeploymentProgress | None:
         for made in self.deployments.values():
@@ -213,6 +237,12 @@ def _dimensions(alarm: Mapping[str, Any]) -> list[dict[str, str]]:
 def task_report(line: str) -> dict[str, Any] | None:
     """The worker's report on a task, when a line of its log is one."""
     return _with_keys(line, "TaskId", "Outcome")
+
+
+def decision_of(line: str) -> Decision | None:
+    """The launcher's decision, when a line of a function's log is one."""
+    found = _with_keys(line, "Deployment", "Verb", "Reason")
+    return Decision(found["Deployment"], found["Verb"], found["Reason"]) if found else None
 
 
 def log_record(line: str) -> dict[str, Any] | None:

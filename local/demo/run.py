@@ -178,6 +178,8 @@ def _hopeless(progress: Progress) -> str | None:
     for made in progress.deployments.values():
         if made.refused:
             return f"{made.name}: its worker cannot start; the log above says why."
+        if made.decision and made.decision.halts and progress.unfinished():
+            return f"{made.name}: the launcher halted: {made.decision.reason}"
         if made.dead and progress.unfinished() and progress.at_rest():
             return (
                 f"{made.name}: {made.dead} messages went to the dead-letter queue without having "

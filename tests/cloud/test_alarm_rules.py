@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from local.cloud.alarm_rules import Alarm, UnknownAlarmError, alarm_of, evaluate, gated
+from local.cloud.alarm_rules import Alarm, UnknownAlarmError, added, alarm_of, evaluate, gated
 
 ALARM = Alarm(
     name="depth",
@@ -173,3 +173,31 @@ def test_a_value_that_counts_only_while_another_is_above_zero_is_the_one_known_m
 
 def test_a_gated_value_is_zero_while_the_gate_is_shut_and_missing_where_either_is():
     assert gated([7, 7, None, 7], [1, 0, 1, None]) == [7, 0, None, None]
+
+
+def test_a_sum_is_of_what_is_there():
+    assert added([1.0, None, None], [2.0, 3.0, None]) == [3.0, 3.0, None]
+    assert added([1.0, None]) == [1.0, None]
+
+
+def test_the_sum_of_one_metric_over_several_dimensions_is_read():
+    def stat(rule):
+        metric = {
+            "Namespace": "AWS/Events",
+            "MetricName": "FailedInvocations",
+            "Dimensions": [{"Name": "RuleName", "Value": rule}],
+        }
+        return {"Metric": metric, "Stat": "Sum", "Period": 300}
+
+    metrics = [
+        {"Id": "e", "Expression": "SUM([a, b])"},
+        {"Id": "a", "MetricStat": stat("one")},
+        {"Id": "b", "MetricStat": stat("two")},
+    ]
+    alarm = alarm_of({**DESCRIBED, "Metrics": metrics})
+    assert (alarm.metric, alarm.period_seconds) == ("FailedInvocations", 300)
+    assert alarm.dimensions == (("RuleName", "one"),)
+    assert alarm.added_dimensions == ((("RuleName", "two"),),)
+    metrics[2]["MetricStat"]["Metric"]["MetricName"] = "Invocations"
+    with pytest.raises(UnknownAlarmError, match="metric math"):
+        alarm_of({**DESCRIBED, "Metrics": metrics})

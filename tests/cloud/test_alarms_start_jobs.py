@@ -189,7 +189,7 @@ def test_alarms_that_are_not_evaluated_are_told_of_once(cloud):
         cloud,
         CloudError,
         text="alarm depth-high has metric math, "
-        "of which only IF(gate > 0, value, 0) is evaluated here",
+        "of which only IF(gate > 0, value, 0) and SUM([a, b]) of one metric are evaluated here",
     )
     url, _ = create_queue(cloud, "other")
     send(cloud, url, 1)

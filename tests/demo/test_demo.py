@@ -72,22 +72,35 @@ def test_the_demo_with_a_new_pack_folder_runs_every_pack_and_tells_the_story(che
     assert re.search(r"\d+ tasks done$", log, re.MULTILINE)
     assert "sent to hello: 1 task\n" in log
     assert "hello: not checked (no hook for it), gave 'Hello, world!'" in log
-    assert_the_loop_is_told("pi", log)
+    assert_told_in_order(CONTROLLER_STORY, "pi", log)
+    assert_told_in_order(ALARMS_STORY, "video_encoding", log)
     assert not processes_in(checkout)
 
 
-def assert_the_loop_is_told(deployment, log):
-    """Depth, alarm, rule, array job, workers, drained, exits: in this order."""
-    story = [
-        rf"queue {deployment}-tasks-\w+: \d+ visible",
-        rf"alarm {deployment}-depth-high-\w+: \w+ → ALARM",
-        rf"rule {deployment}-depth-high-\w+ matched .* array job of \d+",
-        rf"job {deployment}-depth-high \S+:\d+: RUNNING",
-        r"worker \S+:\d+: drained: nothing came for",
-        rf"job {deployment}-depth-high \S+:\d+: SUCCEEDED \(exit code 0",
-    ]
+CONTROLLER_STORY = (
+    r"queue {name}-tasks-\w+: \d+ visible",
+    r"rule {name}-(message|age|pulse)-\w+ matched .* execution \w+",
+    r"launcher {name}: start: start \d+: \d+ messages visible",
+    r"job {name}-worker \S+: RUNNING",
+    r"worker \S+: drained: nothing came for",
+    r"job {name}-worker \S+: SUCCEEDED \(exit code 0",
+)
+"""Depth, alarm or pulse, execution, decision with its reason, workers, drained, exits."""
+ALARMS_STORY = (
+    r"queue {name}-tasks-\w+: \d+ visible",
+    r"alarm {name}-depth-low-\w+: \w+ → ALARM",
+    r"rule {name}-depth-low-\w+ matched .* job {name}-depth-low",
+    r"job {name}-depth-low \S+: RUNNING",
+    r"worker \S+: drained: nothing came for",
+    r"job {name}-depth-low \S+: SUCCEEDED \(exit code 0",
+)
+"""Depth, alarm, rule, worker, drained, exit."""
+
+
+def assert_told_in_order(story, deployment, log):
     at = 0
-    for line in story:
+    for pattern in story:
+        line = pattern.format(name=deployment)
         found = re.search(line, log[at:])
         assert found, f"{line!r} is not in the rest of the log:\n{log[at:]}"
         at += found.start()
