@@ -1,5 +1,5 @@
 # syntax=docker/dockerfile:1
-# The worker and one pack:  docker build --build-arg PACK=pi -t …:pi-latest .
+# The worker and one pack:  docker build --build-arg PACK=pi -t …:pi-v1 .
 ARG BASE=python:3.12-slim-bookworm
 
 # What the pack declares, read without installing it.

@@ -217,7 +217,7 @@ class Network(pulumi.ComponentResource):
         group = aws.ec2.SecurityGroup(
             f"{name}-endpoints",
             vpc_id=vpc.id,
-            description="AWS's APIs, for Taskpacks workers only",
+            description="AWS endpoints, for Taskpacks workers only",
             opts=self._child,
         )
         self.connections.append(

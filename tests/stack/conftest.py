@@ -1,5 +1,6 @@
 """The real program, run by the local engine against the local cloud, with packs made for tests."""
 
+import functools
 import shutil
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ import yaml
 
 from local.cloud import LocalCloud
 from local.engine import Engine
+from tests.stack.synthesized import configs, recording
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -100,3 +102,45 @@ def shared_project(tmp_path_factory, cloud):
     """For a module whose tests look at one deployment and change nothing."""
     with project_in(tmp_path_factory.mktemp("shared"), cloud) as made:
         yield made
+
+
+def network_of_ones_own(endpoint_url):
+    """The network that moto has from the start."""
+    keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
+    ec2 = boto3.client("ec2", endpoint_url=endpoint_url, region_name="us-east-1", **keys)
+    return {
+        "taskpacks:subnet_ids": [ec2.describe_subnets()["Subnets"][0]["SubnetId"]],
+        "taskpacks:security_group_ids": [
+            ec2.describe_security_groups()["SecurityGroups"][0]["GroupId"]
+        ],
+    }
+
+
+@pytest.fixture(scope="session")
+def recorded_of(tmp_path_factory):
+    """Each configuration's stack, recorded when a test first asks for it."""
+
+    @functools.cache
+    def recorded(name):
+        folder = tmp_path_factory.mktemp("cloud-of-stack")
+        with (
+            LocalCloud(folder, program_folder=ROOT, pace=1) as cloud,
+            pytest.MonkeyPatch.context() as monkeypatch,
+        ):
+            config = configs.CONFIGS[name]
+            if "taskpacks:subnet_ids" in config:
+                config = {**config, **network_of_ones_own(cloud.endpoint_url)}
+            folder = tmp_path_factory.mktemp("stack")
+            return recording.record(folder, config, cloud.endpoint_url, monkeypatch)
+
+    return recorded
+
+
+@pytest.fixture(params=configs.CONFIGS)
+def recorded(request, recorded_of):
+    return recorded_of(request.param)
+
+
+@pytest.fixture
+def smallest(recorded_of):
+    return recorded_of("as little as possible")

@@ -1,0 +1,167 @@
+"""What holds for all resources of a kind, in every stack of the configurations."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from tests.stack.synthesized import configs, recording
+from tests.stack.synthesized.recording import changed, listed, policies
+
+TAGGED = {"taskpacks:stack", "taskpacks:owner", "taskpacks:deployment", "taskpacks:pack"}
+# The first test that asks for a stack waits until it is recorded.
+pytestmark = pytest.mark.timeout(300)
+
+
+def unencrypted(recorded):
+    return [
+        each.name
+        for each in recorded.of_type("aws:sqs/queue:Queue")
+        if not (each.inputs.get("sqsManagedSseEnabled") or each.inputs.get("kmsMasterKeyId"))
+    ]
+
+
+def open_to_plain_http(recorded):
+    """Queues, topics and buckets of the stack itself without a policy that refuses it."""
+    refused = {
+        resource
+        for _, _, document in policies(recorded)
+        for statement in document["Statement"]
+        if statement["Effect"] == "Deny"
+        and statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+        for resource in listed(statement["Resource"])
+    }
+    kinds = ("aws:sqs/queue:Queue", "aws:sns/topic:Topic", "aws:s3/bucket:Bucket")
+    # A pack's own bucket is its own affair.
+    made = [each for each in recorded.of_type(*kinds) if not each.name.endswith("-results")]
+    return [each.name for each in made if each.outputs["arn"] not in refused]
+
+
+def test_every_queue_is_encrypted_and_nothing_is_reached_without_tls(recorded):
+    assert unencrypted(recorded) == []
+    assert open_to_plain_http(recorded) == []
+
+
+def test_a_queue_without_encryption_or_policy_is_found(smallest):
+    bare = changed(smallest, "aws:sqs/queue:Queue", sqsManagedSseEnabled=None)
+    assert len(unencrypted(bare)) == 1
+    kind = "aws:sqs/queuePolicy:QueuePolicy"
+    dropped = [each for each in smallest.registrations if each.type != kind]
+    assert open_to_plain_http(replace(smallest, registrations=dropped))
+
+
+def test_the_operators_key_is_used_for_all_that_is_stored(recorded_of):
+    recorded = recorded_of("a key of one's own, NAT, everything overridden")
+    kinds = {
+        "aws:sqs/queue:Queue": "kmsMasterKeyId",
+        "aws:sns/topic:Topic": "kmsMasterKeyId",
+        "aws:cloudwatch/logGroup:LogGroup": "kmsKeyId",
+    }
+    for kind, name in kinds.items():
+        assert {each.inputs.get(name) for each in recorded.of_type(kind)} == {configs.KEY}
+    (table,) = recorded.of_type("aws:dynamodb/table:Table")
+    assert table.inputs["serverSideEncryption"]["kmsKeyArn"] == configs.KEY
+    assert not recorded.of_type("aws:kms/key:Key")
+
+
+def test_nothing_comes_in_to_workers(recorded):
+    for rule in recorded.of_type("aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule"):
+        assert rule.name == "network-endpoints"
+        assert rule.inputs["referencedSecurityGroupId"]
+    for group in recorded.of_type("aws:ec2/securityGroup:SecurityGroup"):
+        assert "ingress" not in group.inputs
+
+
+def test_only_egress_public_gives_workers_addresses_of_their_own(recorded_of):
+    for name, config in configs.CONFIGS.items():
+        public = config.get("taskpacks:egress") == "public"
+        for subnet in recorded_of(name).of_type("aws:ec2/subnet:Subnet"):
+            assert subnet.inputs["mapPublicIpOnLaunch"] == public
+
+
+def test_a_network_of_ones_own_is_left_as_it_is(recorded_of):
+    recorded = recorded_of("EC2 in subnets of one's own, images built")
+    assert not [each for each in recorded.registrations if each.type.startswith("aws:vpc/")]
+    assert not recorded.of_type("aws:ec2/vpc:Vpc", "aws:ec2/subnet:Subnet")
+
+
+def test_an_image_is_built_for_each_pack_and_architecture(recorded_of):
+    recorded = recorded_of("EC2 in subnets of one's own, images built")
+    images = recorded.of_type(recording.BuiltImage.resource_type)
+    assert {each.name for each in images} == {
+        "images-video_encoding-x86_64",
+        "images-csv_sort-arm64",
+    }
+    for image in images:
+        assert image.inputs["push"] is True
+        (tag,) = image.inputs["tags"]
+        pack = image.inputs["buildArgs"]["PACK"]
+        assert f":{pack}-" in tag
+    platforms = {image.inputs["platforms"][0] for image in images}
+    assert platforms == {"linux/amd64", "linux/arm64"}
+    definitions = recorded.of_type("aws:batch/jobDefinition:JobDefinition")
+    for each in definitions:
+        assert "@sha256:" in json.loads(each.inputs["containerProperties"])["image"]
+
+
+def untagged(recorded, wanted):
+    return [
+        f"{each.name} ({each.type})"
+        for each in recorded.registrations
+        if "tags" in each.inputs
+        if each.type.startswith("aws:") and not wanted(each) <= set(each.inputs["tags"])
+    ]
+
+
+def wanted_tags(each):
+    deployments = configs.CONFIGS["a key of one's own, NAT, everything overridden"]
+    of_deployment = any(each.name.startswith(f"{name}-") for name in deployments["taskpacks:packs"])
+    return TAGGED if of_deployment else {"taskpacks:stack", "taskpacks:owner"}
+
+
+def test_everything_that_takes_tags_says_whose_it_is(recorded_of):
+    recorded = recorded_of("a key of one's own, NAT, everything overridden")
+    tagged = {each.type for each in recorded.registrations if "tags" in each.inputs}
+    assert len(tagged) > 20
+    assert untagged(recorded, wanted_tags) == []
+    bare = changed(recorded, "aws:sqs/queue:Queue", tags={"taskpacks:stack": "test"})
+    assert len(untagged(bare, wanted_tags)) == 1
+
+
+def test_the_packs_own_resources_are_tagged_too(recorded_of):
+    recorded = recorded_of("as little as possible")
+    (bucket,) = [each for each in recorded.of_type("aws:s3/bucket:Bucket") if "pi-" in each.name]
+    assert bucket.inputs["tags"]["taskpacks:deployment"] == "pi"
+
+
+def test_the_producer_document_lies_in_a_parameter_with_every_queue(recorded_of):
+    recorded = recorded_of("a key of one's own, NAT, everything overridden")
+    (parameter,) = recorded.of_type("aws:ssm/parameter:Parameter")
+    document = json.loads(parameter.inputs["value"])
+    queues = document["broker_transport_options"]["predefined_queues"]
+    assert set(queues) == {"pi-urgent", "pi"}
+    assert document["task_routes"] == {
+        "shop.pi.*": {"queue": "pi-urgent"},
+        "pi.*": {"queue": "pi"},
+    }
+
+
+def test_people_are_told_of_dead_letters_failed_rules_and_blocked_jobs(smallest):
+    (topic,) = smallest.of_type("aws:sns/topic:Topic")
+    told = {
+        each.name
+        for each in smallest.of_type("aws:cloudwatch/metricAlarm:MetricAlarm")
+        if each.inputs.get("alarmActions") == [topic.outputs["arn"]]
+    }
+    for name in ("pi", "csv_sort", "video_encoding"):
+        assert {f"{name}-dead-letters", f"{name}-failed-invocations"} <= told
+    blocked = [
+        each
+        for each in smallest.of_type("aws:cloudwatch/eventTarget:EventTarget")
+        if each.inputs["arn"] == topic.outputs["arn"]
+    ]
+    assert {each.name for each in blocked} == {
+        f"{name}-blocked" for name in ("pi", "csv_sort", "video_encoding")
+    }
