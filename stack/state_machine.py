@@ -142,6 +142,7 @@ def definition(
                         "memory.$": "$.memory",
                     },
                 },
+                "ResultSelector": {"execution.$": "$.ExecutionArn"},
                 "ResultPath": "$.successor",
                 "Retry": [_retry(("States.ALL",), times=4)],
                 "End": True,

@@ -6,6 +6,7 @@ import pytest
 from cfnlint import api
 from cfnlint.config import ManualArgs
 
+from launcher.policy import IDLE_ROUNDS
 from stack import state_machine
 
 MADE = state_machine.definition(
@@ -159,7 +160,7 @@ def test_rounds_cannot_outlast_the_executions_own_time_limit():
         waits = sum(retry["MaxAttempts"] * retry["MaxDelaySeconds"] for retry in state["Retry"])
         return attempts * state["TimeoutSeconds"] + waits
 
-    one_round = longest("Decide") + longest("StartArray") + 600
+    one_round = longest("Decide") + longest("StartArray") + 600 * IDLE_ROUNDS
     assert state_machine.ROUNDS_MAX * one_round < state_machine.TIMEOUT_SECONDS
 
 
