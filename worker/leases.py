@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 
 from taskpacks import limits
 
@@ -71,6 +71,7 @@ class Lease:
     done: bool = False
     lost: bool = False
     extend_at: float = field(default=0, repr=False)
+    ends_at: float = field(default=0, repr=False)
     giving_back: Callable[[], None] | None = field(default=None, repr=False)
     deleting: bool = field(default=False, repr=False)
     settle_at: float = field(default=0, repr=False)
@@ -112,7 +113,9 @@ class LeaseKeeper:
     """Holds messages until they are settled: deleted, or given back. Safe in all threads.
 
     A settlement that fails is tried again by the heartbeat's thread: a passing fault of SQS
-    costs no second run of a task.
+    costs no second run of a task. One thing is never done twice: giving a message back. Where the
+    answer was lost it may be visible, and taken; made visible once more, by the old receipt, it
+    would run twice at the same time. So what is not known to have failed is left to the lease.
     """
 
     def __init__(
@@ -127,7 +130,7 @@ class LeaseKeeper:
         """Prepares it; `start` begins the heartbeat.
 
         Args:
-            client: A boto3 SQS client.
+            client: A boto3 SQS client that makes each call once: tries are counted here.
             queue_url: The task queue.
             lease_seconds: The visibility time-out of a held message.
             on_lost: Called, in the heartbeat's thread, when a message is not ours any more.
@@ -170,7 +173,7 @@ class LeaseKeeper:
         """Takes charge of a message that was just received."""
         now = self._clock()
         lease = lease_of(message, now)
-        lease.extend_at = now + self._lease_seconds / BEATS_PER_LEASE
+        self._extended(lease)
         with self._lock:
             self._held[lease.receipt_handle] = lease
         return lease
@@ -265,8 +268,19 @@ class LeaseKeeper:
         if give_back is None:
             return
         with lease.calling:
+            if self._clock() >= lease.ends_at:
+                self._forget_gone(lease, "its lease has ended")
+                return
             try:
                 give_back()
+            except HTTPClientError as error:
+                logger.warning(
+                    "giving back message %s: no answer, so it is visible now or when its lease "
+                    "ends: %s",
+                    lease.message_id,
+                    error,
+                )
+                self._forget(lease)
             except ClientError as error:
                 if _code(error) in GONE:
                     self._forget_gone(lease, str(error))
@@ -298,8 +312,13 @@ class LeaseKeeper:
             self._extend_again(lease, error)
         else:
             lease.failures = 0
-            lease.extend_at = self._clock() + self._lease_seconds / BEATS_PER_LEASE
+            self._extended(lease)
         return None
+
+    def _extended(self, lease: Lease) -> None:
+        now = self._clock()
+        lease.extend_at = now + self._lease_seconds / BEATS_PER_LEASE
+        lease.ends_at = now + self._lease_seconds
 
     def _hide(self, lease: Lease, seconds: int) -> None:
         self._client.change_message_visibility(

@@ -62,9 +62,7 @@ def run(environment: Mapping[str, str]) -> int:
     try:
         settings = WorkerSettings.from_environment(environment)
         pack = manager.load(settings.pack)
-        client = boto3.client(
-            "sqs", region_name=settings.region, config=Config(**settings.client_settings)
-        )
+        client = _sqs(settings)
         facts = check_queue(client, settings.queue_url)
     except UnusableQueueError as error:
         return _refused(ExitCode.QUEUE_UNUSABLE, error)
@@ -79,7 +77,13 @@ def run(environment: Mapping[str, str]) -> int:
             scratch_root=folder / "tasks",
             environment=dict(environment),
         )
-        return _Worker(settings, pack, context, client, facts.lease_seconds).run()
+        return _Worker(settings, pack, context, facts.lease_seconds).run()
+
+
+def _sqs(settings: WorkerSettings, tries: int | None = None) -> Any:
+    changed = {} if tries is None else {"retries": {"total_max_attempts": tries}}
+    config = Config(**{**settings.client_settings, **changed})
+    return boto3.client("sqs", region_name=settings.region, config=config)
 
 
 @contextmanager
@@ -110,7 +114,6 @@ class _Worker:
         settings: WorkerSettings,
         pack: manager.Pack,
         context: WorkerContext,
-        client: Any,
         lease_seconds: int,
     ) -> None:
         self._began_at = time.monotonic()
@@ -120,7 +123,10 @@ class _Worker:
         self._drained = False
         self._tidied = False
         self._keeper = LeaseKeeper(
-            client, settings.queue_url, lease_seconds=lease_seconds, on_lost=self._lost
+            _sqs(settings, tries=1),
+            settings.queue_url,
+            lease_seconds=lease_seconds,
+            on_lost=self._lost,
         )
         prefetched = Prefetched()
         self._departure = Departure(

@@ -4,7 +4,7 @@ import json
 import threading
 
 import pytest
-from botocore.exceptions import ClientError, ConnectionClosedError
+from botocore.exceptions import ClientError, ConnectionClosedError, EndpointConnectionError
 
 from taskpacks import limits
 from worker.attempts import ReceivesAsAttempts, RetryPolicy
@@ -190,6 +190,30 @@ def test_a_message_is_given_back_for_as_long_as_its_lease_says(keeper, sqs):
     keeper.give_back(keeper.hold(message("other")), 0)
     assert sqs.calls == [("hide", "handle", 17), ("hide", "other", 0)]
     assert keeper.held == ()
+
+
+@pytest.mark.parametrize(
+    "error", [refused("ServiceUnavailable"), EndpointConnectionError(endpoint_url=URL)]
+)
+def test_giving_back_that_failed_is_tried_again_until_the_lease_ends(keeper, sqs, clock, error):
+    lease = keeper.hold(message())
+    sqs.errors = [error, error]
+    keeper.give_back(lease, 0)
+    clock.now += 1
+    keeper.beat()
+    assert (len(sqs.calls), keeper.held) == (2, (lease,))
+    clock.now += 89  # somebody else may have it now
+    keeper.beat()
+    assert (len(sqs.calls), keeper.held) == (2, ())
+
+
+def test_giving_back_without_an_answer_is_not_done_again(keeper, sqs, clock):
+    # It may have been done, and another worker may have the message: see LeaseKeeper.
+    sqs.errors = [DROPPED]
+    keeper.give_back(keeper.hold(message()), 0)
+    clock.now += 1
+    keeper.beat()
+    assert (len(sqs.calls), keeper.held) == (1, ())
 
 
 def test_a_part_of_a_second_is_waited_as_a_whole_one(keeper, sqs):
