@@ -129,10 +129,13 @@ def _graphs(row: Row, region: str) -> list[dict[str, Any]]:
             [sqs("ApproximateAgeOfOldestMessage", row.queue_name, label="age")],
         ),
         graph(
-            "Workers, counted when they leave",
+            "Workers",
             [
+                # The launcher's, in scaling mode `controller`.
+                worker("DesiredWorkers", stat="Maximum", label="wanted"),
+                worker("ActiveWorkers", stat="Maximum", label="active"),
                 worker("WorkerSeconds", stat="SampleCount", label="left"),
-                [{"expression": "seconds / PERIOD(seconds)", "label": "on average"}],
+                [{"expression": "seconds / PERIOD(seconds)", "label": "left, on average"}],
                 spent,
             ],
         ),

@@ -64,6 +64,7 @@ class WorkerFleet(pulumi.ComponentResource):
         job_definition = aws.batch.JobDefinition(
             f"{name}-worker",
             type="container",
+            propagate_tags=True,
             platform_capabilities=[args.resources.platform.upper()],
             container_properties=self._container_properties(args),
             retry_strategy=aws.batch.JobDefinitionRetryStrategyArgs(

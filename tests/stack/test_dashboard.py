@@ -28,7 +28,7 @@ def test_the_graphs_show_depth_age_workers_dead_letters_wait_run_time_failures_a
     assert titles == [
         "Depth: messages",
         "Age of the oldest message, s",
-        "Workers, counted when they leave",
+        "Workers",
         "Dead letters",
         "Wait from sending to start, s",
         "Run time of tasks, s",

@@ -130,6 +130,23 @@ def test_everything_that_takes_tags_says_whose_it_is(recorded_of):
     assert len(untagged(bare, wanted_tags)) == 1
 
 
+def test_instances_and_running_tasks_carry_the_tags_too(recorded_of):
+    recorded = recorded_of("EC2 in subnets of one's own, images built")
+    wanted = {"taskpacks:stack", "taskpacks:deployment", "taskpacks:pack"}
+    environments = recorded.of_type("aws:batch/computeEnvironment:ComputeEnvironment")
+    for each in environments:
+        assert set(each.inputs["computeResources"]["tags"]) == wanted
+    for each in recorded.of_type("aws:batch/jobDefinition:JobDefinition"):
+        assert each.inputs["propagateTags"] is True
+
+
+def test_fargate_has_no_instances_to_tag(recorded_of):
+    recorded = recorded_of("public, with machines of all kinds")
+    for each in recorded.of_type("aws:batch/computeEnvironment:ComputeEnvironment"):
+        if each.inputs["computeResources"]["type"].startswith("FARGATE"):
+            assert "tags" not in each.inputs["computeResources"]
+
+
 def test_the_packs_own_resources_are_tagged_too(recorded_of):
     recorded = recorded_of("as little as possible")
     (bucket,) = [each for each in recorded.of_type("aws:s3/bucket:Bucket") if "pi-" in each.name]
