@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Literal
 import pulumi
 import pulumi_aws as aws
 
-from stack import policies
+from stack import resource_policies
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,7 +70,9 @@ class Notices(pulumi.ComponentResource):
             arn=topic.arn,
             policy=pulumi.Output.json_dumps(
                 topic.arn.apply(
-                    lambda arn: policies.publish_notices(arn, args.account_id, args.partition)
+                    lambda arn: resource_policies.publish_notices(
+                        arn, args.account_id, args.partition
+                    )
                 )
             ),
             opts=child,
@@ -92,6 +94,8 @@ class Notices(pulumi.ComponentResource):
             description="Taskpacks: notices on their way through SNS",
             enable_key_rotation=True,
             deletion_window_in_days=KEY_DELETION_DAYS,
-            policy=pulumi.Output.json_dumps(policies.notices_key(args.account_id, args.partition)),
+            policy=pulumi.Output.json_dumps(
+                resource_policies.notices_key(args.account_id, args.partition)
+            ),
             opts=pulumi.ResourceOptions(parent=self),
         ).arn

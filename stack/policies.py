@@ -1,4 +1,4 @@
-"""Who may do what: IAM policy documents as pure functions, one statement a need."""
+"""What roles may do: IAM policy documents as pure functions, one statement a need."""
 
 from __future__ import annotations
 
@@ -22,17 +22,19 @@ DATA_AREAS: Final = ("data", "scratch")
 """The folders of the data bucket; below each, every deployment has one of its own."""
 
 
-def _document(statements: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def document(statements: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """A policy of these statements."""
     return {"Version": _VERSION, "Statement": list(statements)}
 
 
-def _allow(actions: Sequence[str], resources: Sequence[str], **more: object) -> dict[str, Any]:
+def allow(actions: Sequence[str], resources: Sequence[str], **more: object) -> dict[str, Any]:
+    """A statement, with whatever stands in it beside."""
     return {"Effect": "Allow", "Action": list(actions), "Resource": list(resources), **more}
 
 
 def trust(service: str) -> dict[str, Any]:
     """Lets an AWS service take on a role."""
-    return _document(
+    return document(
         [
             {
                 "Effect": "Allow",
@@ -70,7 +72,7 @@ def worker(
         partition: "aws", "aws-cn" or "aws-us-gov".
     """
     statements = [
-        _allow(
+        allow(
             [
                 "sqs:ReceiveMessage",
                 "sqs:DeleteMessage",
@@ -82,7 +84,7 @@ def worker(
             [queue_arn],
         ),
         # What Celery's DynamoDB backend calls; it finds the table made and its TTL on.
-        _allow(
+        allow(
             [
                 "dynamodb:GetItem",
                 "dynamodb:PutItem",
@@ -96,29 +98,27 @@ def worker(
     ]
     for prefix in permissions.read:
         bucket = _Prefix(prefix, partition)
-        statements += [bucket.may_list, _allow(["s3:GetObject"], [bucket.objects_arn])]
+        statements += [bucket.may_list, allow(["s3:GetObject"], [bucket.objects_arn])]
     statements += [
-        _allow(
-            ["s3:PutObject", "s3:AbortMultipartUpload"], [_Prefix(prefix, partition).objects_arn]
-        )
+        allow(["s3:PutObject", "s3:AbortMultipartUpload"], [_Prefix(prefix, partition).objects_arn])
         for prefix in permissions.write
     ]
     statements += _own_folders(data_arn, deployment)
     if kms_key:
         statements.append(_use_of_key(kms_key))
     statements += [dict(statement) for statement in permissions.statements]
-    return _document(statements)
+    return document(statements)
 
 
 def _own_folders(data_arn: str, deployment: str) -> list[dict[str, Any]]:
     folders = [f"{area}/{deployment}/*" for area in DATA_AREAS]
     return [
-        _allow(
+        allow(
             ["s3:ListBucket"],
             [data_arn],
             Condition={"StringLike": {"s3:prefix": folders}},
         ),
-        _allow(
+        allow(
             ["s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"],
             [f"{data_arn}/{folder}" for folder in folders],
         ),
@@ -132,7 +132,7 @@ def _use_of_key(kms_key: str) -> dict[str, Any]:
     https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-key-management.html
     https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/encryption.usagenotes.html
     """
-    return _allow(
+    return allow(
         ["kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:DescribeKey"],
         [kms_key],
     )
@@ -152,7 +152,7 @@ class _Prefix:
     @property
     def may_list(self) -> dict[str, Any]:
         # Without it, S3 answers "access denied" for an object that is merely missing.
-        return _allow(
+        return allow(
             ["s3:ListBucket"],
             [self._bucket_arn],
             Condition={"StringLike": {"s3:prefix": f"{self._key}*"}},
@@ -169,13 +169,13 @@ def execution(
         log_group_arn: Where the worker's output goes.
         secret_arns: What the worker's environment refers to.
     """
-    statements = [_allow(["logs:CreateLogStream", "logs:PutLogEvents"], [f"{log_group_arn}:*"])]
+    statements = [allow(["logs:CreateLogStream", "logs:PutLogEvents"], [f"{log_group_arn}:*"])]
     if repository_arn:
         statements += [
             # The token is for the registry as a whole; AWS knows no resource for it:
             # https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonelasticcontainerregistry.html
-            _allow(["ecr:GetAuthorizationToken"], ["*"]),
-            _allow(
+            allow(["ecr:GetAuthorizationToken"], ["*"]),
+            allow(
                 [
                     "ecr:BatchCheckLayerAvailability",
                     "ecr:GetDownloadUrlForLayer",
@@ -191,8 +191,8 @@ def execution(
         # A secret's ARN may go on with the key of a JSON value, which IAM does not know.
         arns = [":".join(arn.split(":")[:7]) for arn in secret_arns if f":{service}:" in arn]
         if arns:
-            statements.append(_allow([action], arns))
-    return _document(statements)
+            statements.append(allow([action], arns))
+    return document(statements)
 
 
 def submit(job_queue_arn: str, job_definition_arn: str) -> dict[str, Any]:
@@ -206,38 +206,18 @@ def submit(job_queue_arn: str, job_definition_arn: str) -> dict[str, Any]:
     nobody knows before:
     https://docs.aws.amazon.com/service-authorization/latest/reference/list_awsbatch.html
     """
-    return _document([_submit(job_queue_arn, job_definition_arn)])
+    return document([_submit(job_queue_arn, job_definition_arn)])
 
 
 def _submit(job_queue_arn: str, job_definition_arn: str) -> dict[str, Any]:
     definition = without_revision(job_definition_arn)
     jobs = f"{definition.partition(':job-definition/')[0]}:job/*"
-    return _allow(["batch:SubmitJob"], [job_queue_arn, definition, f"{definition}:*", jobs])
+    return allow(["batch:SubmitJob"], [job_queue_arn, definition, f"{definition}:*", jobs])
 
 
 def without_revision(job_definition_arn: str) -> str:
     """A job definition's ARN without its last part, which counts its revisions."""
     return job_definition_arn.rpartition(":")[0]
-
-
-def queue(queue_arn: str, allowed: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """A queue's own policy: nobody without TLS, and whom the statements let in."""
-    return _document([_refuse_plain_http("sqs:*", [queue_arn]), *allowed])
-
-
-def undelivered_events(queue_arn: str, rule_arns: Sequence[str]) -> dict[str, Any]:
-    """Lets EventBridge put into a dead-letter queue what these rules could not deliver."""
-    return _allow(
-        ["sqs:SendMessage"],
-        [queue_arn],
-        Principal={"Service": EVENTS},
-        Condition={"ArnEquals": {"aws:SourceArn": list(rule_arns)}},
-    )
-
-
-def data_bucket(bucket_arn: str) -> dict[str, Any]:
-    """The data bucket's own policy: nobody without TLS."""
-    return _document([_refuse_plain_http("s3:*", [bucket_arn, f"{bucket_arn}/*"])])
 
 
 def producer(
@@ -253,93 +233,39 @@ def producer(
     """
     statements = [
         # kombu declares a queue before it sends, and asks for its depth when it does.
-        _allow(["sqs:SendMessage", "sqs:GetQueueAttributes"], queue_arns),
-        _allow(
+        allow(["sqs:SendMessage", "sqs:GetQueueAttributes"], queue_arns),
+        allow(
             ["dynamodb:GetItem", "dynamodb:DescribeTable", "dynamodb:DescribeTimeToLive"],
             [results_arn],
         ),
-        _allow(["ssm:GetParameter"], [parameter_arn]),
+        allow(["ssm:GetParameter"], [parameter_arn]),
     ]
-    return _document([*statements, *([_use_of_key(kms_key)] if kms_key else [])])
-
-
-def _refuse_plain_http(actions: str, arns: Sequence[str]) -> dict[str, Any]:
-    """Denies everybody whatever comes without TLS, whoever else allows it."""
-    return {
-        "Effect": "Deny",
-        "Principal": "*",
-        "Action": [actions],
-        "Resource": list(arns),
-        "Condition": {"Bool": {"aws:SecureTransport": "false"}},
-    }
-
-
-def publish_notices(topic_arn: str, account_id: str, partition: str) -> dict[str, Any]:
-    """Lets the alarms and the rules of this account publish to the topic, over TLS only."""
-    region = topic_arn.split(":")[3]
-    sources = (
-        (CLOUDWATCH, f"arn:{partition}:cloudwatch:{region}:{account_id}:alarm:*"),
-        (EVENTS, f"arn:{partition}:events:{region}:{account_id}:rule/*"),
-    )
-    return _document(
-        [
-            *(
-                _allow(
-                    ["sns:Publish"],
-                    [topic_arn],
-                    Principal={"Service": service},
-                    Condition={"ArnLike": {"aws:SourceArn": source}},
-                )
-                for service, source in sources
-            ),
-            _refuse_plain_http("sns:Publish", [topic_arn]),
-        ]
-    )
-
-
-def notices_key(account_id: str, partition: str) -> dict[str, Any]:
-    """A KMS key whose use the account's own IAM policies settle, and that SNS's senders may use.
-
-    In a key's policy the resource "*" is the key itself:
-    https://docs.aws.amazon.com/kms/latest/developerguide/key-policy-overview.html
-    The services' statement has no condition on the source: who may publish is settled by the
-    topic's policy, and a notice that KMS refuses would be lost without a word.
-    """
-    return _document(
-        [
-            _allow(["kms:*"], ["*"], Principal={"AWS": f"arn:{partition}:iam::{account_id}:root"}),
-            _allow(
-                ["kms:Decrypt", "kms:GenerateDataKey*"],
-                ["*"],
-                Principal={"Service": [CLOUDWATCH, EVENTS]},
-            ),
-        ]
-    )
+    return document([*statements, *([_use_of_key(kms_key)] if kms_key else [])])
 
 
 def launcher(queue_arn: str, log_group_arn: str) -> dict[str, Any]:
     """What the launcher looks at. It starts nothing itself."""
-    return _document(
+    return document(
         [
-            _allow(["sqs:GetQueueAttributes"], [queue_arn]),
+            allow(["sqs:GetQueueAttributes"], [queue_arn]),
             # Neither service knows a resource for these actions:
             # https://docs.aws.amazon.com/service-authorization/latest/reference/list_awsbatch.html
             # https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazoncloudwatch.html
-            _allow(["batch:ListJobs", "batch:DescribeJobs", "cloudwatch:GetMetricData"], ["*"]),
-            _allow(["logs:CreateLogStream", "logs:PutLogEvents"], [f"{log_group_arn}:*"]),
+            allow(["batch:ListJobs", "batch:DescribeJobs", "cloudwatch:GetMetricData"], ["*"]),
+            allow(["logs:CreateLogStream", "logs:PutLogEvents"], [f"{log_group_arn}:*"]),
         ]
     )
 
 
 def controller(launcher_arn: str, job_queue_arn: str, job_definition_arn: str) -> dict[str, Any]:
     """What the state machine does: ask the launcher, submit workers, keep its log."""
-    return _document(
+    return document(
         [
-            _allow(["lambda:InvokeFunction"], [launcher_arn]),
+            allow(["lambda:InvokeFunction"], [launcher_arn]),
             _submit(job_queue_arn, job_definition_arn),
             # A log delivery has no resource that could be named:
             # https://docs.aws.amazon.com/step-functions/latest/dg/cw-logs.html
-            _allow(
+            allow(
                 [
                     "logs:CreateLogDelivery",
                     "logs:GetLogDelivery",
@@ -358,9 +284,9 @@ def controller(launcher_arn: str, job_queue_arn: str, job_definition_arn: str) -
 
 def start_execution(state_machine_arn: str) -> dict[str, Any]:
     """Lets a rule wake the state machine, or an execution start its successor."""
-    return _document([_allow(["states:StartExecution"], [state_machine_arn])])
+    return document([allow(["states:StartExecution"], [state_machine_arn])])
 
 
 def list_executions(state_machine_arn: str) -> dict[str, Any]:
     """Lets the launcher see whether an older execution is at work."""
-    return _document([_allow(["states:ListExecutions"], [state_machine_arn])])
+    return document([allow(["states:ListExecutions"], [state_machine_arn])])

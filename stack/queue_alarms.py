@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pulumi
 import pulumi_aws as aws
 
-from stack import policies
+from stack import resource_policies
 from stack.queues import only_over_tls, secure_queue
 from taskpacks import limits
 
@@ -159,7 +159,7 @@ class UndeliveredEvents(pulumi.ComponentResource):
             self._queue_name,
             self._queue,
             allowed=pulumi.Output.all(self._queue.arn, *[rule.arn for rule in rules]).apply(
-                lambda arns: [policies.undelivered_events(arns[0], arns[1:])]
+                lambda arns: [resource_policies.undelivered_events(arns[0], arns[1:])]
             ),
             opts=pulumi.ResourceOptions(parent=self),
         )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pulumi
 import pulumi_aws as aws
 
-from stack import policies
+from stack import resource_policies
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,7 +50,7 @@ def only_over_tls(
         queue_url=queue.url,
         policy=pulumi.Output.json_dumps(
             pulumi.Output.all(queue.arn, allowed).apply(
-                lambda known: policies.queue(known[0], known[1])
+                lambda known: resource_policies.queue(known[0], known[1])
             )
         ),
         opts=opts,

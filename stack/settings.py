@@ -28,6 +28,8 @@ URI_SCHEMES: Final = ("s3", "file")
 
 _NOTIFIABLE = re.compile(r"https://[^\s/]+\S*|[^\s@/:]+@[^\s@/:]+\.[^\s@/:]+")
 _KEY_ARN = re.compile(r"arn:[a-z-]+:kms:[a-z0-9-]+:\d{12}:key/\S+")
+# https://docs.aws.amazon.com/tag-editor/latest/userguide/best-practices-and-strats.html
+_TAG_VALUE = re.compile(r"[\w\s.:/=+@-]{1,256}")
 _IMAGE_TAG = re.compile(r"[A-Za-z0-9_.-]{1,80}")
 _DEPLOYMENT_NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 
@@ -231,6 +233,11 @@ def _check_forms(settings: StackSettings) -> None:
         raise RefusedSettingsError(
             f"{NAMESPACE}:image_tag is {settings.image_tag!r}: it is 1 to 80 letters, digits, "
             "'.', '_' and '-'; the image's tag is PACK-TAG. Choose another."
+        )
+    if settings.owner and not _TAG_VALUE.fullmatch(settings.owner):
+        raise RefusedSettingsError(
+            f"{NAMESPACE}:owner is {settings.owner!r}: it is a tag's value, 1 to 256 letters, "
+            "digits, spaces and _.:/=+-@; write it without the others."
         )
     if settings.kms_key and not _KEY_ARN.fullmatch(settings.kms_key):
         raise RefusedSettingsError(

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from stack import notices, policies, settings
+from stack import notices, resource_policies, settings
 from taskpacks import TaskpacksError
 
 TOPIC = "arn:aws:sns:eu-west-1:111122223333:notices"
@@ -25,7 +25,9 @@ def test_plain_http_and_what_is_no_address_are_refused_with_their_place(endpoint
 
 
 def test_alarms_and_rules_of_this_account_and_region_may_publish():
-    alarms, rules, refused = policies.publish_notices(TOPIC, "111122223333", "aws")["Statement"]
+    alarms, rules, refused = resource_policies.publish_notices(TOPIC, "111122223333", "aws")[
+        "Statement"
+    ]
     assert [each["Condition"]["ArnLike"]["aws:SourceArn"] for each in (alarms, rules)] == [
         "arn:aws:cloudwatch:eu-west-1:111122223333:alarm:*",
         "arn:aws:events:eu-west-1:111122223333:rule/*",
@@ -35,7 +37,7 @@ def test_alarms_and_rules_of_this_account_and_region_may_publish():
 
 
 def test_the_senders_of_notices_may_use_the_topics_key():
-    *_, senders = policies.notices_key("111122223333", "aws")["Statement"]
+    *_, senders = resource_policies.notices_key("111122223333", "aws")["Statement"]
     assert senders["Principal"] == {"Service": ["cloudwatch.amazonaws.com", "events.amazonaws.com"]}
     assert json.dumps(senders["Action"]) == '["kms:Decrypt", "kms:GenerateDataKey*"]'
 

@@ -137,6 +137,7 @@ REFUSED = {
     "a tag": ({"image_tag": "v1:x"}, ["taskpacks:image_tag is 'v1:x'", "PACK-TAG"]),
     "build": ({"build_images": "yes"}, ["taskpacks:build_images is 'yes'", "true or false"]),
     "notify": ({"notify": "ops@example.com"}, ["taskpacks:notify is", "list of texts"]),
+    "an owner's brackets": ({"owner": "ops <ops@x>"}, ["taskpacks:owner is", "tag's value"]),
     "owner": ({"owner": 7}, ["taskpacks:owner is 7", "it is a text"]),
 }
 
