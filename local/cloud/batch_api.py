@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import json
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from moto.batch import models as batch
 from moto.batch.exceptions import ClientException
 from moto.batch.responses import BatchResponse
 
 from local.cloud.events import JobSubmitted
-from local.cloud.jobs import NOT_STARTED, LocalJob
+from local.cloud.jobs import NOT_STARTED, STATUSES, LocalJob
 from local.cloud.process import container_details
 from local.cloud.repairs import replaced
 from taskpacks.limits import (
@@ -26,10 +26,13 @@ from taskpacks.limits import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Mapping
 
     from local.cloud.events import EventStream
     from local.cloud.scheduler import Scheduler
+
+_LISTED_MAX: Final = 1000
+"""Of one page: https://docs.aws.amazon.com/batch/latest/APIReference/API_ListJobs.html"""
 
 
 @contextmanager
@@ -43,6 +46,7 @@ def batch_runs_locally(scheduler: Scheduler, events: EventStream) -> Generator[N
                 "submitjob",
                 _submitjob(BatchResponse.submitjob, scheduler, events),
             ),
+            (BatchResponse, "listjobs", _listjobs(BatchResponse.listjobs)),
             (batch.BatchBackend, "describe_jobs", _describe_jobs),
             (batch.BatchBackend, "list_jobs", _list_jobs(batch.BatchBackend.list_jobs)),
             (batch.BatchBackend, "terminate_job", _ends_job(scheduler, running_too=True)),
@@ -134,6 +138,7 @@ def _describe_jobs(self: Any, jobs: list[str] | None) -> list[dict[str, Any]]:
 def _list_jobs(original: Any) -> Any:
     """Lists by job queue without the children, and only RUNNING jobs when nothing is said.
 
+    A filter takes the place of the status.
     https://docs.aws.amazon.com/batch/latest/APIReference/API_ListJobs.html
     """
 
@@ -144,12 +149,68 @@ def _list_jobs(original: Any) -> Any:
         job_status: str | None = None,
         filters: list[dict[str, Any]] | None = None,
     ) -> list[Any]:
-        if job_status is None and filters is None:
-            job_status = "RUNNING"
-        jobs = original(self, job_queue_name, array_job_id, job_status, filters)
+        if job_queue_name and array_job_id:
+            raise ClientException("give one of jobQueue and arrayJobId")
+        if not filters:
+            jobs = original(self, job_queue_name, array_job_id, job_status or "RUNNING", None)
+        elif array_job_id:
+            raise ClientException("filters do not apply to the children of an array job")
+        else:
+            jobs = [
+                job
+                for status in STATUSES
+                for job in original(self, job_queue_name, None, status, None)
+                if all(passes(each, job) for each in filters)
+            ]
         return [job for job in jobs if array_job_id or job.array_index is None]
 
     return list_jobs
+
+
+def passes(wanted: Mapping[str, Any], job: LocalJob) -> bool:
+    """Whether a job passes a filter of ListJobs.
+
+    Args:
+        wanted: Its name, and one value or more of which one must fit.
+        job: The job.
+
+    Raises:
+        ClientException: There is no such filter.
+    """
+    name, values = wanted["name"], wanted["values"]
+    if name == "JOB_NAME":
+        return any(_fits(job.job_name, value) for value in values)
+    if name == "JOB_DEFINITION":
+        definition = job.job_definition
+        known = (definition.arn, definition.name, f"{definition.name}:{definition.revision}")
+        return any(_fits(each, value) for value in values for each in known)
+    if name == "BEFORE_CREATED_AT":
+        return any(job.created_at < int(value) for value in values)
+    if name == "AFTER_CREATED_AT":
+        return any(job.created_at > int(value) for value in values)
+    raise ClientException(f"no filter {name}")
+
+
+def _fits(text: str, wanted: str) -> bool:
+    """Without regard to case; an asterisk at the end stands for anything."""
+    if wanted.endswith("*"):
+        return text.lower().startswith(wanted[:-1].lower())
+    return text.lower() == wanted.lower()
+
+
+def _listjobs(original: Any) -> Any:
+    """Answers in pages, which moto does not."""
+
+    def listjobs(self: Any) -> str:
+        found = json.loads(original(self))["jobSummaryList"]
+        size = min(self._get_param("maxResults") or _LISTED_MAX, _LISTED_MAX)
+        first = int(self._get_param("nextToken") or 0)
+        page: dict[str, Any] = {"jobSummaryList": found[first : first + size]}
+        if first + size < len(found):
+            page["nextToken"] = str(first + size)
+        return json.dumps(page)
+
+    return listjobs
 
 
 def _ends_job(scheduler: Scheduler, *, running_too: bool) -> Any:

@@ -384,3 +384,59 @@ def test_what_moto_refuses_is_refused(fleet):
     fleet.batch.deregister_job_definition(jobDefinition=definition)
     with pytest.raises(ClientError, match="is INACTIVE"):
         fleet.submit(definition)
+
+
+def test_jobs_are_listed_in_pages_by_status_by_filter_and_by_array(fleet):
+    definition = fleet.define("listed", "print(1)")
+    array = fleet.submit(definition, jobName="array", arrayProperties={"size": 3})
+    single = fleet.submit(definition, jobName="single")
+    for job_id in (array, single):
+        fleet.wait(job_id)
+
+    def listed(**request):
+        answer = fleet.batch.list_jobs(**request)
+        return [job["jobId"] for job in answer["jobSummaryList"]], answer.get("nextToken")
+
+    def filtered(name, *values):
+        filters = [{"name": name, "values": list(values)}]
+        return set(listed(jobQueue=fleet.job_queue, filters=filters)[0])
+
+    done = {"jobQueue": fleet.job_queue, "jobStatus": "SUCCEEDED", "maxResults": 1}
+    page, token = listed(**done)
+    pages = [page]
+    while token:
+        page, token = listed(**done, nextToken=token)
+        pages.append(page)
+    assert all(len(page) == 1 for page in pages)
+    assert {array, single} <= {job_id for page in pages for job_id in page}
+    children, _ = listed(arrayJobId=array, jobStatus="SUCCEEDED")
+    assert sorted(children) == [f"{array}:{index}" for index in range(3)]
+    assert listed(arrayJobId=array) == ([], None)
+    assert filtered("JOB_NAME", "sing*") == {single}
+    assert filtered("JOB_DEFINITION", "listed") == {array, single}
+    created = str(fleet.job(single)["createdAt"])
+    before, after = filtered("BEFORE_CREATED_AT", created), filtered("AFTER_CREATED_AT", created)
+    assert array in before
+    assert single not in before | after
+
+    parent = fleet.job(array)
+    assert parent["arrayProperties"]["statusSummary"]["SUCCEEDED"] == 3
+    assert parent["createdAt"] <= parent["startedAt"] <= parent["stoppedAt"]
+    assert "exitCode" not in parent["container"]
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        {"jobQueue": "q", "arrayJobId": "a"},
+        {"arrayJobId": "a", "filters": [{"name": "JOB_NAME", "values": ["x"]}]},
+        {"jobQueue": "q", "filters": [{"name": "COLOUR", "values": ["x"]}]},
+    ],
+)
+def test_a_listing_that_aws_refuses_is_refused(fleet, request_):
+    job = fleet.submit(fleet.define("any", "pass"))
+    known = {"jobQueue": fleet.job_queue, "arrayJobId": job}
+    with pytest.raises(ClientError):
+        fleet.batch.list_jobs(
+            **{**request_, **{name: known[name] for name in known if name in request_}}
+        )

@@ -4,14 +4,26 @@ import inspect
 import threading
 import time
 from collections import Counter
+from datetime import UTC, datetime, timedelta
 
 import moto
 import pytest
+from moto.awslambda.models import LambdaBackend, LambdaFunction
 from moto.batch.models import BatchBackend, Job
 from moto.batch.responses import BatchResponse
-from moto.cloudwatch.models import CloudWatchBackend
+from moto.cloudwatch.models import CloudWatchBackend, Statistics
+from moto.core.responses import BaseResponse
 from moto.events.models import Rule
 from moto.sqs.models import Queue, SQSBackend
+from moto.stepfunctions.parser.asl.component.state.exec.state_task.service import (
+    state_task_service,
+)
+from moto.stepfunctions.parser.asl.component.state.wait.wait_function.wait_function import (
+    WaitFunction,
+)
+from moto.stepfunctions.parser.backend.execution import BaseExecutionWorkerCommunication
+from moto.stepfunctions.parser.backend.execution_worker import ExecutionWorker
+from moto.stepfunctions.parser.models import StepFunctionsParserBackend
 
 
 @pytest.mark.parametrize(
@@ -26,7 +38,31 @@ from moto.sqs.models import Queue, SQSBackend
         (SQSBackend.get_queue_attributes, "self queue_name attribute_names"),
         (Queue.delete_message, "self receipt_handle"),
         (Rule.send_to_targets, "self original_event transform_input"),
+        (Queue._set_attributes, "self attributes now"),
+        (CloudWatchBackend.get_metric_data, "self queries start_time end_time scan_by"),
+        (Statistics.get_statistics_for_type, "self stat"),
+        (BaseResponse.call_action, "self"),
+        (LambdaFunction.invoke, "self body request_headers response_headers"),
+        (LambdaBackend.create_function, "self spec"),
+        (LambdaBackend.update_function_configuration, "self function_name qualifier body"),
+        (WaitFunction._wait_interval, "self env wait_seconds"),
+        (ExecutionWorker.start, "self"),
+        (BaseExecutionWorkerCommunication.terminated, "self"),
+        (StepFunctionsParserBackend._validate_definition, "definition"),
+        (
+            StepFunctionsParserBackend.start_execution,
+            "self state_machine_arn name execution_input trace_header",
+        ),
+        (
+            state_task_service.StateTaskService._normalise_parameters,
+            "self parameters boto_service_name service_action_name",
+        ),
+        (
+            state_task_service.StateTaskService._normalise_response,
+            "self response boto_service_name service_action_name",
+        ),
         (BatchResponse.submitjob, "self"),
+        (BatchResponse.listjobs, "self"),
         (BatchBackend.describe_jobs, "self jobs"),
         (BatchBackend.list_jobs, "self job_queue_name array_job_id job_status filters"),
         (BatchBackend.terminate_job, "self job_id reason"),
@@ -166,6 +202,17 @@ def test_a_message_received_too_often_goes_to_the_dead_letter_queue(sqs):
     assert receive(sqs, dead)[0]["Body"] == "poison"
 
 
+def test_setting_one_attribute_leaves_the_policy_as_it_is(sqs):
+    policy = (
+        '{"Version": "2012-10-17", "Statement": [{"Effect": "Deny", "Principal": "*", '
+        '"Action": "sqs:*", "Resource": "*"}]}'
+    )
+    url = create(sqs, Policy=policy)
+    sqs.set_queue_attributes(QueueUrl=url, Attributes={"VisibilityTimeout": "5"})
+    answer = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["Policy"])
+    assert answer["Attributes"]["Policy"] == policy
+
+
 def test_asking_for_an_attribute_that_does_not_exist_is_refused(sqs):
     url = create(sqs)
     with pytest.raises(sqs.exceptions.InvalidAttributeName):
@@ -194,6 +241,44 @@ def test_a_new_alarm_has_insufficient_data_and_an_updated_one_keeps_its_state(cl
     cloudwatch.set_alarm_state(AlarmName="a", StateValue="ALARM", StateReason="test")
     cloudwatch.put_metric_alarm(**alarm | {"Threshold": 2})
     assert state() == "ALARM"
+
+
+def test_a_metrics_percentiles_sums_and_counts_are_told_period_by_period(cloud):
+    cloudwatch = cloud.client("cloudwatch")
+    began = datetime(2026, 1, 1, tzinfo=UTC)
+    cloudwatch.put_metric_data(
+        Namespace="P",
+        MetricData=[
+            {
+                "MetricName": "M",
+                "Dimensions": [{"Name": "D", "Value": "d"}],
+                "Timestamp": began + timedelta(seconds=second),
+                "Value": value,
+            }
+            for second, value in ((0, 1), (1, 2), (2, 9), (60, 5))
+        ],
+    )
+
+    def told(stat, dimension="d", minutes=2):
+        metric = {
+            "Namespace": "P",
+            "MetricName": "M",
+            "Dimensions": [{"Name": "D", "Value": dimension}],
+        }
+        query = {"Id": "q", "MetricStat": {"Metric": metric, "Period": 60, "Stat": stat}}
+        [result] = cloudwatch.get_metric_data(
+            MetricDataQueries=[query],
+            StartTime=began,
+            EndTime=began + timedelta(minutes=minutes),
+        )["MetricDataResults"]
+        return result["Values"]
+
+    assert told("p50") == [5, 2]  # the newest first
+    assert told("p100") == [5, 9]
+    assert told("Sum") == [5, 12]
+    assert told("SampleCount") == [1, 3]
+    assert told("Average", minutes=1) == [4]
+    assert told("Sum", dimension="other") == []
 
 
 def test_aws_managed_policies_can_be_attached(cloud):
