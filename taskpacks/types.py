@@ -119,7 +119,7 @@ class Scaling(_Record):
     below say which settings belong to which mode.
     """
 
-    mode: ScalingMode = "alarms"
+    mode: ScalingMode = "controller"
     low_depth: int = Field(default=5, ge=1)
     low_workers: int = Field(default=1, ge=1, le=limits.ARRAY_SIZE_MAX)
     high_depth: int = Field(default=50, ge=2)

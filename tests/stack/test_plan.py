@@ -111,7 +111,7 @@ def test_no_more_instances_are_counted_than_fit_below_max_vcpus_and_one():
 
 
 def test_two_environments_can_both_be_full_unless_a_controller_counts():
-    both = spec(purchase="spot_then_on_demand", max_vcpus=10)
+    both = spec(purchase="spot_then_on_demand", max_vcpus=10, scaling={"mode": "alarms"})
     assert costs.max_workers(both) == 20
     counted = spec(purchase="spot_then_on_demand", max_vcpus=10, scaling={"mode": "controller"})
     assert costs.max_workers(counted) == 10

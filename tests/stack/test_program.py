@@ -6,6 +6,7 @@ from local.engine import Action
 from taskpacks import TaskpacksError
 
 SMALL_AND_OTHER = {"small": {}, "other": {}}
+ALARMS = {"scaling": {"mode": "alarms"}}
 
 
 def changed(summary):
@@ -19,8 +20,8 @@ def metrics_of(alarm):
     return inner or [alarm]
 
 
-def test_up_makes_for_each_pack_what_the_loop_needs(project):
-    engine = project.select({"small": {}})
+def test_up_makes_what_mode_alarms_needs(project):
+    engine = project.select({"small": ALARMS})
     engine.up()
     made = engine.outputs()["deployments"]["small"]
     alarms = [
@@ -130,8 +131,9 @@ def resource_names(project):
 
 
 def test_changing_a_threshold_updates_just_that_alarm(project):
-    project.select(SMALL_AND_OTHER).up()
-    summary = project.select({"small": {"scaling": {"low_depth": 7}}, "other": {}}).up()
+    project.select({"small": ALARMS, "other": {}}).up()
+    lower = {"scaling": {"mode": "alarms", "low_depth": 7}}
+    summary = project.select({"small": lower, "other": {}}).up()
     touched = changed(summary)
     assert [(urn.rpartition("::")[2], action) for urn, action in touched.items()] == [
         ("small-depth-low", Action.UPDATED)
