@@ -161,7 +161,7 @@ class World:
                 break
             if time >= self._next_look:
                 self._look()
-                self._next_look = (time // lag + 1) * lag
+                self._next_look = (time // lag + 1) * lag if lag else time
             self.now = time
             if arriving:
                 self._arrive(coming)

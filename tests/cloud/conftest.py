@@ -57,7 +57,7 @@ class Fleet:
         [job] = self.batch.describe_jobs(jobs=[job_id])["jobs"]
         return job
 
-    def wait(self, job_id: str, *statuses: str, seconds: float = 20) -> dict[str, Any]:
+    def wait(self, job_id: str, *statuses: str, seconds: float = 60) -> dict[str, Any]:
         """Waits for a job to enter one of the statuses; describes it."""
         wanted = statuses or ("SUCCEEDED", "FAILED")
         self.cloud.events.wait_for(

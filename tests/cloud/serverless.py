@@ -66,7 +66,7 @@ def start(cloud: LocalCloud, machine: str, given: Any = None) -> str:
     )["executionArn"]
 
 
-def ended(cloud: LocalCloud, execution: str, seconds: float = 20) -> ExecutionChanged:
+def ended(cloud: LocalCloud, execution: str, seconds: float = 60) -> ExecutionChanged:
     name = execution.rpartition(":")[2]
     found = cloud.events.wait_for(
         lambda event: (

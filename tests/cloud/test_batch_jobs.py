@@ -21,7 +21,7 @@ def fleet(shared_cloud, deploy_fleet):
 def wait_for_line(fleet, job_id, line="ready"):
     fleet.cloud.events.wait_for(
         lambda event: isinstance(event, LogLine) and (event.job_id, event.line) == (job_id, line),
-        seconds=20,
+        seconds=60,
     )
 
 

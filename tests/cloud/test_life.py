@@ -63,7 +63,7 @@ def wait_until_gone(*pids):
 
 
 def pids_of(events):
-    line = events.wait_for(lambda event: isinstance(event, LogLine), seconds=20)
+    line = events.wait_for(lambda event: isinstance(event, LogLine), seconds=60)
     return [int(word) for word in line.line.split()]
 
 

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -38,6 +39,11 @@ def test_one_worker_does_one_message_and_leaves():
     assert figures.drained_seconds == 160
     assert figures.billed_seconds == 100 + 60 + 30
     assert (figures.started, figures.surplus, figures.never) == (1, 0, 0)
+
+
+def test_counts_may_be_exact():
+    figures = run(at_once(1, durations(60)), StartsAt(1), replace(EXACT, count_lag_seconds=0))
+    assert figures.drained_seconds == 160
 
 
 def test_workers_share_the_backlog_one_task_at_a_time():

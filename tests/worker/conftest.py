@@ -32,7 +32,7 @@ from faults import FaultProxy  # noqa: E402 -- found by the line above
 def wait_until():
     """Awaits a condition and returns what it gave, or fails."""
 
-    def wait(condition, seconds=20):
+    def wait(condition, seconds=60):
         give_up_at = time.monotonic() + seconds
         while not (value := condition()):
             assert time.monotonic() < give_up_at, f"not within {seconds} s"
@@ -273,7 +273,7 @@ class StartedWorker:
     def signal(self, number):
         self.process.send_signal(number)
 
-    def wait(self, seconds=20):
+    def wait(self, seconds=60):
         return self.process.wait(seconds)
 
     def kill(self):

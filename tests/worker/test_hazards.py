@@ -170,7 +170,7 @@ time.time = lambda: real() + (3600 if time.monotonic() % 2 < 1 else -3600)
 """
 
 
-@pytest.mark.timeout(90)
+@pytest.mark.timeout(180)
 def test_a_clock_that_jumps_by_hours_neither_loses_a_lease_nor_cuts_a_task(
     site, journal, wait_until
 ):

@@ -34,7 +34,7 @@ def test_the_good_message_is_as_celery_sends_it(site):
         assert json.loads(body)[1] == {"left": 1, "right": 1}
 
 
-@pytest.mark.timeout(90)
+@pytest.mark.timeout(180)
 def test_every_kind_of_poison_ends_in_the_dead_letter_queue_with_its_reason_in_the_log(site):
     sent = {kind: site.send_text(text) for kind, (text, _) in POISON.items()}
     after = site.send("add", left=20, right=22)
@@ -61,7 +61,7 @@ def test_the_reason_is_told_although_the_answer_of_the_first_receive_was_lost(si
     assert site.depth(site.dead_url) == (1, 0)
 
 
-@pytest.mark.timeout(90)
+@pytest.mark.timeout(180)
 def test_what_is_well_formed_and_odd_is_done_or_ends_in_the_dead_letter_queue(site):
     sent = {site.send_text(text): kind for kind, text in ODD.items()}
     after = site.send("add", left=20, right=22)

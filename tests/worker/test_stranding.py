@@ -40,7 +40,7 @@ class Crew(threading.Thread):
                 self.signalled[-1].signal(signal.SIGTERM)
 
 
-@pytest.mark.timeout(90)
+@pytest.mark.timeout(180)
 def test_sixty_messages_around_idle_exits_and_signals_strand_none(site, journal):
     site.configure_queue(lease_seconds=LEASE_SECONDS, max_receives=50)
     chance = random.Random(7)  # noqa: S311 -- a seeded test, no secret
