@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pulumi
 import pulumi_aws as aws
 
-from stack import policies, state_machine
+from stack import documents, policies, state_machine
 from stack.controller_alarms import controller_alarms
 from stack.launcher import TIMEOUT_SECONDS, Launcher, LauncherArgs
 from stack.queue_alarms import VISIBLE, QueueAlarm, UndeliveredEvents, age_alarm, alarm_rule
@@ -85,7 +85,7 @@ class Controller(pulumi.ComponentResource):
         aws.iam.RolePolicy(
             f"{name}-launcher-executions",
             role=launcher.role_name,
-            policy=pulumi.Output.json_dumps(machine.arn.apply(policies.list_executions)),
+            policy=documents.as_json(machine.arn.apply(policies.list_executions)),
             opts=child,
         )
         self._wake(name, args, machine)
@@ -155,7 +155,7 @@ class Controller(pulumi.ComponentResource):
             f"{name}-controller",
             type="STANDARD",
             role_arn=role.arn,
-            definition=pulumi.Output.json_dumps(
+            definition=documents.as_json(
                 pulumi.Output.all(
                     launcher.arn, args.fleet.job_queue_arn, args.fleet.job_definition_arn
                 ).apply(definition)
@@ -171,7 +171,7 @@ class Controller(pulumi.ComponentResource):
         aws.iam.RolePolicy(
             f"{name}-controller-renew",
             role=role.name,
-            policy=pulumi.Output.json_dumps(machine.arn.apply(policies.start_execution)),
+            policy=documents.as_json(machine.arn.apply(policies.start_execution)),
             opts=child,
         )
         return machine
@@ -218,9 +218,7 @@ class Controller(pulumi.ComponentResource):
     ) -> aws.iam.Role:
         child = pulumi.ResourceOptions(parent=self)
         role = aws.iam.Role(
-            name, assume_role_policy=pulumi.Output.json_dumps(policies.trust(service)), opts=child
+            name, assume_role_policy=documents.as_json(policies.trust(service)), opts=child
         )
-        aws.iam.RolePolicy(
-            name, role=role.name, policy=pulumi.Output.json_dumps(policy), opts=child
-        )
+        aws.iam.RolePolicy(name, role=role.name, policy=documents.as_json(policy), opts=child)
         return role

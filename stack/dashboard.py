@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 import pulumi
 import pulumi_aws as aws
 
+from stack import documents
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -61,7 +63,7 @@ class Dashboard(pulumi.ComponentResource):
         aws.cloudwatch.Dashboard(
             f"{name}-graphs",
             dashboard_name=f"taskpacks-{pulumi.get_stack()}",
-            dashboard_body=pulumi.Output.json_dumps(
+            dashboard_body=documents.as_json(
                 pulumi.Output.all(*rows).apply(lambda known: body(known, region))
             ),
             opts=pulumi.ResourceOptions(parent=self),

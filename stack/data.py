@@ -7,7 +7,7 @@ from typing import Final
 import pulumi
 import pulumi_aws as aws
 
-from stack import resource_policies
+from stack import documents, resource_policies
 
 SCRATCH_DAYS: Final = 7
 INCOMPLETE_UPLOAD_DAYS: Final = 1
@@ -51,7 +51,7 @@ class DataBucket(pulumi.ComponentResource):
         aws.s3.BucketPolicy(
             f"{name}-policy",
             bucket=bucket.bucket,
-            policy=pulumi.Output.json_dumps(bucket.arn.apply(resource_policies.data_bucket)),
+            policy=documents.as_json(bucket.arn.apply(resource_policies.data_bucket)),
             # S3 refuses two changes of one bucket's access at the same time.
             opts=pulumi.ResourceOptions(parent=self, depends_on=[wall]),
         )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pulumi
 import pulumi_aws as aws
 
-from stack import hardware, policies
+from stack import documents, hardware, policies
 from taskpacks.contract import ExitCode
 
 if TYPE_CHECKING:
@@ -113,13 +113,13 @@ class Launcher(pulumi.ComponentResource):
         )
         role = aws.iam.Role(
             f"{name}-launcher",
-            assume_role_policy=pulumi.Output.json_dumps(policies.trust(policies.LAMBDA)),
+            assume_role_policy=documents.as_json(policies.trust(policies.LAMBDA)),
             opts=child,
         )
         rights = aws.iam.RolePolicy(
             f"{name}-launcher",
             role=role.name,
-            policy=pulumi.Output.json_dumps(
+            policy=documents.as_json(
                 pulumi.Output.all(args.queue.arn, log_group.arn).apply(
                     lambda arns: policies.launcher(arns[0], arns[1])
                 )
@@ -159,7 +159,7 @@ class Launcher(pulumi.ComponentResource):
                 job_definition_arn=job_definition_arn,
             )
 
-        return pulumi.Output.json_dumps(
+        return documents.as_json(
             pulumi.Output.all(
                 args.queue.url,
                 args.queue.name,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pulumi
 import pulumi_aws as aws
 
-from stack import hardware, policies, tags
+from stack import documents, hardware, policies, tags
 from stack.pools import Pool, pools
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ class Machines(pulumi.ComponentResource):
         child = pulumi.ResourceOptions(parent=self)
         role = aws.iam.Role(
             f"{name}-instance",
-            assume_role_policy=pulumi.Output.json_dumps(policies.trust(policies.EC2)),
+            assume_role_policy=documents.as_json(policies.trust(policies.EC2)),
             opts=child,
         )
         attachment = aws.iam.RolePolicyAttachment(

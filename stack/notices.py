@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Literal
 import pulumi
 import pulumi_aws as aws
 
-from stack import resource_policies
+from stack import documents, resource_policies
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,7 +68,7 @@ class Notices(pulumi.ComponentResource):
         aws.sns.TopicPolicy(
             f"{name}-topic",
             arn=topic.arn,
-            policy=pulumi.Output.json_dumps(
+            policy=documents.as_json(
                 topic.arn.apply(
                     lambda arn: resource_policies.publish_notices(
                         arn, args.account_id, args.partition
@@ -94,7 +94,7 @@ class Notices(pulumi.ComponentResource):
             description="Taskpacks: notices on their way through SNS",
             enable_key_rotation=True,
             deletion_window_in_days=KEY_DELETION_DAYS,
-            policy=pulumi.Output.json_dumps(
+            policy=documents.as_json(
                 resource_policies.notices_key(args.account_id, args.partition)
             ),
             opts=pulumi.ResourceOptions(parent=self),

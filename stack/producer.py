@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pulumi
 import pulumi_aws as aws
 
-from stack import policies
+from stack import documents, policies
 from taskpacks import limits
 from taskpacks.errors import RefusedSettingsError
 
@@ -104,7 +104,7 @@ class Producer(pulumi.ComponentResource):
         policy = aws.iam.Policy(
             f"{name}-policy",
             description="Send tasks to this stack and read their results",
-            policy=pulumi.Output.json_dumps(
+            policy=documents.as_json(
                 pulumi.Output.all(
                     [queue.arn for queue in args.queues.values()],
                     args.results.table_arn,

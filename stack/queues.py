@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pulumi
 import pulumi_aws as aws
 
-from stack import resource_policies
+from stack import documents, resource_policies
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,7 +48,7 @@ def only_over_tls(
     aws.sqs.QueuePolicy(
         name,
         queue_url=queue.url,
-        policy=pulumi.Output.json_dumps(
+        policy=documents.as_json(
             pulumi.Output.all(queue.arn, allowed).apply(
                 lambda known: resource_policies.queue(known[0], known[1])
             )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pulumi
 import pulumi_aws as aws
 
-from stack import policies
+from stack import documents, policies
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,7 +48,7 @@ class WorkerRoles(pulumi.ComponentResource):
         super().__init__("taskpacks:stack:WorkerRoles", name, None, opts)
         worker = self._role(
             f"{name}-worker",
-            pulumi.Output.json_dumps(
+            documents.as_json(
                 pulumi.Output.all(args.queue_arn, args.results_arn, args.data_arn).apply(
                     lambda arns: policies.worker(
                         arns[0],
@@ -64,7 +64,7 @@ class WorkerRoles(pulumi.ComponentResource):
         )
         execution = self._role(
             f"{name}-execution",
-            pulumi.Output.json_dumps(
+            documents.as_json(
                 pulumi.Output.all(args.repository_arn, args.log_group_arn).apply(
                     lambda arns: policies.execution(arns[0], arns[1], args.secret_arns)
                 )
@@ -78,7 +78,7 @@ class WorkerRoles(pulumi.ComponentResource):
     def _role(self, name: str, policy: pulumi.Output[str]) -> aws.iam.Role:
         role = aws.iam.Role(
             name,
-            assume_role_policy=pulumi.Output.json_dumps(policies.trust(policies.ECS_TASKS)),
+            assume_role_policy=documents.as_json(policies.trust(policies.ECS_TASKS)),
             opts=pulumi.ResourceOptions(parent=self),
         )
         aws.iam.RolePolicy(

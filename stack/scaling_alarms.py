@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pulumi
 import pulumi_aws as aws
 
-from stack import policies
+from stack import documents, policies
 from stack.queue_alarms import VISIBLE, QueueAlarm, UndeliveredEvents, age_alarm, alarm_rule
 
 if TYPE_CHECKING:
@@ -113,13 +113,13 @@ class ScalingAlarms(pulumi.ComponentResource):
         child = pulumi.ResourceOptions(parent=self)
         role = aws.iam.Role(
             f"{name}-submit",
-            assume_role_policy=pulumi.Output.json_dumps(policies.trust(policies.EVENTS)),
+            assume_role_policy=documents.as_json(policies.trust(policies.EVENTS)),
             opts=child,
         )
         aws.iam.RolePolicy(
             f"{name}-submit",
             role=role.name,
-            policy=pulumi.Output.json_dumps(
+            policy=documents.as_json(
                 pulumi.Output.all(args.job_queue_arn, args.job_definition_arn).apply(
                     lambda arns: policies.submit(arns[0], arns[1])
                 )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pulumi
 
+from stack import documents
 from stack.queues import only_over_tls, secure_queue
 from taskpacks import limits
 
@@ -47,8 +48,10 @@ class TaskQueue(pulumi.ComponentResource):
             kms_key=kms_key,
             visibility_timeout_seconds=args.visibility_timeout_seconds,
             message_retention_seconds=args.retention_seconds,
-            redrive_policy=pulumi.Output.json_dumps(
-                {"deadLetterTargetArn": dead.arn, "maxReceiveCount": args.max_receives}
+            redrive_policy=documents.as_json(
+                dead.arn.apply(
+                    lambda arn: {"deadLetterTargetArn": arn, "maxReceiveCount": args.max_receives}
+                )
             ),
             opts=child,
         )

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 import pulumi
 import pulumi_aws as aws
 
+from stack import documents
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -106,7 +108,7 @@ class Watch(pulumi.ComponentResource):
         blocked = aws.cloudwatch.EventRule(
             f"{name}-blocked",
             description=f"{name}: a job cannot start",
-            event_pattern=pulumi.Output.json_dumps(args.job_queue_arn.apply(blocked_pattern)),
+            event_pattern=documents.as_json(args.job_queue_arn.apply(blocked_pattern)),
             opts=child,
         )
         aws.cloudwatch.EventTarget(

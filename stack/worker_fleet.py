@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pulumi
 import pulumi_aws as aws
 
-from stack import hardware
+from stack import documents, hardware
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -101,7 +101,7 @@ class WorkerFleet(pulumi.ComponentResource):
                 assign_public_ip=args.assign_public_ip,
             )
 
-        return pulumi.Output.json_dumps(
+        return documents.as_json(
             pulumi.Output.all(
                 args.image,
                 args.environment,
