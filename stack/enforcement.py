@@ -8,6 +8,7 @@ it sent before it.)
 
 from __future__ import annotations
 
+import copy
 import inspect
 import re
 from contextlib import contextmanager
@@ -61,19 +62,43 @@ class _Gate:
         if args.type_ in rules.RULES:
             inputs = wire(cast("Mapping[str, Any]", args.props))
             self._findings += rules.check(rules.Registration(args.type_, args.name, inputs))
-        waits = pulumi.ResourceOptions(depends_on=pulumi.Output.from_input(self._passed()))
-        opts = pulumi.ResourceOptions.merge(args.opts, waits)
+        opts = copy.copy(args.opts)
+        opts.depends_on = _Passage(self, args.opts.depends_on)
         return pulumi.ResourceTransformationResult(args.props, opts)
 
-    async def _passed(self) -> list[pulumi.Input[pulumi.Resource]]:
-        """Nothing more to depend on.
+    def pass_through(self) -> None:
+        """Lets a registration be sent.
 
         Raises:
             RefusedResourceError: A rule is broken somewhere in the program.
         """
         if self._findings:
             raise RefusedResourceError("\n".join(map(str, self._findings)))
-        return []
+
+
+class _Passage:
+    """What a resource depends on, known once nothing was found.
+
+    Not an output, of which pulumi would make several for each resource.
+    """
+
+    def __init__(self, gate: _Gate, own: Any) -> None:
+        self._gate = gate
+        self._own = own
+
+    def __await__(self) -> Generator[Any, None, list[pulumi.Input[pulumi.Resource]]]:
+        return self._passed().__await__()
+
+    async def _passed(self) -> list[pulumi.Input[pulumi.Resource]]:
+        self._gate.pass_through()
+        own = self._own
+        if isinstance(own, pulumi.Output):
+            own = await cast("pulumi.Output[Any]", own).future()
+        elif inspect.isawaitable(own):
+            own = await own
+        if own is None:
+            return []
+        return [own] if isinstance(own, pulumi.Resource) else list(own)
 
 
 def wire(props: Mapping[str, Any]) -> dict[str, Any]:
