@@ -141,13 +141,13 @@ class Controller(pulumi.ComponentResource):
             ).apply(lambda arns: policies.controller(arns[0], arns[1], arns[2])),
         )
 
-        def definition(arns: Sequence[str]) -> dict[str, object]:
+        def definition(known: Sequence[str]) -> dict[str, object]:
             return state_machine.definition(
-                launcher_arn=arns[0],
+                launcher_arn=known[0],
                 launcher_timeout_seconds=TIMEOUT_SECONDS,
                 job_name=f"{name}-worker",
-                job_queue_arn=arns[1],
-                job_definition_arn=arns[2],
+                job_queue_arn=known[1],
+                job_definition=known[2],
                 partition=args.partition,
             )
 
@@ -157,7 +157,7 @@ class Controller(pulumi.ComponentResource):
             role_arn=role.arn,
             definition=documents.as_json(
                 pulumi.Output.all(
-                    launcher.arn, args.fleet.job_queue_arn, args.fleet.job_definition_arn
+                    launcher.arn, args.fleet.job_queue_arn, args.fleet.job_definition_name
                 ).apply(definition)
             ),
             # Decisions are in the launcher's log; here is what went wrong.

@@ -140,7 +140,7 @@ class PackDeployment(pulumi.ComponentResource):
             "queue_name": self.queue.name,
             "dead_letter_url": self.queue.dead_letter_url,
             "job_queue": fleet.job_queue_arn,
-            "job_definition": fleet.job_definition_arn,
+            "job_definition": fleet.job_definition_name,
             "log_group": log_group.name,
             **scaling.summary,
         }
@@ -175,6 +175,7 @@ class PackDeployment(pulumi.ComponentResource):
                     scaling=spec.scaling,
                     queue_name=self.queue.name,
                     job_queue_arn=fleet.job_queue_arn,
+                    job_definition_name=fleet.job_definition_name,
                     job_definition_arn=fleet.job_definition_arn,
                     kms_key=args.settings.kms_key,
                 ),

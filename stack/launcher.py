@@ -57,7 +57,7 @@ def launcher_settings(
         "queue_url": queue_url,
         "queue_name": queue_name,
         "job_queue": job_queue_arn,
-        "job_definition": policies.without_revision(job_definition_arn),
+        "job_definition": job_definition_arn,
         "excused_exit_codes": [int(code) for code in ExitCode if code.starts_anew],
         "excused_reasons": list(hardware.MACHINE_TAKEN),
         "limits": {

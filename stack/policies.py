@@ -200,7 +200,7 @@ def submit(job_queue_arn: str, job_definition_arn: str) -> dict[str, Any]:
 
     Args:
         job_queue_arn: The job queue.
-        job_definition_arn: The job definition's ARN with its revision.
+        job_definition_arn: The job definition's ARN without a revision.
 
     AWS asks for the definition, for the queue and for the job that comes of it, whose id
     nobody knows before:
@@ -210,14 +210,9 @@ def submit(job_queue_arn: str, job_definition_arn: str) -> dict[str, Any]:
 
 
 def _submit(job_queue_arn: str, job_definition_arn: str) -> dict[str, Any]:
-    definition = without_revision(job_definition_arn)
+    definition = job_definition_arn
     jobs = f"{definition.partition(':job-definition/')[0]}:job/*"
     return allow(["batch:SubmitJob"], [job_queue_arn, definition, f"{definition}:*", jobs])
-
-
-def without_revision(job_definition_arn: str) -> str:
-    """A job definition's ARN without its last part, which counts its revisions."""
-    return job_definition_arn.rpartition(":")[0]
 
 
 def producer(

@@ -57,6 +57,7 @@ class ScalingAlarmsArgs:
     scaling: Scaling
     queue_name: pulumi.Input[str]
     job_queue_arn: pulumi.Output[str]
+    job_definition_name: pulumi.Output[str]
     job_definition_arn: pulumi.Output[str]
     kms_key: str | None
 
@@ -97,7 +98,7 @@ class ScalingAlarms(pulumi.ComponentResource):
                 arn=args.job_queue_arn,
                 role_arn=role.arn,
                 batch_target=aws.cloudwatch.EventTargetBatchTargetArgs(
-                    job_definition=args.job_definition_arn,
+                    job_definition=args.job_definition_name,
                     job_name=trigger_name,
                     array_size=trigger.workers if trigger.workers > 1 else None,
                 ),

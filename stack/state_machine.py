@@ -52,7 +52,7 @@ def definition(
     launcher_timeout_seconds: int,
     job_name: str,
     job_queue_arn: str,
-    job_definition_arn: str,
+    job_definition: str,
     partition: str,
     rounds_max: int = ROUNDS_MAX,
 ) -> dict[str, Any]:
@@ -63,12 +63,12 @@ def definition(
         launcher_timeout_seconds: Its own time-out.
         job_name: Of the jobs that it submits.
         job_queue_arn: Where it submits them.
-        job_definition_arn: What they run.
+        job_definition: What they run: a name alone is its latest active revision.
         partition: "aws", "aws-cn" or "aws-us-gov".
         rounds_max: After so many decisions a successor goes on.
     """
     services = f"arn:{partition}:states:::"
-    job = {"JobName": job_name, "JobQueue": job_queue_arn, "JobDefinition": job_definition_arn}
+    job = {"JobName": job_name, "JobQueue": job_queue_arn, "JobDefinition": job_definition}
     return {
         "Comment": "Starts as many workers as there is work for, and asks again until it is done.",
         "StartAt": "Decide",

@@ -125,8 +125,10 @@ class _Recorder:
         service = _ARN_SERVICES.get(service, service)
         name = str(inputs.get("name") or f"{logical_name}-{_SUFFIX}")
         kind = token.rpartition(":")[2].lower()
+        arn = f"arn:aws:{service}:{self._region}:{ACCOUNT}:{kind}/{name}"
         return {
-            "arn": f"arn:aws:{service}:{self._region}:{ACCOUNT}:{kind}/{name}",
+            "arn": arn,
+            "arnPrefix": arn,
             "bucket": name,
             "latestVersion": 1,
             "name": name,

@@ -41,7 +41,11 @@ class WorkerFleet(pulumi.ComponentResource):
     """
 
     job_queue_arn: pulumi.Output[str]
+    job_definition_name: pulumi.Output[str]
+    """What is submitted: a name stands for its latest active revision, so that a new one is used at
+    once by whoever submits, even by an execution of a state machine that began before."""
     job_definition_arn: pulumi.Output[str]
+    """Without a revision."""
 
     def __init__(
         self, name: str, args: WorkerFleetArgs, opts: pulumi.ResourceOptions | None = None
@@ -78,11 +82,12 @@ class WorkerFleet(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self),
         )
         self.job_queue_arn = job_queue.arn
-        self.job_definition_arn = job_definition.arn
+        self.job_definition_name = job_definition.name
+        self.job_definition_arn = job_definition.arn_prefix
         self.register_outputs(
             {
                 "job_queue_arn": self.job_queue_arn,
-                "job_definition_arn": self.job_definition_arn,
+                "job_definition_name": self.job_definition_name,
             }
         )
 

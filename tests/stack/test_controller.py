@@ -131,7 +131,7 @@ def test_the_launcher_can_read_what_the_stack_tells_it(project, deployed, monkey
     assert settings.queue_url == deployed["queue_url"]
     assert settings.queue_name == deployed["queue_name"]
     assert settings.job_queue == deployed["job_queue"]
-    assert f"{settings.job_definition}:1" == deployed["job_definition"]
+    assert settings.job_definition.endswith(f":job-definition/{deployed['job_definition']}")
     assert settings.excused_exit_codes == (75,)
     assert "Host EC2*" in settings.excused_reasons
     assert (settings.limits.vcpus, settings.limits.max_vcpus) == (1, 16)

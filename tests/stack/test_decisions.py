@@ -111,7 +111,7 @@ def test_a_producer_sends_and_reads_results_and_does_nothing_else():
 
 
 def test_eventbridge_may_submit_this_job_in_any_revision_to_this_queue():
-    document = policies.submit("arn:q", "arn:aws:batch:us-east-1:1:job-definition/pi-worker:7")
+    document = policies.submit("arn:q", "arn:aws:batch:us-east-1:1:job-definition/pi-worker")
     assert document["Statement"][0]["Resource"] == [
         "arn:q",
         "arn:aws:batch:us-east-1:1:job-definition/pi-worker",

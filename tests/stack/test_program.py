@@ -62,7 +62,7 @@ def test_the_job_definition_tells_the_worker_all_that_it_must_know(project):
     outputs = engine.outputs()
     made = outputs["deployments"]["small"]
     (definition,) = project.client("batch").describe_job_definitions(
-        jobDefinitions=[made["job_definition"]]
+        jobDefinitionName=made["job_definition"], status="ACTIVE"
     )["jobDefinitions"]
     container = definition["containerProperties"]
     environment = {pair["name"]: pair["value"] for pair in container["environment"]}

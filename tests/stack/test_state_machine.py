@@ -14,7 +14,7 @@ MADE = state_machine.definition(
     launcher_timeout_seconds=60,
     job_name="small-worker",
     job_queue_arn="arn:aws:batch:us-east-1:111122223333:job-queue/small-jobs",
-    job_definition_arn="arn:aws:batch:us-east-1:111122223333:job-definition/small-worker:3",
+    job_definition="arn:aws:batch:us-east-1:111122223333:job-definition/small-worker:3",
     partition="aws",
 )
 STATES = MADE["States"]
@@ -170,7 +170,7 @@ def test_other_partitions_name_their_own_services():
         launcher_timeout_seconds=60,
         job_name="n",
         job_queue_arn="q",
-        job_definition_arn="d",
+        job_definition="d",
         partition="aws-cn",
     )
     resources = [state["Resource"] for state in made["States"].values() if "Resource" in state]
