@@ -15,6 +15,7 @@ from stack.dashboard import Dashboard
 from stack.data import DataBucket
 from stack.deployment import PackDeployment, PackDeploymentArgs
 from stack.images import ImageRepository, ImageRepositoryArgs
+from stack.keeper import keeper
 from stack.machines import machines_of
 from stack.network import Network, NetworkArgs, interface_services
 from stack.notices import Notices, NoticesArgs
@@ -68,6 +69,7 @@ machines = machines_of(
     partition=partition,
 )
 
+keep_messages = keeper(region)
 deployments = {
     deployment.name: PackDeployment(
         deployment.name,
@@ -80,6 +82,7 @@ deployments = {
             data=data,
             images=images,
             notices=notices,
+            keeper=keep_messages,
             region=region,
             partition=partition,
         ),

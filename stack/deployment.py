@@ -11,6 +11,7 @@ import pulumi_aws as aws
 from stack import costs, hardware, tags
 from stack.controller import Controller, ControllerArgs
 from stack.dashboard import Row
+from stack.keeper import record_deployment
 from stack.roles import WorkerRoles, WorkerRolesArgs
 from stack.scaling_alarms import ScalingAlarms, ScalingAlarmsArgs
 from stack.task_queue import TaskQueue
@@ -46,6 +47,7 @@ class PackDeploymentArgs:
     data: DataBucket
     images: ImageRepository
     notices: Notices
+    keeper: pulumi.ResourceHook
     region: str
     partition: str
 
@@ -54,7 +56,8 @@ class PackDeployment(pulumi.ComponentResource):
     """All that one pack needs to have its tasks run.
 
     Consists of: a TaskQueue, a log group, WorkerRoles, what the pack's own hook makes, a
-    WorkerFleet, by scaling mode a Controller or ScalingAlarms, and a Watch.
+    WorkerFleet, by scaling mode a Controller or ScalingAlarms, a Watch, and an SSM parameter
+    that says that all of it is there.
     """
 
     queue: TaskQueue
@@ -74,7 +77,7 @@ class PackDeployment(pulumi.ComponentResource):
         )
         child = pulumi.ResourceOptions(parent=self)
         kms_key = args.settings.kms_key
-        self.queue = TaskQueue(name, spec.queue, kms_key=kms_key, opts=child)
+        self.queue = TaskQueue(name, spec.queue, kms_key=kms_key, keeper=args.keeper, opts=child)
         log_group = aws.cloudwatch.LogGroup(
             f"{name}-log", retention_in_days=LOG_RETENTION_DAYS, kms_key_id=kms_key, opts=child
         )
@@ -124,7 +127,7 @@ class PackDeployment(pulumi.ComponentResource):
             opts=child,
         )
         scaling = self._scaling(name, args, fleet, log_group.name)
-        Watch(
+        watch = Watch(
             name,
             WatchArgs(
                 dead_letter_name=self.queue.dead_letter_name,
@@ -144,6 +147,13 @@ class PackDeployment(pulumi.ComponentResource):
             "log_group": log_group.name,
             **scaling.summary,
         }
+        record_deployment(
+            name,
+            self.summary,
+            args.keeper,
+            parent=self,
+            of=[self.queue, log_group, roles, fleet, scaling, watch],
+        )
         self.dashboard_row = pulumi.Output.all(
             self.queue.name, self.queue.dead_letter_name, log_group.name
         ).apply(

@@ -61,6 +61,7 @@ class Shape:
         platform: "fargate" or "ec2".
         purchases: "spot" or "on-demand", in the order in which a job queue tries them.
         instance_types: EC2 only.
+        architecture: EC2 only: on Fargate each job brings its own.
         image_type: EC2 only: the machine image, named so that it never changes by default.
         volume_gib: EC2 only: an instance's encrypted volume.
     """
@@ -68,6 +69,7 @@ class Shape:
     platform: str
     purchases: tuple[str, ...]
     instance_types: tuple[str, ...] = ()
+    architecture: str = ""
     image_type: str = ""
     volume_gib: int = 0
 
@@ -91,6 +93,7 @@ def shape(resources: Resources) -> Shape:
         platform="ec2",
         purchases=purchases,
         instance_types=types,
+        architecture=resources.architecture,
         image_type="ECS_AL2023_NVIDIA" if resources.gpus else "ECS_AL2023",
         volume_gib=ROOT_GIB + resources.scratch_gib * instances.workers_at_once(types, resources),
     )

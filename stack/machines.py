@@ -60,8 +60,11 @@ class Machines(pulumi.ComponentResource):
                 job_execution_timeout_minutes=args.pool.update_minutes,
                 terminate_jobs_on_update=False,
             )
+        # Machines of another architecture or platform are another environment, not an update of
+        # this one: it is there before the job queue turns to it, and the old one goes last.
+        kind = args.pool.shape.architecture if on_ec2 else args.pool.shape.platform
         return aws.batch.ComputeEnvironment(
-            f"{name}-{purchase}",
+            f"{name}-{purchase}-{kind}",
             type="MANAGED",
             compute_resources=aws.batch.ComputeEnvironmentComputeResourcesArgs(
                 type=hardware.compute_type(args.pool.shape.platform, purchase),

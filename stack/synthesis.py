@@ -98,7 +98,10 @@ class _Recorder:
         """Secrets come marked, which is all that is needed here."""
         del request, context
         return resource_pb2.DeploymentInfo(
-            supportedFeatures=(resource_pb2.RESOURCE_MONITOR_FEATURE_SECRETS,)
+            supportedFeatures=(
+                resource_pb2.RESOURCE_MONITOR_FEATURE_SECRETS,
+                resource_pb2.RESOURCE_MONITOR_FEATURE_RESOURCE_HOOKS,
+            )
         )
 
     def RegisterResource(  # noqa: N802 - the protocol's name
@@ -141,6 +144,13 @@ class _Recorder:
         self, request: resource_pb2.RegisterResourceOutputsRequest, context: Any = None
     ) -> empty_pb2.Empty:
         """What a component shows is nobody's business here."""
+        del request, context
+        return empty_pb2.Empty()
+
+    def RegisterResourceHook(  # noqa: N802 - the protocol's name
+        self, request: resource_pb2.RegisterResourceHookRequest, context: Any = None
+    ) -> empty_pb2.Empty:
+        """Nothing is deleted here, so no hook is asked."""
         del request, context
         return empty_pb2.Empty()
 

@@ -18,7 +18,8 @@ class TaskQueue(pulumi.ComponentResource):
     """The task queue of a deployment, and where its hopeless messages end.
 
     Consists of: an SQS queue, and a dead-letter queue that keeps messages as long as SQS can;
-    both encrypted, with policies that refuse plain HTTP.
+    both encrypted, with policies that refuse plain HTTP. The keeper is asked before either is
+    deleted.
     """
 
     arn: pulumi.Output[str]
@@ -33,15 +34,19 @@ class TaskQueue(pulumi.ComponentResource):
         args: Queue,
         *,
         kms_key: str | None,
+        keeper: pulumi.ResourceHook,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__("taskpacks:stack:TaskQueue", name, None, opts)
         child = pulumi.ResourceOptions(parent=self)
+        kept = pulumi.ResourceOptions(
+            parent=self, hooks=pulumi.ResourceHookBinding(before_delete=[keeper])
+        )
         dead = secure_queue(
             f"{name}-dead",
             kms_key=kms_key,
             message_retention_seconds=limits.MESSAGE_RETENTION_SECONDS_MAX,
-            opts=child,
+            opts=kept,
         )
         queue = secure_queue(
             f"{name}-tasks",
@@ -53,7 +58,7 @@ class TaskQueue(pulumi.ComponentResource):
                     lambda arn: {"deadLetterTargetArn": arn, "maxReceiveCount": args.max_receives}
                 )
             ),
-            opts=child,
+            opts=kept,
         )
         only_over_tls(f"{name}-dead", dead, opts=child)
         only_over_tls(f"{name}-tasks", queue, opts=child)

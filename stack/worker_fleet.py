@@ -52,7 +52,9 @@ class WorkerFleet(pulumi.ComponentResource):
     ) -> None:
         super().__init__("taskpacks:stack:WorkerFleet", name, None, opts)
         job_queue = aws.batch.JobQueue(
-            f"{name}-jobs",
+            # One for each platform: a job queue stays with the one that it began with.
+            # https://docs.aws.amazon.com/batch/latest/userguide/fargate-job-queues.html
+            f"{name}-jobs-{args.resources.platform}",
             state="ENABLED",
             priority=1,
             compute_environment_orders=[

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from contextlib import contextmanager
 from functools import cache
@@ -21,6 +22,23 @@ ACCOUNT_ID: Final = "123456789012"
 PARTITION: Final = "aws"
 
 _MISSING = re.compile(r"NotFound|NoSuch|NonExistent|DoesNotExist|^404$")
+
+
+_ACCESS_KEY: Final = "local"
+"""moto asks for some value, any value."""
+
+
+def provider_settings(endpoint_url: str) -> dict[str, str]:
+    """What a stack's settings say of a cloud that is not AWS, for programs that ask it themselves.
+
+    These are the keys by which the real provider finds a cloud too:
+    https://www.pulumi.com/registry/packages/aws/installation-configuration/
+    """
+    return {
+        "aws:accessKey": _ACCESS_KEY,
+        "aws:secretKey": _ACCESS_KEY,
+        "aws:endpoints": json.dumps([{"sqs": endpoint_url}]),
+    }
 
 
 class Cloud:
@@ -46,8 +64,8 @@ class Cloud:
                 service,
                 region_name=self.region,
                 endpoint_url=self.endpoint_url,
-                aws_access_key_id="local",
-                aws_secret_access_key="local",  # noqa: S106 - moto asks for some value, any value
+                aws_access_key_id=_ACCESS_KEY,
+                aws_secret_access_key=_ACCESS_KEY,
                 config=Config(
                     connect_timeout=5,
                     read_timeout=30,

@@ -13,6 +13,7 @@ from local.engine.diff import changed_properties, keep_ignored, replacing
 from local.engine.errors import DuplicateUrnError, EngineError, UnsupportedError
 from local.engine.goal import Goal, delete_first, refuse_protected, refuse_secret_identity
 from local.engine.handlers import HANDLERS, Handler, handler_for
+from local.engine.hooks import Hooks
 from local.engine.properties import check_known
 from local.engine.state import Record, State, deletion_order
 from local.engine.steps import Registered, Steps, Wanted, sealed
@@ -37,12 +38,32 @@ class Deployment:
     nothing more is done; that error is the run's.
     """
 
-    def __init__(self, project: Project, cloud: Cloud, state: State, *, dry_run: bool) -> None:
+    def __init__(
+        self,
+        project: Project,
+        cloud: Cloud,
+        state: State,
+        *,
+        dry_run: bool,
+        destroying: bool = False,
+    ) -> None:
+        """Starts from a state.
+
+        Args:
+            project: Whose program runs.
+            cloud: Where its resources are.
+            state: What is known of them.
+            dry_run: Nothing is done in the cloud.
+            destroying: The program runs for its hooks only: what it registers is told to it as
+                recorded, and when it has ended everything is deleted.
+        """
         self._project = project
         self._cloud = cloud
         self._state = state
         self._steps = Steps(cloud, state)
         self._dry_run = dry_run
+        self._destroying = destroying
+        self.hooks = Hooks()
         self.lock = threading.Lock()
         self._seen: set[str] = set()
         self._aliases: dict[str, tuple[str, ...]] = {}
@@ -66,7 +87,7 @@ class Deployment:
             if self.error is not None:
                 raise EngineError("The run has stopped after an error.") from self.error
             try:
-                return self._register(goal)
+                return self._recall(goal) if self._destroying else self._register(goal)
             except BaseException as error:
                 self.error = error
                 raise
@@ -75,8 +96,8 @@ class Deployment:
         """Records what a component shows; the stack's outputs count when the run ends well."""
         with self.lock:
             record = self._state.resources.get(urn)
-            if record is None:
-                return  # a preview of something new
+            if record is None or self._destroying:
+                return  # a preview of something new; or all of it goes
             if record.type == STACK_TYPE:
                 self._stack_outputs = masked(values, secrets)
                 return
@@ -90,13 +111,18 @@ class Deployment:
 
         Raises:
             ProtectedError: Some of it is protected; nothing is deleted then.
+            HookError: A hook refused; what was deleted before is forgotten.
         """
         with self.lock:
             gone = [
                 record for urn, record in self._state.resources.items() if urn not in self._seen
             ]
-            refuse_protected(gone, "is not in the program any more")
-            self.delete([*gone, *self._state.pending])
+            try:
+                refuse_protected(gone, "is not in the program any more")
+                self.delete([*gone, *self._state.pending])
+            except BaseException as error:
+                self.error = error
+                raise
             if not self._dry_run:
                 self._state.stack_outputs = self._stack_outputs
                 self._state.save()
@@ -104,6 +130,7 @@ class Deployment:
     def delete(self, records: Iterable[Record]) -> None:
         """Deletes records in order and forgets each as it goes."""
         for record in deletion_order(records):
+            self.hooks.before_delete(record, dry_run=self._dry_run)
             if not self._dry_run:
                 self._steps.delete(record)
             pending = [item for item in self._state.pending if item is not record]
@@ -144,8 +171,23 @@ class Deployment:
             },
             protect=goal.protect,
             retain_on_delete=goal.retain_on_delete,
+            before_delete=list(goal.before_delete),
         )
         return (self._custom if goal.custom else self._component)(goal, record, old)
+
+    def _recall(self, goal: Goal) -> Registered:
+        """A resource as it is recorded; of one that is not, nothing is known."""
+        urn = make_urn(
+            stack=self._project.stack,
+            project=self._project.name,
+            parent=goal.parent,
+            type_token=goal.type,
+            name=goal.name,
+        )
+        old = self._state.resources.get(urn)
+        if old is None or not goal.custom:
+            return Registered(urn, "", goal.inputs, goal.secrets)
+        return Registered(urn, old.id, {**old.outputs, **goal.inputs}, goal.secrets)
 
     def _recorded(self, urn: str, goal: Goal) -> Record | None:
         """Finds the resource in the state, under its URN or one that it had before."""

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from pulumi.runtime import run_in_stack, set_all_config, settings
 
-from local.engine.cloud import Cloud
+from local.engine.cloud import Cloud, provider_settings
 from local.engine.deployment import Deployment
 from local.engine.errors import EngineError, ProgramError
 from local.engine.goal import refuse_protected
 from local.engine.handlers import HANDLERS
+from local.engine.hooks import refuse_without_program
 from local.engine.locking import exclusive
 from local.engine.monitor import Monitor
 from local.engine.project import load_project
@@ -64,7 +65,8 @@ class Engine:
         """
         self._folder = project_folder.resolve()
         self._file = state_file.resolve()
-        self._project = load_project(self._folder, stack, config or {})
+        settings = {**provider_settings(endpoint_url), **(config or {})}
+        self._project = load_project(self._folder, stack, settings)
         self._cloud = Cloud(endpoint_url, self._project.region)
 
     def preview(self) -> Summary:
@@ -75,7 +77,6 @@ class Engine:
         """
         state = State.load(self._file)
         deployment = self._run_program(state, dry_run=True)
-        deployment.finish()
         return Summary(deployment.changes, deployment.stack_outputs)
 
     def up(self) -> Summary:
@@ -89,7 +90,6 @@ class Engine:
         with exclusive(self._file, "up"):
             state = State.load(self._file)
             deployment = self._run_program(state, dry_run=False)
-            deployment.finish()
             return Summary(deployment.changes, deployment.stack_outputs)
 
     def refresh(self) -> Summary:
@@ -135,30 +135,43 @@ class Engine:
                 changes[record.urn] = Change(record.urn, action, tuple(drift))
             return Summary(changes, state.stack_outputs)
 
-    def destroy(self) -> Summary:
-        """Deletes everything that the state knows, dependants first; the program is not run.
+    def destroy(self, *, run_program: bool = False) -> Summary:
+        """Deletes everything that the state knows, dependants first.
+
+        Args:
+            run_program: Runs the program first, for its hooks; what it registers is not made.
 
         Raises:
             ProtectedError: Something is protected; nothing is deleted then.
+            HookError: There are hooks and the program was not to be run; or one refused.
         """
         with exclusive(self._file, "destroy"):
             state = State.load(self._file)
             refuse_protected(state.resources.values(), "would be deleted")
-            deployment = Deployment(self._project, self._cloud, state, dry_run=False)
-            deployment.finish()
+            if run_program:
+                deployment = self._run_program(state, dry_run=False, destroying=True)
+            else:
+                refuse_without_program(state.resources.values())
+                deployment = Deployment(self._project, self._cloud, state, dry_run=False)
+                deployment.finish()
             return Summary(deployment.changes)
 
     def outputs(self) -> dict[str, Any]:
         """The stack's outputs as of the last up() that ended well; "[secret]" for secret ones."""
         return State.load(self._file).stack_outputs
 
-    def _run_program(self, state: State, *, dry_run: bool) -> Deployment:
-        deployment = Deployment(self._project, self._cloud, state, dry_run=dry_run)
-        monitor = Monitor(self._project, self._cloud, deployment, dry_run=dry_run)
+    def _run_program(self, state: State, *, dry_run: bool, destroying: bool = False) -> Deployment:
+        """Runs the program, and then deletes what it did not mention."""
+        deployment = Deployment(
+            self._project, self._cloud, state, dry_run=dry_run, destroying=destroying
+        )
+        # To a program that is run for its hooks, what is gone already is unknown.
+        preview = dry_run or destroying
+        monitor = Monitor(self._project, self._cloud, deployment, dry_run=preview)
         context = contextvars.copy_context()
         try:
             with self._as_program():
-                context.run(self._in_context, monitor, dry_run)
+                context.run(self._in_context, monitor, preview)
         except Exception as error:
             if deployment.error is not None:
                 raise deployment.error from deployment.error.__cause__

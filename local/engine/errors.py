@@ -23,6 +23,10 @@ class CloudError(EngineError):
     """The cloud refused a call; the message holds the call, its subject and the cloud's words."""
 
 
+class HookError(EngineError):
+    """A hook of the program refused what was to be done, or could not be asked."""
+
+
 class StateError(EngineError):
     """The state file is held by another process or cannot be read."""
 

@@ -38,6 +38,8 @@ class Goal:
     replace_on_changes: tuple[str, ...] = ()
     secret_outputs: frozenset[str] = frozenset()
     aliases: tuple[Alias, ...] = ()
+    before_delete: tuple[str, ...] = ()
+    """Names of hooks."""
 
 
 def refuse_protected(records: Iterable[Record], why: str) -> None:

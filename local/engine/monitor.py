@@ -17,6 +17,7 @@ from local.engine import wire
 from local.engine.cloud import calls_for
 from local.engine.errors import UnsupportedError
 from local.engine.goal import Goal
+from local.engine.hooks import Hook
 from local.engine.invokes import invoke
 from local.engine.urns import Alias
 
@@ -40,8 +41,11 @@ _FEATURES: Final = (
     resource_pb2.RESOURCE_MONITOR_FEATURE_ALIAS_SPECS,
     resource_pb2.RESOURCE_MONITOR_FEATURE_DELETED_WITH,
     resource_pb2.RESOURCE_MONITOR_FEATURE_REPLACE_WITH,
+    resource_pb2.RESOURCE_MONITOR_FEATURE_RESOURCE_HOOKS,
 )
-_LEGACY_FEATURES: Final = frozenset({"secrets", "aliasSpecs", "deletedWith", "replaceWith"})
+_LEGACY_FEATURES: Final = frozenset(
+    {"secrets", "aliasSpecs", "deletedWith", "replaceWith", "resourceHooks"}
+)
 
 
 class Monitor:
@@ -129,11 +133,28 @@ class Monitor:
         self._deployment.error = self._deployment.error or error
         raise error
 
+    def RegisterResourceHook(  # noqa: N802 - the protocol's name
+        self, request: resource_pb2.RegisterResourceHookRequest, context: Any = None
+    ) -> empty_pb2.Empty:
+        """Makes a hook known, by its name."""
+        del context
+        self._deployment.hooks.add(
+            Hook(
+                request.name,
+                request.callback.target,
+                request.callback.token,
+                on_dry_run=request.on_dry_run,
+                ignore_errors=request.ignore_errors,
+            )
+        )
+        return empty_pb2.Empty()
+
     def SignalAndWaitForShutdown(  # noqa: N802 - the protocol's name
         self, request: empty_pb2.Empty, context: Any = None
     ) -> empty_pb2.Empty:
-        """The program has ended well; deletions follow when the runtime has returned."""
+        """The program has ended well: what it did not mention goes, while its hooks can run."""
         del request, context
+        self._deployment.finish()
         return empty_pb2.Empty()
 
     def Log(  # noqa: N802 - the protocol's name
@@ -188,6 +209,7 @@ def _goal(request: resource_pb2.RegisterResourceRequest) -> Goal:
             )
             for alias in request.aliases
         ),
+        before_delete=tuple(request.hooks.before_delete),
     )
 
 
@@ -205,7 +227,10 @@ def _refuse_options(request: resource_pb2.RegisterResourceRequest, subject: str)
         ),
         "transforms": (request.transforms, "no callbacks are served"),
         "state_migrations": (request.state_migrations, "no callbacks are served"),
-        "hooks": (request.HasField("hooks") and request.hooks.ListFields(), "no hooks are run"),
+        "hooks": (
+            {field.name for field, _ in request.hooks.ListFields()} - {"before_delete"},
+            "only hooks before deleting are run",
+        ),
         "remote": (request.remote, "component plugins are not run"),
         "env_var_mappings": (request.envVarMappings, "providers are not made"),
     }

@@ -47,6 +47,8 @@ class Record:
     property_dependencies: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
     protect: bool = False
     retain_on_delete: bool = False
+    before_delete: list[str] = field(default_factory=list[str])
+    """Names of the hooks that are asked first."""
 
 
 class State:

@@ -59,6 +59,10 @@ class Project:
             state_file=self.folder / "state.json",
         )
 
+    def clear(self):
+        """Deletes what the stack has made; what was refused at once has made nothing."""
+        self.engine().destroy(run_program=bool(self.engine().outputs()))
+
     def client(self, service):
         return boto3.client(
             service,
@@ -88,7 +92,7 @@ def project_in(folder, cloud):
         patch.syspath_prepend(site)
         yield made
         if (program / "state.json").exists():
-            made.engine().destroy()
+            made.clear()
 
 
 @pytest.fixture

@@ -143,7 +143,7 @@ def test_changing_a_threshold_updates_just_that_alarm(project):
 def test_destroy_leaves_nothing(project):
     engine = project.select(SMALL_AND_OTHER)
     engine.up()
-    engine.destroy()
+    engine.destroy(run_program=True)
     assert not [name for name in resource_names(project) if name.startswith(("small", "other"))]
 
 

@@ -17,7 +17,7 @@ def test_a_second_up_changes_nothing_and_destroying_leaves_nothing(project):
     engine = project.select({"small": CONTROLLER})
     engine.up()
     assert set(engine.up().counts) == {Action.UNCHANGED}
-    engine.destroy()
+    engine.destroy(run_program=True)
     assert not project.client("stepfunctions").list_state_machines()["stateMachines"]
     assert not project.client("lambda").list_functions()["Functions"]
 
