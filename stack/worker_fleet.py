@@ -81,7 +81,8 @@ class WorkerFleet(pulumi.ComponentResource):
                 ],
             ),
             timeout={"attempt_duration_seconds": args.worker_lifetime_seconds},
-            opts=pulumi.ResourceOptions(parent=self),
+            # A revision for other machines comes when there are such machines.
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[job_queue]),
         )
         self.job_queue_arn = job_queue.arn
         self.job_definition_name = job_definition.name
