@@ -25,7 +25,7 @@ _COUNTS: Final = {
     "ApproximateNumberOfMessagesDelayed": "delayed",
 }
 """https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_GetQueueAttributes.html"""
-_GONE: Final = "QueueDoesNotExist"
+_GONE: Final = ("QueueDoesNotExist", "AWS.SimpleQueueService.NonExistentQueue")
 
 
 class MessagesLeftError(TaskpacksError):
@@ -184,7 +184,7 @@ def _counts(sqs: Any, url: str) -> dict[str, int]:
     try:
         found = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=list(_COUNTS))["Attributes"]
     except ClientError as error:
-        if _GONE in error.response["Error"]["Code"] or "NonExistentQueue" in str(error):
+        if error.response["Error"]["Code"] in _GONE:
             return {}
         raise _cannot_ask(url, error) from error
     except BotoCoreError as error:

@@ -99,7 +99,9 @@ def test_a_replacement_asks_too(project):
 
 def test_destroying_needs_the_program_where_there_are_hooks_as_with_the_real_cli(project):
     project.write(program("hooked('work', 0)", "aws.sqs.Queue('other')")).up()
-    with pytest.raises(HookError, match=r"Queue::work: has hooks .*destroy\(run_program=True\)"):
+    with pytest.raises(
+        HookError, match=r"Queue::work \(and 0 more\) has hooks .*destroy\(run_program=True\)"
+    ):
         project.engine().destroy()
     assert queues(project) == 2
     summary = project.engine().destroy(run_program=True)

@@ -155,7 +155,11 @@ def test_the_packs_own_resources_are_tagged_too(recorded_of):
 
 def test_the_producer_document_lies_in_a_parameter_with_every_queue(recorded_of):
     recorded = recorded_of("a key of one's own, NAT, everything overridden")
-    (parameter,) = recorded.of_type("aws:ssm/parameter:Parameter")
+    (parameter,) = [
+        each
+        for each in recorded.of_type("aws:ssm/parameter:Parameter")
+        if each.name == "producer-document"
+    ]
     document = json.loads(parameter.inputs["value"])
     queues = document["broker_transport_options"]["predefined_queues"]
     assert set(queues) == {"pi-urgent", "pi"}

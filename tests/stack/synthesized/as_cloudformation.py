@@ -366,7 +366,7 @@ _TYPES: dict[str, tuple[str, Callable[..., Values]]] = {
             "KeyPolicy",
         ),
     ),
-    "aws:ssm/parameter:Parameter": ("AWS::SSM::Parameter", renamed({})),
+    "aws:ssm/parameter:Parameter": ("AWS::SSM::Parameter", renamed({"insecureValue": "Value"})),
     "aws:iam/role:Role": ("AWS::IAM::Role", _role),
     "aws:iam/rolePolicy:RolePolicy": (
         "AWS::IAM::RolePolicy",

@@ -153,7 +153,7 @@ def record(folder: Path, config: Mapping[str, Any], endpoint_url: str, monkeypat
     ):
         engine = Engine(folder, "test", endpoint_url=endpoint_url, state_file=state_file)
         engine.up()
-        engine.destroy()
+        engine.destroy(run_program=True)
     return recorded
 
 
