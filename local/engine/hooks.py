@@ -88,8 +88,8 @@ def refuse_without_program(records: Iterable[Record]) -> None:
     """
     if hooked := [record.urn for record in records if record.before_delete]:
         raise HookError(
-            f"{hooked[0]} (and {len(hooked) - 1} more) has hooks that run before it is deleted, and "
-            "they are in the program. Call destroy(run_program=True), which is `pulumi destroy "
+            f"{hooked[0]} (and {len(hooked) - 1} more) has hooks that run before it is deleted. "
+            "They are in the program: call destroy(run_program=True), which is `pulumi destroy "
             "--run-program`."
         )
 
