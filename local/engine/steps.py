@@ -143,7 +143,8 @@ class Steps:
                 "else deleting it?"
             )
         outputs = {**found, **wanted.inputs}
-        hidden = wanted.secrets | wanted.secret_outputs | tainted(wanted, outputs)
+        repeated = tainted(wanted.inputs, wanted.secrets, outputs)
+        hidden = wanted.secrets | wanted.secret_outputs | repeated
         record.inputs = sealed(wanted, old_inputs)
         record.outputs = {name: value for name, value in outputs.items() if name not in hidden}
         record.secret_outputs = sorted(hidden)
@@ -166,13 +167,12 @@ def sealed(wanted: Wanted, stored: Mapping[str, Any]) -> Values:
     return {name: seal(name, value) for name, value in wanted.inputs.items()}
 
 
-def tainted(wanted: Wanted, outputs: Mapping[str, Any]) -> frozenset[str]:
+def tainted(
+    inputs: Mapping[str, Any], secret: Iterable[str], outputs: Mapping[str, Any]
+) -> frozenset[str]:
     """Outputs under other names that repeat a secret input's text."""
     words = {
-        word
-        for name in wanted.secrets
-        for word in _words(wanted.inputs.get(name))
-        if word and not word.isspace()
+        word for name in secret for word in _words(inputs.get(name)) if word and not word.isspace()
     }
     return frozenset(
         name

@@ -30,9 +30,9 @@ class AutoName:
     max_length: int = 64
     lower: bool = False
 
-    def new(self, logical_name: str, suffix: str = "") -> str:
-        """The logical name (cut to fit), a dash and seven random hex digits."""
-        random = f"-{secrets.token_hex(4)[:7]}{suffix}"
+    def new(self, logical_name: str, suffix: str = "", *, digits: str | None = None) -> str:
+        """The logical name (cut to fit), a dash and seven hex digits: random, or those given."""
+        random = f"-{(digits or secrets.token_hex(4))[:7]}{suffix}"
         name = f"{self.prefix}{logical_name}"[: self.max_length - len(random)] + random
         return name.lower() if self.lower else name
 
