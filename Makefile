@@ -20,8 +20,8 @@ $(READY): $(DECLARED)
 demo: $(READY) ## Run the whole system on this machine: no cloud account, no Pulumi CLI.
 	$(RUN) cli demo
 
-test: $(READY) ## Run the tests.
-	$(RUN) pytest -q
+test: $(READY) ## Run the tests, as many at once as there are processors.
+	$(RUN) pytest -q -n auto --dist worksteal
 
 check: $(READY) ## Check format, lint, types, import contracts and left-over marks.
 	$(RUN) ruff format --check --quiet .

@@ -7,6 +7,8 @@ settings ─▶ Network, ResultStore, DataBucket, ImageRepository, Notices   onc
          └▶ Dashboard, Producer                                          about all of them
 """
 
+import gc
+
 import pulumi
 import pulumi_aws as aws
 
@@ -21,6 +23,8 @@ from stack.network import Network, NetworkArgs, interface_services
 from stack.notices import Notices, NoticesArgs
 from stack.producer import Producer, ProducerArgs
 from stack.results import ResultStore
+
+gc.disable()  # the program lives for seconds, of which collecting garbage took a third
 
 stack = settings.parse(settings.from_config(pulumi.Config(settings.NAMESPACE)))
 region = aws.get_region().region

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 import runpy
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -72,8 +73,13 @@ def synthesize(
             runner.get_loop().set_exception_handler(lambda _loop, _details: None)
             runner.run(run_in_stack(main))
 
-    # pulumi keeps its settings in context variables, which end with this one.
-    contextvars.copy_context().run(run)
+    collecting = gc.isenabled()
+    try:
+        # pulumi keeps its settings in context variables, which end with this one.
+        contextvars.copy_context().run(run)
+    finally:
+        if collecting:  # the program, which has a process for itself elsewhere, switches it off
+            gc.enable()
     return recorder.found
 
 

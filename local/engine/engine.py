@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import gc
 import runpy
 import sys
 from typing import TYPE_CHECKING, Any
@@ -210,9 +211,12 @@ class Engine:
 
     @contextlib.contextmanager
     def _as_program(self) -> Generator[None]:
-        """The program's folder is the current one and first on the path, as with the CLI."""
+        """The program's folder is the current one and first on the path, as with the CLI.
+
+        What it changes of this process, which it has for itself there, is put back.
+        """
         folder = str(self._project.program.parent)
-        path, arguments = list(sys.path), sys.argv
+        path, arguments, collecting = list(sys.path), sys.argv, gc.isenabled()
         sys.path.insert(0, folder)
         sys.argv = [str(self._project.program)]
         try:
@@ -221,3 +225,5 @@ class Engine:
         finally:
             sys.path[:] = path
             sys.argv = arguments
+            if collecting:
+                gc.enable()

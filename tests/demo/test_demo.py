@@ -27,15 +27,20 @@ def checkout(tmp_path):
 
 
 def start_demo(checkout, *options):
-    return subprocess.Popen(
-        [sys.executable, "-m", "cli", "demo", *options],
-        cwd=checkout,
-        # As in a shell that is set up for AWS: the demo must not care.
-        env={**os.environ, "AWS_PROFILE": "work", "AWS_REGION": "eu-west-1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    # As in a terminal: whoever runs the tests may ignore it, and a child would take that over.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return subprocess.Popen(
+            [sys.executable, "-m", "cli", "demo", *options],
+            cwd=checkout,
+            # As in a shell that is set up for AWS: the demo must not care.
+            env={**os.environ, "AWS_PROFILE": "work", "AWS_REGION": "eu-west-1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def processes_in(folder):
