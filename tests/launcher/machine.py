@@ -151,13 +151,15 @@ class Deployed:
             launcher_timeout_seconds=60,
             job_name=submit["JobName"],
             job_queue_arn=submit["JobQueue"],
-            job_definition_arn=submit["JobDefinition"],
+            job_definition=submit["JobDefinition"],
             partition="aws",
             rounds_max=rounds,
         )
         client.update_state_machine(stateMachineArn=self.machine, definition=json.dumps(changed))
-        yield
-        client.update_state_machine(stateMachineArn=self.machine, definition=before)
+        try:
+            yield
+        finally:
+            client.update_state_machine(stateMachineArn=self.machine, definition=before)
 
     @contextmanager
     def settings_lost(self):
@@ -170,5 +172,7 @@ class Deployed:
         ]
         name, before = function["FunctionName"], function["Environment"]
         client.update_function_configuration(FunctionName=name, Environment={"Variables": {}})
-        yield
-        client.update_function_configuration(FunctionName=name, Environment=before)
+        try:
+            yield
+        finally:
+            client.update_function_configuration(FunctionName=name, Environment=before)
