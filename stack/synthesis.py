@@ -18,6 +18,7 @@ from pulumi.runtime.proto import engine_pb2, resource_pb2
 
 from stack import enforcement
 from stack.rules import Registration
+from stack.rules.findings import AUTOMATIC_END
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 
 ACCOUNT: Final = "111122223333"
 """AWS's own example account."""
-_SUFFIX: Final = "0123abc"
-"""As long as the random end of a name."""
 _ARN_SERVICES: Final = {"cloudwatch": "events", "ec2": "ec2", "sfn": "states"}
 _SIGNATURE: Final = "4dabf18193072939515e22adb298388d"
 """Pulumi's key in values that are more than JSON; ours are secrets only."""
@@ -132,7 +131,7 @@ class _Recorder:
     def _computed(self, token: str, logical_name: str, inputs: Mapping[str, Any]) -> dict[str, Any]:
         service = token.removeprefix("aws:").partition("/")[0]
         service = _ARN_SERVICES.get(service, service)
-        name = str(inputs.get("name") or f"{logical_name}-{_SUFFIX}")
+        name = str(inputs.get("name") or f"{logical_name}{AUTOMATIC_END}")
         kind = token.rpartition(":")[2].lower()
         arn = f"arn:aws:{service}:{self._region}:{ACCOUNT}:{kind}/{name}"
         return {

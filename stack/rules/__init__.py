@@ -9,7 +9,7 @@ from __future__ import annotations
 from itertools import chain
 from typing import TYPE_CHECKING, Final
 
-from stack.rules import alarms, batch, functions, identity, machines, queues
+from stack.rules import alarms, batch, functions, identity, machines, queues, storage
 from stack.rules.findings import UNKNOWN, Finding, Registration
 from stack.rules.quotas import QUOTAS, Usage, together, usage
 
@@ -27,6 +27,7 @@ RULES: Final = {
     **identity.RULES,
     **machines.RULES,
     **queues.RULES,
+    **storage.RULES,
 }
 """By type token."""
 

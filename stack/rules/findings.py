@@ -22,6 +22,12 @@ class _Unknown:
 
 UNKNOWN: Final = _Unknown()
 
+AUTOMATIC_END: Final = "-0123abc"
+"""As long as what Pulumi puts behind a resource's logical name where no name is given.
+https://www.pulumi.com/docs/iac/concepts/resources/names/#autonaming"""
+_OWN_NAMES: Final = ("name", "bucket")
+"""Properties that Pulumi fills in by itself."""
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -114,8 +120,10 @@ class Registration:
             yield self.finding(path, value, f"{what} is one of {offered}", "take one of them")
 
     def named(self, path: str, pattern: str, length: int, what: str) -> Iterator[Finding]:
-        """A name of certain characters and at most a length, if it is given."""
+        """A name of certain characters and at most a length, given or made of the logical one."""
         value = self.known(path)
+        if path in _OWN_NAMES and self.get(path) is None and self.get(f"{path}Prefix") is None:
+            value = f"{self.name}{AUTOMATIC_END}"
         if isinstance(value, str) and not (len(value) <= length and re.fullmatch(pattern, value)):
             yield self.finding(path, value, f"{what} is at most {length} of {pattern}", "rename it")
 

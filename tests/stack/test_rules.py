@@ -89,6 +89,7 @@ GOOD = {
     "aws:iam/rolePolicy:RolePolicy": {"role": "r", "policy": json.dumps({"Statement": []})},
     "aws:iam/policy:Policy": {"policy": json.dumps({"Statement": []})},
     "aws:lambda/function:Function": {"timeout": 60, "memorySize": 256, "runtime": "python3.13"},
+    "aws:s3/bucket:Bucket": {"bucket": "my-results"},
     "aws:sfn/stateMachine:StateMachine": {
         "type": "STANDARD",
         "definition": json.dumps({"StartAt": "a", "States": {"a": {"Type": "Succeed"}}}),
@@ -285,6 +286,9 @@ BROKEN = [
     ("aws:iam/role:Role", {"description": "x" * 1001}, "at most 1000"),
     ("aws:iam/rolePolicy:RolePolicy", {"policy": json.dumps({"a": "x" * 10_240})}, "10_240"),
     ("aws:iam/policy:Policy", {"policy": json.dumps({"a": "x" * 6144})}, "at most 6_144"),
+    # S3
+    ("aws:s3/bucket:Bucket", {"bucket": "my_results"}, "a bucket's name is at most 63"),
+    ("aws:s3/bucket:Bucket", {"bucket": "x" * 64}, "a bucket's name is at most 63"),
     # Lambda and Step Functions
     (LAMBDA, {"timeout": 9999}, "is 1 to 900"),
     (LAMBDA, {"memorySize": 64}, "128 to 10_240"),
@@ -307,6 +311,24 @@ def test_a_finding_names_resource_value_rule_and_remedy():
     assert finding == (
         "Queue 'x' delaySeconds is 901: a delay is 0 to 900; choose a value in that range."
     )
+
+
+@pytest.mark.parametrize(
+    ("token", "length"),
+    [("aws:iam/role:Role", 64), (RULE, 64), (LAMBDA, 64), (QUEUE, 80), (JOBS, 128), (ALARM, 255)],
+)
+def test_a_name_that_pulumi_makes_of_the_logical_one_has_to_fit_too(token, length):
+    longest = "x" * (length - len("-0123abc"))
+    assert rules.check(Registration(token, longest, GOOD[token])) == []
+    (finding,) = rules.check(Registration(token, f"{longest}x", GOOD[token]))
+    assert f"at most {length} of" in str(finding)
+    named = {**GOOD[token], "name": "short"}
+    assert rules.check(Registration(token, f"{longest}x", named)) == []
+
+
+def test_a_bucket_that_is_called_after_its_deployment_may_not_take_over_its_underscores():
+    (finding,) = rules.check(Registration("aws:s3/bucket:Bucket", "my_pack-results", {}))
+    assert str(finding).startswith("Bucket 'my_pack-results' bucket is 'my_pack-results-0123abc'")
 
 
 def test_on_fargate_nothing_of_ec2_is_taken():
@@ -414,7 +436,7 @@ def test_shared_machines_take_fewer_compute_environments():
     shared = synthesized(packs, **{"taskpacks:share_compute_environments": "true"})
     (environment,) = [each for each in shared if each.type == ENVIRONMENT]
     assert len(alone) == 5
-    assert environment.name == "shared-fargate-on-demand-on-demand"
+    assert environment.name == "shared-fargate-on-demand-on-demand-fargate"
     assert environment.inputs["computeResources"]["maxVcpus"] == 5 * 40
     assert len([each for each in shared if each.type == JOBS]) == 5
 
