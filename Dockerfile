@@ -4,6 +4,7 @@ ARG BASE=python:3.12-slim-bookworm
 
 # What the pack declares, read without installing it.
 FROM ${BASE} AS declaration
+ARG BASE
 ARG PACK
 WORKDIR /app
 RUN pip install --no-cache-dir "pip>=25.1"
@@ -11,7 +12,7 @@ COPY pyproject.toml requirements.lock ./
 RUN pip install --no-cache-dir pluggy pydantic --constraint requirements.lock
 COPY taskpacks/*.py taskpacks/
 COPY taskpacks/${PACK}/ taskpacks/${PACK}/
-RUN python -c "from taskpacks import manager; print(*manager.load('${PACK}').spec.image.apt, sep='\n')" > /apt.txt
+RUN python -c "from taskpacks import manager; image = manager.load('${PACK}').spec.image; image.base in (None, '${BASE}') or exit(f'${PACK} declares another image.base: add --build-arg BASE={image.base}'); print(*image.apt, sep='\n')" > /apt.txt
 
 FROM ${BASE}
 ARG PACK

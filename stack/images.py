@@ -109,6 +109,11 @@ def _inputs(pack: str, root: Path) -> Iterator[Path]:
                 yield file
 
 
+def build_arguments(pack: str, base: str | None) -> dict[str, str]:
+    """The Dockerfile's arguments; without a base it takes its own."""
+    return {"PACK": pack, **({"BASE": base} if base else {})}
+
+
 @dataclass(frozen=True, kw_only=True)
 class ImageRepositoryArgs:
     """Whose images, and whether the stack builds them.
@@ -179,19 +184,19 @@ class ImageRepository(pulumi.ComponentResource):
             registry_id=self._repository.registry_id, opts=pulumi.InvokeOutputOptions(parent=self)
         )
         wanted = {
-            (each.pack.name, each.spec.resources.architecture)
+            (each.pack.name, each.spec.resources.architecture): each.spec.image.base
             for each in self._args.deployments
             if not each.spec.image.uri
         }
         built: dict[tuple[str, str], pulumi.Output[str]] = {}
-        for pack, architecture in sorted(wanted):
+        for (pack, architecture), base in sorted(wanted.items()):
             tag = f"{pack}-{architecture}-{content_digest(pack)}"
             image = docker_build.Image(
                 f"{name}-{pack}-{architecture}",
                 # Relative to the project's folder: the same on every machine that deploys.
                 context={"location": "."},
                 dockerfile={"location": "Dockerfile"},
-                build_args={"PACK": pack},
+                build_args=build_arguments(pack, base),
                 platforms=[docker_build.Platform(PLATFORMS[architecture])],
                 tags=[pulumi.Output.concat(self.url, ":", tag)],
                 push=True,

@@ -49,6 +49,13 @@ def test_every_load_can_be_chosen(load):
     assert ours["never_done"] == 0
 
 
+@pytest.mark.timeout(30)
+def test_a_hundred_thousand_messages_are_simulated_within_half_a_minute():
+    arguments = ("--messages", "100000", "--task-seconds", "5", "--max-workers", "200")
+    ours = figures(*arguments, "--max-vcpus", "200")["taskpacks"]
+    assert (ours["messages"], ours["never_done"]) == (100_000, 0)
+
+
 def test_policies_can_be_compared_and_tuned():
     arguments = ("--messages", "100", "--policy", "all")
     default, tuned = figures(*arguments), figures(*arguments, "--tuned")

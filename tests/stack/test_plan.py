@@ -239,3 +239,18 @@ def test_a_plan_for_machines_is_json_with_a_unit_in_every_name():
         "source": rules.QUOTAS[0].source,
     }
     assert made["at_rest_usd_per_month"] == pytest.approx(sum(made["at_rest"].values()))
+
+
+@pytest.mark.parametrize(("mode", "alarms", "pulses"), [("controller", 8, 0.66), ("alarms", 5, 0)])
+def test_the_page_on_costs_says_what_a_plan_counts_for_one_deployment(mode, alarms, pulses):
+    page = (ROOT / "docs" / "costs.md").read_text()
+    made = planned({"pi": {"scaling": {"mode": mode}}})
+    used = {each.quota.what: each.used for each in made.quotas}
+    assert used["rules on the default event bus"] == 4
+    assert "4 per deployment" in page
+    assert used["alarms"] == alarms
+    assert f"{alarms} per deployment" in page or f"`{mode}` {alarms}" in page
+    assert f"${made.at_rest['alarms']:.2f}" in page
+    assert made.at_rest.get("pulses", 0) == pytest.approx(pulses, abs=0.005)
+    assert not pulses or f"${pulses} a deployment" in page
+    assert f"**${made.at_rest['interface endpoints']:.2f}**" in page
