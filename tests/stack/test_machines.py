@@ -40,14 +40,14 @@ def test_a_larger_scratch_is_a_new_version_of_the_template_that_the_instances_ge
     summary = project.select({"small": {"resources": {**ON_EC2, "scratch_gib": 200}}}).up()
     touched = {change.urn.rpartition("::")[2]: change.action for change in summary.changed}
     # The dashboard shows what a worker costs, its volume included.
-    changed = ("small-instance", "small-on-demand", "dashboard-graphs")
+    changed = ("small-instance", "small-on-demand-arm64", "dashboard-graphs")
     assert touched == dict.fromkeys(changed, Action.UPDATED)
     # What was sent: moto keeps a compute environment's first template.
     state = json.loads((project.folder / "state.json").read_text())
     (inputs,) = [
         record["inputs"]
         for record in state["resources"]
-        if record["urn"].endswith("::small-on-demand")
+        if record["urn"].endswith("::small-on-demand-arm64")
     ]
     assert inputs["computeResources"]["launchTemplate"]["version"] == "2"
 
