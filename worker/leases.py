@@ -74,6 +74,7 @@ class Lease:
     ends_at: float = field(default=0, repr=False)
     giving_back: Callable[[], None] | None = field(default=None, repr=False)
     deleting: bool = field(default=False, repr=False)
+    over: bool = field(default=False, repr=False)
     settle_at: float = field(default=0, repr=False)
     failures: int = field(default=0, repr=False)
     calling: threading.Lock = field(default_factory=threading.Lock, repr=False)
@@ -208,7 +209,7 @@ class LeaseKeeper:
         # Rounded up: a task that is due in 0.4 s would come at once, and again, until its
         # receives are used up.
         seconds = min(max(0, math.ceil(delay)), int(self._remaining(lease)))
-        if lease.lost:
+        if lease.lost or lease.over:
             self._forget(lease)
             return
         lease.giving_back = lambda: self._hide(lease, seconds)
@@ -268,6 +269,8 @@ class LeaseKeeper:
         if give_back is None:
             return
         with lease.calling:
+            if lease.over:  # meanwhile, by another thread
+                return
             if self._clock() >= lease.ends_at:
                 self._forget_gone(lease, "its lease has ended")
                 return
@@ -349,5 +352,6 @@ class LeaseKeeper:
         self._on_lost(lease)
 
     def _forget(self, lease: Lease) -> None:
+        lease.over = True
         with self._lock:
             self._held.pop(lease.receipt_handle, None)

@@ -216,6 +216,25 @@ def test_giving_back_without_an_answer_is_not_done_again(keeper, sqs, clock):
     assert (len(sqs.calls), keeper.held) == (1, ())
 
 
+def test_what_one_thread_gives_back_no_other_gives_back_again(keeper, sqs):
+    # By then another worker may have the message: see LeaseKeeper.
+    lease = keeper.hold(message())
+    sqs.hold = threading.Event()
+    threads = [
+        threading.Thread(target=keeper.give_back, args=(lease, 5)),
+        threading.Thread(target=keeper.beat),
+        threading.Thread(target=keeper.give_back, args=(lease, 0)),
+    ]
+    for thread in threads:
+        thread.start()
+        thread.join(0.1)  # each finds the call under way
+    sqs.hold.set()
+    for thread in threads:
+        thread.join(5)
+    assert sqs.calls == [("hide", "handle", 5)]
+    assert keeper.held == ()
+
+
 def test_a_part_of_a_second_is_waited_as_a_whole_one(keeper, sqs):
     keeper.give_back(keeper.hold(message()), 0.2)
     assert sqs.calls == [("hide", "handle", 1)]
