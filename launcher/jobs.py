@@ -1,7 +1,8 @@
 """What AWS Batch knows of a deployment's workers: how many, since when, and how they ended.
 
 A worker is a job or one child of an array job. Jobs are listed status by status, in the order
-in which a job passes through them: one that moves on meanwhile is seen twice and never missed.
+in which a job passes through them: one that moves on meanwhile is seen twice and not missed. Only
+one that Batch tries again at that very moment goes back, and may be missed for a round.
 """
 
 from __future__ import annotations
@@ -104,12 +105,14 @@ class JobBook:
         Args:
             call: Calls an operation of Batch by its name in Python, with its arguments.
             job_queue: ARN or name.
-            job_definition: ARN without revision: whatever revision a job runs, it is a worker.
+            job_definition: ARN without revision: whatever revision a job runs, and in whatever
+                form Batch names it, it is a worker. One that was not counted would be started
+                again and again.
             excuses: Which ends are no failures.
         """
         self._call = call
         self._job_queue = job_queue
-        self._job_definition = job_definition
+        self._definition_name = _definition_name(job_definition)
         self._excuses = excuses
         self._children: dict[tuple[str, str], list[Ended]] = {}
 
@@ -149,7 +152,7 @@ class JobBook:
     def _all_jobs(self) -> Iterator[Mapping[str, Any]]:
         for status in (*_NOT_RUNNING, "RUNNING", *_ENDED):
             for job in self._pages(jobQueue=self._job_queue, jobStatus=status):
-                if job["jobDefinition"].rpartition(":")[0] == self._job_definition:
+                if _definition_name(job["jobDefinition"]) == self._definition_name:
                     yield job
 
     def _pages(self, **arguments: str) -> Iterator[Mapping[str, Any]]:
@@ -215,6 +218,11 @@ class JobBook:
             stopped_at=(job.get("stoppedAt") or job["createdAt"]) / 1000,
             failed=None if failed and self._excuses.cover(job) else failed,
         )
+
+
+def _definition_name(definition: str) -> str:
+    """The name in a job definition's ARN or name, with a revision or without."""
+    return definition.rpartition("/")[2].partition(":")[0]
 
 
 def _ended_before(job: Mapping[str, Any], when: float) -> bool:

@@ -176,18 +176,18 @@ class Observer:
             "EndTime": until,
         }
         found: dict[str, Points] = {name: {} for name in queries}
+        statuses = dict.fromkeys(queries, "no answer")
         while True:
             answer = self._call("cloudwatch", "get_metric_data", **arguments)
             for result in answer["MetricDataResults"]:
                 times = (moment.timestamp() for moment in result["Timestamps"])
                 found[result["Id"]].update(zip(times, result["Values"], strict=True))
+                # One that goes on says "PartialData" on each page but its last.
+                statuses[result["Id"]] = result["StatusCode"]
             if "NextToken" not in answer:
-                # A result that goes on says so on each page but its last one.
-                for result in answer["MetricDataResults"]:
-                    if result["StatusCode"] != "Complete":
-                        raise PartialAnswerError(
-                            f"CloudWatch gave {result['StatusCode']} for {result['Id']}"
-                        )
+                for name, status in statuses.items():
+                    if status != "Complete":
+                        raise PartialAnswerError(f"CloudWatch gave {status} for {name}")
                 return found
             arguments["NextToken"] = answer["NextToken"]
 

@@ -6,6 +6,8 @@ from launcher.observe import Observer, mean
 from launcher.policy import Ending
 from tests.launcher.fakes import DEFINITION, NOW, SETTINGS, throttled
 
+NAME = DEFINITION.rpartition("/")[2]
+
 
 @pytest.fixture
 def observer(aws):
@@ -66,8 +68,14 @@ def test_jobs_of_another_definition_in_the_same_queue_are_none_of_ours(aws, obse
     assert observe().running == 0
 
 
-def test_any_revision_of_the_definition_is_ours(aws, observe):
-    aws.job("old", "RUNNABLE", jobDefinition=f"{DEFINITION}:1")
+@pytest.mark.parametrize(
+    "definition",
+    [f"{DEFINITION}:1", DEFINITION, f"{NAME}:1", NAME],
+)
+def test_any_revision_of_the_definition_is_ours_in_whatever_form_it_is_named(
+    aws, observe, definition
+):
+    aws.job("old", "RUNNABLE", jobDefinition=definition)
     assert observe().starting == 1
 
 
@@ -202,6 +210,30 @@ def test_a_metric_that_came_in_part_makes_it_incomplete(aws, observer, monkeypat
     aws.visible = 1
     monkeypatch.setattr(aws, "get_metric_data", partial)
     assert observer.observe(()).problem == "PartialAnswerError: CloudWatch gave PartialData for run"
+
+
+def test_a_metric_that_failed_on_a_page_before_the_last_makes_it_incomplete(
+    aws, observer, monkeypatch
+):
+    whole = aws.get_metric_data
+
+    def paged(NextToken=None, **arguments):  # noqa: N803 - AWS's name
+        first, *later = whole(**arguments)["MetricDataResults"]
+        if NextToken:
+            return {"MetricDataResults": later}
+        return {"MetricDataResults": [{**first, "StatusCode": "InternalError"}], "NextToken": "2"}
+
+    aws.visible = 1
+    monkeypatch.setattr(aws, "get_metric_data", paged)
+    assert (
+        observer.observe(()).problem == "PartialAnswerError: CloudWatch gave InternalError for run"
+    )
+
+
+def test_a_metric_that_was_not_answered_makes_it_incomplete(aws, observer, monkeypatch):
+    aws.visible = 1
+    monkeypatch.setattr(aws, "get_metric_data", lambda **_: {"MetricDataResults": []})
+    assert observer.observe(()).problem == "PartialAnswerError: CloudWatch gave no answer for run"
 
 
 def test_an_array_that_batch_does_not_describe_makes_it_incomplete(aws, observer, monkeypatch):
