@@ -42,6 +42,9 @@ class Access:
         access_key: With secret_key, in place of a profile.
         secret_key: See access_key.
         token: Of temporary credentials.
+        roles: Taken on one after the other, as the provider does, each with its "roleArn" and
+            perhaps "sessionName" and "externalId". Without them the queues of another account
+            would be asked for.
         endpoint_url: Of SQS, where it is not AWS.
     """
 
@@ -50,6 +53,7 @@ class Access:
     access_key: str | None = None
     secret_key: str | None = None
     token: str | None = None
+    roles: tuple[Mapping[str, str], ...] = ()
     endpoint_url: str | None = None
 
 
@@ -67,6 +71,7 @@ def access(setting: Callable[[str], str | None], region: str) -> Access:
         access_key=setting("aws:accessKey"),
         secret_key=setting("aws:secretKey"),
         token=setting("aws:token"),
+        roles=tuple(json.loads(setting("aws:assumeRoles") or "[]")),
         endpoint_url=next((each["sqs"] for each in endpoints if "sqs" in each), None),
     )
 
@@ -174,6 +179,18 @@ def _client(how: Access) -> Any:
         region_name=how.region,
     )
     config = Config(connect_timeout=5, read_timeout=10, retries={"total_max_attempts": 3})
+    for role in how.roles:
+        given = session.client("sts", config=config).assume_role(
+            RoleArn=role["roleArn"],
+            RoleSessionName=role.get("sessionName", "taskpacks"),
+            **({"ExternalId": role["externalId"]} if "externalId" in role else {}),
+        )["Credentials"]
+        session = boto3.Session(
+            aws_access_key_id=given["AccessKeyId"],
+            aws_secret_access_key=given["SecretAccessKey"],
+            aws_session_token=given["SessionToken"],
+            region_name=how.region,
+        )
     return session.client("sqs", endpoint_url=how.endpoint_url, config=config)
 
 

@@ -2,6 +2,7 @@
 
 import json
 
+import moto
 import pytest
 from botocore.stub import Stubber
 
@@ -53,6 +54,22 @@ def test_the_settings_of_the_provider_reach_the_cloud():
         region="eu-west-1", profile="team", endpoint_url="http://sqs"
     )
     assert keeper.access({}.get, "eu-west-1") == Access(region="eu-west-1")
+
+
+def test_the_provider_s_roles_are_taken_on_one_after_the_other():
+    roles = [
+        {"roleArn": "arn:aws:iam::222222222222:role/door"},
+        {"roleArn": "arn:aws:iam::333333333333:role/deploy", "externalId": "taskpacks"},
+    ]
+    settings = {
+        "aws:accessKey": "a",
+        "aws:secretKey": "b",
+        "aws:assumeRoles": json.dumps(roles),
+    }
+    with moto.mock_aws():
+        sqs = keeper._client(keeper.access(settings.get, "us-east-1"))
+        made = sqs.create_queue(QueueName="other-tasks")["QueueUrl"]
+    assert "/333333333333/" in made
 
 
 def test_a_queue_that_is_gone_holds_nothing():
