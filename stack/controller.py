@@ -133,7 +133,7 @@ class Controller(pulumi.ComponentResource):
             kms_key_id=args.kms_key,
             opts=child,
         )
-        role = self._role(
+        role, rights = self._role(
             f"{name}-controller",
             policies.STATES,
             pulumi.Output.all(
@@ -166,7 +166,9 @@ class Controller(pulumi.ComponentResource):
                 "include_execution_data": True,
                 "log_destination": pulumi.Output.concat(log_group.arn, ":*"),
             },
-            opts=child,
+            # AWS refuses a machine whose role may not write its log.
+            # https://docs.aws.amazon.com/step-functions/latest/dg/cw-logs.html
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[rights]),
         )
         aws.iam.RolePolicy(
             f"{name}-controller-renew",
@@ -179,7 +181,7 @@ class Controller(pulumi.ComponentResource):
     def _wake(self, name: str, args: ControllerArgs, machine: aws.sfn.StateMachine) -> None:
         child = pulumi.ResourceOptions(parent=self)
         scaling = args.spec.scaling
-        role = self._role(
+        role, _ = self._role(
             f"{name}-wake", policies.EVENTS, machine.arn.apply(policies.start_execution)
         )
         rules = {
@@ -215,10 +217,12 @@ class Controller(pulumi.ComponentResource):
 
     def _role(
         self, name: str, service: str, policy: pulumi.Output[dict[str, object]]
-    ) -> aws.iam.Role:
+    ) -> tuple[aws.iam.Role, aws.iam.RolePolicy]:
         child = pulumi.ResourceOptions(parent=self)
         role = aws.iam.Role(
             name, assume_role_policy=documents.as_json(policies.trust(service)), opts=child
         )
-        aws.iam.RolePolicy(name, role=role.name, policy=documents.as_json(policy), opts=child)
-        return role
+        rights = aws.iam.RolePolicy(
+            name, role=role.name, policy=documents.as_json(policy), opts=child
+        )
+        return role, rights

@@ -6,14 +6,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from taskpacks import limits
+from taskpacks.contract import METRICS_NAMESPACE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from taskpacks.types import Scaling
 
-LAUNCHER_METRICS: Final = "Taskpacks"
-"""Of the launcher's and the workers' metrics: launcher/observe.py writes the same name."""
 _FAILED_PERIOD_SECONDS: Final = 300
 
 
@@ -44,13 +43,14 @@ class ControllerAlarm:
 def controller_alarms(deployment: str, pack: str, scaling: Scaling) -> tuple[ControllerAlarm, ...]:
     """The alarms of one deployment: halted by its breaker or its cap; an execution failed."""
     who = f"{deployment} (pack {pack})"
-    # A halt is told at every pulse for as long as it lasts.
-    period_seconds = max(1, scaling.pulse_minutes) * limits.METRIC_PERIOD_SECONDS
+    # A halt is told at every pulse for as long as it lasts. The minute more is for a pulse that
+    # comes a little late: without it the alarm would go to OK and back, with a notice each time.
+    period_seconds = (scaling.pulse_minutes + 1) * limits.METRIC_PERIOD_SECONDS
 
     def halted(by: str, description: str) -> ControllerAlarm:
         return ControllerAlarm(
             name=f"halted-by-{by}",
-            namespace=LAUNCHER_METRICS,
+            namespace=METRICS_NAMESPACE,
             metric="Halted",
             dimensions={"Deployment": deployment, "HaltedBy": by},
             period_seconds=period_seconds,

@@ -9,6 +9,7 @@ import pulumi
 import pulumi_aws as aws
 
 from stack import documents
+from taskpacks.contract import METRICS_NAMESPACE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -19,9 +20,6 @@ COLUMNS: Final = 24
 TITLE_ROWS: Final = 1
 GRAPH_ROWS: Final = 6
 GRAPHS_PER_LINE: Final = 4
-
-# What workers tell in the embedded metric format: worker/telemetry.py.
-WORKER_METRICS: Final = "Taskpacks"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +112,7 @@ def _graphs(row: Row, region: str) -> list[dict[str, Any]]:
         return ["AWS/SQS", metric, "QueueName", queue, {"stat": "Maximum", **more}]
 
     def worker(metric: str, **more: Any) -> list[Any]:
-        return [WORKER_METRICS, metric, "Deployment", row.deployment, more]
+        return [METRICS_NAMESPACE, metric, "Deployment", row.deployment, more]
 
     spent = worker("WorkerSeconds", stat="Sum", id="seconds", visible=False)
     return [

@@ -131,6 +131,7 @@ class PackDeployment(pulumi.ComponentResource):
             name,
             WatchArgs(
                 dead_letter_name=self.queue.dead_letter_name,
+                worker_log_group=log_group.name,
                 rule_names=scaling.rule_names,
                 job_queue_arn=fleet.job_queue_arn,
                 topic_arn=args.notices.topic_arn,

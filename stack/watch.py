@@ -69,6 +69,7 @@ class WatchArgs:
     """What is watched, and where notices go."""
 
     dead_letter_name: pulumi.Input[str]
+    worker_log_group: pulumi.Input[str]
     rule_names: Sequence[pulumi.Input[str]]
     job_queue_arn: pulumi.Output[str]
     topic_arn: pulumi.Input[str]
@@ -88,7 +89,13 @@ class Watch(pulumi.ComponentResource):
         child = pulumi.ResourceOptions(parent=self)
         aws.cloudwatch.MetricAlarm(
             f"{name}-dead-letters",
-            alarm_description=f"{name}: tasks were given up; see `taskpacks dlq {name}`",
+            alarm_description=pulumi.Output.format(
+                "{0}: tasks were given up. The lines with DeadLetter in the workers' log ({1}) say "
+                "why; when that is mended, redrive the queue {2}",
+                name,
+                args.worker_log_group,
+                args.dead_letter_name,
+            ),
             namespace="AWS/SQS",
             metric_name="ApproximateNumberOfMessagesVisible",
             dimensions={"QueueName": args.dead_letter_name},

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 WORKER_COMMAND: Final = ("python", "-m", "worker")
 """What a Batch job runs, in the image's working folder."""
+METRICS_NAMESPACE: Final = "Taskpacks"
+"""Of the metrics that workers and the launcher write, and alarms and the dashboard read. The
+launcher, which imports nothing of ours, says it again (launcher/observe.py)."""
 
 
 class Variable(StrEnum):

@@ -12,9 +12,9 @@ import sys
 import threading
 import time
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
-NAMESPACE: Final = "Taskpacks"
+from taskpacks.contract import METRICS_NAMESPACE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +104,7 @@ def embedded(measured: dict[str, float | None], facts: dict[str, Any]) -> dict[s
         "Timestamp": int(time.time() * 1000),
         "CloudWatchMetrics": [
             {
-                "Namespace": NAMESPACE,
+                "Namespace": METRICS_NAMESPACE,
                 "Dimensions": [["Deployment"]],
                 "Metrics": [{"Name": name, "Unit": "Seconds"} for name in known],
             }

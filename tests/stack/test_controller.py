@@ -9,8 +9,13 @@ from pathlib import Path
 import pytest
 
 import stack.launcher
-from launcher.observe import OBSERVING_SECONDS_MAX
+from launcher.handler import ARRAY_SIZE_MAX
+from launcher.observe import NAMESPACE, OBSERVING_SECONDS_MAX
 from launcher.settings import SETTINGS_VARIABLE, Settings
+from stack.controller_alarms import controller_alarms
+from taskpacks import limits
+from taskpacks.contract import METRICS_NAMESPACE
+from taskpacks.types import Scaling
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -58,6 +63,18 @@ def test_alarms_wake_at_the_first_message_and_before_the_sla(project, deployed):
     }
     assert (thresholds["message"], thresholds["age"]) == (1, 480)
     assert not {"depth-low", "depth-high"} & thresholds.keys()
+
+
+def test_what_the_launcher_has_to_say_again_is_the_same():
+    assert NAMESPACE == METRICS_NAMESPACE
+    assert ARRAY_SIZE_MAX == limits.ARRAY_SIZE_MAX
+
+
+def test_a_halt_outlasts_a_pulse_that_comes_a_little_late():
+    for pulse_minutes in (1, 5, 60):
+        halts = controller_alarms("small", "pi", Scaling(pulse_minutes=pulse_minutes))[:2]
+        assert [alarm.metric for alarm in halts] == ["Halted"] * 2
+        assert all(alarm.period_seconds >= (pulse_minutes + 1) * 60 for alarm in halts)
 
 
 def test_alarms_for_people_say_which_pack_which_figure_and_what_to_do(project, deployed):

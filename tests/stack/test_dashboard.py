@@ -51,8 +51,7 @@ def test_cost_is_in_dollars_where_the_price_is_known_else_in_vcpu_hours():
 
 
 def test_the_metrics_are_those_that_workers_tell():
-    telemetry = __import__("worker.telemetry", fromlist=["NAMESPACE"])
-    assert telemetry.NAMESPACE == dashboard.WORKER_METRICS
+    telemetry = __import__("worker.telemetry", fromlist=["embedded"])
     told = telemetry.embedded(
         {"WaitSeconds": 1, "RunSeconds": 1, "WorkerSeconds": 1}, {"Deployment": "pi"}
     )
