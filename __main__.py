@@ -3,7 +3,7 @@
 settings ─▶ Network, ResultStore, DataBucket, ImageRepository, Notices   once per stack
          ├▶ Machines                                                     per deployment, or shape
          ├▶ PackDeployment                                               once per deployment
-         │    TaskQueue ─▶ ScalingAlarms ─▶ WorkerFleet;  Watch ─▶ Notices
+         │    TaskQueue ─▶ Controller (or ScalingAlarms) ─▶ WorkerFleet;  Watch ─▶ Notices
          └▶ Dashboard, Producer                                          about all of them
 """
 

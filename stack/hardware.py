@@ -78,7 +78,7 @@ class Shape:
         """A name for it in a stack: readable, and another one for another shape."""
         label = f"{self.platform}-{'-then-'.join(self.purchases)}"
         if self.platform == "ec2":
-            exact = f"{self.instance_types} {self.image_type} {self.volume_gib}"
+            exact = f"{self.instance_types} {self.architecture} {self.image_type} {self.volume_gib}"
             label += f"-{hashlib.sha256(exact.encode()).hexdigest()[:6]}"
         return label
 

@@ -63,11 +63,11 @@ VISIBILITY_SECONDS_MAX: Final = 12 * 60 * 60
 MESSAGE_RETENTION_SECONDS_MIN: Final = 60
 MESSAGE_RETENTION_SECONDS_MAX: Final = 14 * 24 * 60 * 60
 MAX_RECEIVES_MAX: Final = 1000
+"""https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SetQueueAttributes.html"""
 
 # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-batch-api-actions.html
 MESSAGES_PER_CALL_MAX: Final = 10
 """Received, or deleted, in one call."""
-"""https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SetQueueAttributes.html"""
 
 # https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricAlarm.html
 METRIC_PERIOD_SECONDS: Final = 60

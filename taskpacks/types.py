@@ -115,11 +115,12 @@ class Scaling(_Record):
 
     Mode `alarms`: each alarm acts once, when it *enters* ALARM; depth is the number of visible
     messages. Mode `controller`: a state machine asks the launcher, again and again while there
-    is work, how many workers to start. The comments
-    below say which settings belong to which mode.
+    is work, how many workers to start. The comments below say which settings belong to which mode.
     """
 
     mode: ScalingMode = "controller"
+
+    # Mode `alarms`.
     low_depth: int = Field(default=5, ge=1)
     low_workers: int = Field(default=1, ge=1, le=limits.ARRAY_SIZE_MAX)
     high_depth: int = Field(default=50, ge=2)

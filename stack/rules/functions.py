@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, cast
 
+from taskpacks import limits
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from stack.rules.findings import Finding, Registration
 
-# https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
-_FUNCTION_SECONDS_MAX: Final = 900
-_MEMORY_MIB: Final = (128, 10_240)
-_ENVIRONMENT_BYTES_MAX: Final = 4096
 # https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtimes.html
 _RUNTIMES: Final = ("python3.11", "python3.12", "python3.13", "python3.14")
 # https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html
@@ -22,18 +20,25 @@ _DEFINITION_BYTES_MAX: Final = 1024 * 1024
 def function(each: Registration) -> Iterator[Finding]:
     """https://docs.aws.amazon.com/lambda/latest/api/API_CreateFunction.html."""
     yield from each.named("name", r"[A-Za-z0-9_-]+", 64, "a function's name")
-    yield from each.within("timeout", 1, _FUNCTION_SECONDS_MAX, "a function's time-out in seconds")
-    yield from each.within("memorySize", *_MEMORY_MIB, "a function's memory in MiB")
+    yield from each.within(
+        "timeout", 1, limits.FUNCTION_TIMEOUT_MAX_SECONDS, "a function's time-out in seconds"
+    )
+    yield from each.within(
+        "memorySize",
+        limits.FUNCTION_MEMORY_MIN_MIB,
+        limits.FUNCTION_MEMORY_MAX_MIB,
+        "a function's memory in MiB",
+    )
     yield from each.among("runtime", _RUNTIMES, "a Python runtime that AWS offers")
     variables = each.known("environment.variables")
     if isinstance(variables, dict):
         given = cast("dict[str, object]", variables)
         size = sum(len(name) + len(str(value)) for name, value in given.items())
-        if size > _ENVIRONMENT_BYTES_MAX:
+        if size > limits.FUNCTION_ENVIRONMENT_MAX_BYTES:
             yield each.finding(
                 "environment.variables",
                 f"{size} bytes",
-                f"Lambda takes {_ENVIRONMENT_BYTES_MAX:_}",
+                f"Lambda takes {limits.FUNCTION_ENVIRONMENT_MAX_BYTES:_}",
                 "put less into it",
             )
 

@@ -203,7 +203,7 @@ def test_workers_that_always_die_halt_it_and_one_probes_after_the_cool_down(depl
     halts = lambda: [line for line in deployed.lines if line.get("HaltedBy") == "breaker"]  # noqa: E731 - a word for it
     deployed.until(halts, seconds=60)
     began = sum(size or 1 for size in deployed.jobs)
-    assert began == 2
+    assert began in {2, 3}  # a third where a round came between the ends of the two
     assert "the last 2 workers ended in failure" in halts()[0]["Reason"]
     told(cloud, "dies-halted-by-breaker")
     deployed.until(lambda: sum(size or 1 for size in deployed.jobs) > began, seconds=60)
