@@ -102,7 +102,7 @@ def _costs(planned: Plan, console: Console) -> None:
         "stored: images, results, data, logs."
     )
     oldest, newest = planned.price_dates
-    console.print(f"Prices of {planned.price_region}, from {oldest} to {newest}.")
+    console.print(f"Prices of {planned.price_region}, as seen between {oldest} and {newest}.")
 
 
 def _dollars(value: float | None) -> str:

@@ -99,6 +99,8 @@ def simulate(  # noqa: PLR0917 -- typer makes each an option, given by name
     ] = False,
 ) -> None:
     """Simulates scaling under a load, with the launcher's own policy: time to drain and cost."""
+    for option, file in (("--png", png), ("--html", html)):
+        _refuse_unwritable(option, file)
     declared = _limits(stack, deployment, pack)
     overrides: dict[str, Any] = {
         "max_workers": max_workers,
@@ -137,6 +139,22 @@ def simulate(  # noqa: PLR0917 -- typer makes each an option, given by name
             png.write_bytes(plot)
         if html:
             html.write_text(report.page(summaries, coming, limits, plot), "utf-8")
+
+
+def _refuse_unwritable(option: str, file: Path | None) -> None:
+    """Before the simulation, which may take minutes.
+
+    Raises:
+        RefusedSettingsError: The file is a folder, or its folder is not there.
+    """
+    if file is None:
+        return
+    if file.is_dir():
+        raise RefusedSettingsError(f"{option} {file} is a folder; name a file in it")
+    if not file.parent.is_dir():
+        raise RefusedSettingsError(
+            f"{option} {file}: there is no folder {file.parent}; make it, or name another"
+        )
 
 
 def _tell(

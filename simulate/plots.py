@@ -66,18 +66,23 @@ def png(runs: Sequence[Run], title: str, limits: Limits) -> bytes:
                 color=colour,
             )
 
-        draw(depth, lambda sample: sample.visible, f"{run.policy}: visible")
-        draw(depth, lambda sample: sample.in_flight, f"{run.policy}: in flight", ":")
-        draw(workers, lambda sample: sample.running, f"{run.policy}: running")
-        draw(workers, lambda sample: sample.starting, f"{run.policy}: starting", ":")
+        draw(depth, lambda sample: sample.visible, run.policy)
+        draw(depth, lambda sample: sample.in_flight, "", ":")
+        draw(workers, lambda sample: sample.running, run.policy)
+        draw(workers, lambda sample: sample.starting, "", ":")
         draw(cost, lambda sample: sample.billed_seconds * limits.vcpus / 3600, run.policy)
     workers.axhline(limits.workers, color="grey", linewidth=0.8, linestyle="--", label="limit")
-    for axes, label in ((depth, "messages"), (workers, "workers"), (cost, "vCPU-hours")):
+    for axes, label in (
+        (depth, "messages: visible,\nin flight (dotted)"),
+        (workers, "workers: running,\nstarting (dotted)"),
+        (cost, "vCPU-hours"),
+    ):
         axes.set_ylabel(label)
         axes.grid(visible=True, alpha=0.3)
         axes.set_ylim(bottom=0)
-        axes.legend(fontsize="small")
     cost.set_xlabel(name)
+    # One for all: a colour is a policy.
+    figure.legend(*workers.get_legend_handles_labels(), loc="outside lower center", ncols=5)
     figure.suptitle(title, fontsize="medium")
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})

@@ -90,7 +90,7 @@ def _cell(summary: dict[str, Any], key: str, limits: Limits) -> str:
         return f"{summary['work_seconds'] * limits.vcpus / 3600 / hours:.0%}" if hours else "-"
     value = summary[key]
     if value is None:
-        return "never"
+        return "never" if summary["messages"] else "-"
     if key.endswith("_seconds"):
         return duration(value)
     return f"{value:,.2f}".replace(",", " ") if isinstance(value, float) else str(value)
@@ -109,7 +109,7 @@ def title(load: Load, limits: Limits) -> str:
     """One line that says what was simulated."""
     return (
         f"{load.name}: {len(load.arrivals)} messages, {load.work_seconds / 3600:.2f} hours of work;"
-        f" at most {limits.workers} workers of {limits.vcpus:g} vCPUs"
+        f" at most {limits.workers} workers of {limits.vcpus:g} vCPU"
     )
 
 

@@ -90,8 +90,8 @@ class Watch(pulumi.ComponentResource):
         aws.cloudwatch.MetricAlarm(
             f"{name}-dead-letters",
             alarm_description=pulumi.Output.format(
-                "{0}: tasks were given up. The lines with DeadLetter in the workers' log ({1}) say "
-                "why; when that is mended, redrive the queue {2}",
+                "{0}: tasks were given up. The lines with DeadLetter or poison in the workers' log "
+                "({1}) say why; when that is mended, redrive the queue {2} (docs/operations.md)",
                 name,
                 args.worker_log_group,
                 args.dead_letter_name,

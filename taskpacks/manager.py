@@ -25,7 +25,15 @@ from taskpacks.errors import (
     UnknownPackError,
     nearest,
 )
-from taskpacks.types import PackSpec, refusals
+from taskpacks.types import (
+    Image,
+    PackSpec,
+    Permissions,
+    Queue,
+    Resources,
+    Scaling,
+    refusals,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,6 +42,10 @@ if TYPE_CHECKING:
 ENTRY_POINT_GROUP = "taskpacks"
 FOLDER = Path(__file__).parent
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
+_RECORDS = {
+    record.__name__: record for record in (PackSpec, Resources, Scaling, Queue, Image, Permissions)
+}
+"""What a spec is made of, each refused under its own name."""
 
 
 @dataclass(frozen=True)
@@ -114,9 +126,10 @@ def from_module(name: str, module: ModuleType) -> Pack:
     try:
         manager.register(module, name=name)
     except pluggy.PluginValidationError as error:
+        told = " ".join(str(error).split())  # pluggy writes several lines
         raise MisspeltHookError(
-            f"Pack '{name}': {error}. A hook takes only the arguments that its "
-            "specification in taskpacks/hookspecs.py names."
+            f"Pack '{name}': {told}. A hook takes only the arguments that its specification in "
+            "taskpacks/hookspecs.py names."
         ) from error
     _require(name, "taskpack_spec", implemented)
     spec = _spec(name, manager)
@@ -159,8 +172,8 @@ def _spec(name: str, manager: pluggy.PluginManager) -> PackSpec:
     try:
         spec = manager.hook.taskpack_spec()
     except ValidationError as error:
-        where = f"{name}.{error.title}"
-        raise RefusedDeclarationError(refusals(error, PackSpec, where)) from error
+        model = _RECORDS.get(error.title, PackSpec)
+        raise RefusedDeclarationError(refusals(error, model, f"{name}.{error.title}")) from error
     except Exception as error:  # whatever a hook raises, its pack's name must stand beside it
         raise RefusedDeclarationError(f"Pack '{name}': taskpack_spec failed: {error}") from error
     if not isinstance(spec, PackSpec):

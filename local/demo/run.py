@@ -166,11 +166,22 @@ def _watch(options: DemoOptions, cloud: LocalCloud, progress: Progress, display:
                 raise DemoFailedError(hopeless)
             if time.monotonic() > give_up_at:
                 raise DemoFailedError(
-                    f"{progress.unfinished()} tasks are not done after "
-                    f"{options.time_limit_seconds:g} s; the log above says what happened. On a "
-                    "slow machine give it longer: taskpacks demo --time-limit SECONDS."
+                    f"the demo did not end in {options.time_limit_seconds:g} s: "
+                    f"{what_lasts(progress)}; the log above says what happened. On a slow machine "
+                    "give it longer: taskpacks demo --time-limit SECONDS."
                 )
             time.sleep(LOOK_SECONDS)
+
+
+def what_lasts(progress: Progress) -> str:
+    """What the demo still waits for, and how many tasks failed meanwhile."""
+    working = sum(made.working for made in progress.deployments.values())
+    parts = (
+        (progress.unfinished(), "task", "without a final report"),
+        (len(progress.unsuccessful()), "task", "failed"),
+        (working, "worker", "still there"),
+    )
+    return ", ".join(f"{counted(number, what)} {how}" for number, what, how in parts if number)
 
 
 def _hopeless(progress: Progress) -> str | None:

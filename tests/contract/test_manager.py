@@ -71,6 +71,15 @@ def test_a_value_that_is_refused_in_python_reads_as_in_yaml():
         manager.from_module("a", pack_module(**hooks))
 
 
+def test_a_misspelt_setting_in_python_names_the_nearest_of_its_own_record():
+    hooks = good_hooks(taskpack_spec=lambda: PackSpec(resources=Resources(vcpu=3)))
+    with pytest.raises(
+        RefusedDeclarationError,
+        match=r"^a\.Resources\.vcpu: there is no such setting\. Did you mean 'vcpus'\?$",
+    ):
+        manager.from_module("a", pack_module(**hooks))
+
+
 def test_an_unknown_pack_that_resembles_none_lists_them():
     with pytest.raises(UnknownPackError, match=r"Known: a, b\."):
         manager.load("zzzz", {"b": "x", "a": "y"})
@@ -98,8 +107,9 @@ def test_a_hook_without_its_mark_is_refused():
 
 def test_a_hook_with_an_argument_that_there_is_not_is_refused():
     module = pack_module(**good_hooks(taskpack_demo=lambda folder: []))
-    with pytest.raises(MisspeltHookError, match="folder"):
+    with pytest.raises(MisspeltHookError, match="folder") as refusal:
         manager.from_module("a", module)
+    assert "\n" not in str(refusal.value)
 
 
 @pytest.mark.parametrize("hook", ["taskpack_spec", "taskpack_register_tasks"])

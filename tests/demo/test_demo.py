@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from local.demo.progress import Progress, Task
+from local.demo.run import what_lasts
+
 ROOT = Path(__file__).resolve().parents[2]
 NOT_OF_THE_PROJECT = shutil.ignore_patterns(
     ".git", ".venv*", "demo-output", "__pycache__", "*.egg-info", ".*_cache", ".hypothesis"
@@ -53,6 +56,18 @@ def processes_in(folder):
         except OSError:
             continue  # it has ended, or is not ours to look at
     return found
+
+
+def test_a_demo_that_does_not_end_says_what_it_waits_for():
+    facts = dict.fromkeys(("queue_url", "queue_name", "dead_letter_url", "job_queue"), "x")
+    progress = Progress({"pi": facts})
+    for number, outcome in enumerate(("done", "failed", None)):
+        progress.sent(str(number), Task(name="pi.calculate", deployment="pi"))
+        progress.tasks[str(number)].outcome = outcome
+    progress.deployments["pi"].workers["one"] = "RUNNING"
+    assert what_lasts(progress) == (
+        "1 task without a final report, 1 task failed, 1 worker still there"
+    )
 
 
 def select(checkout, *lines):
@@ -175,7 +190,7 @@ def test_a_pack_that_does_not_work_ends_the_demo_soon_and_says_why(case, checkou
     log, _ = demo.communicate(timeout=DEMO_SECONDS)
     assert demo.returncode == 1
     assert text in log
-    assert "are not done after" not in log
+    assert "the demo did not end in" not in log
     assert not processes_in(checkout)
 
 

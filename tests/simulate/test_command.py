@@ -76,6 +76,18 @@ def test_the_terminal_gets_a_table_and_reasons():
     assert "start 2: 7 messages visible" in output
 
 
+@pytest.mark.parametrize("option", ["--png", "--html"])
+def test_a_file_that_cannot_be_written_is_refused_before_the_simulation(option, tmp_path):
+    there_is_none = tmp_path / "none" / "x"
+    text = refused(option, str(there_is_none), "--trace", str(tmp_path / "not-read.csv"))
+    assert text.startswith(f"{option} {there_is_none}: there is no folder {there_is_none.parent};")
+    assert "is a folder" in refused(option, str(tmp_path))
+
+
+def test_nobody_waits_where_no_message_comes():
+    assert "never" not in run("--messages", "0")
+
+
 def test_plot_and_page_are_written(tmp_path):
     png, page = tmp_path / "plot.png", tmp_path / "page.html"
     run("--messages", "20", "--png", str(png), "--html", str(page))

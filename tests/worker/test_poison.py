@@ -92,6 +92,26 @@ def dead_letters(site):
     return found
 
 
+def test_a_task_that_is_moved_back_from_the_dead_letter_queue_is_tried_once_more(site):
+    failed = site.send("fail")
+    changed = {"TASKPACKS_IDLE_SECONDS": "2", "TASKPACKS_RETRY_BACKOFF_SECONDS": "0"}
+    first = site.start(**changed)
+    assert first.wait(60) == ExitCode.DRAINED
+    assert site.depth(site.dead_url) == (1, 0)
+    # As StartMessageMoveTask does, which moto lacks: the same body as a new message.
+    (dead,) = site.sqs.receive_message(QueueUrl=site.dead_url)["Messages"]
+    site.send_text(dead["Body"])
+    site.sqs.delete_message(QueueUrl=site.dead_url, ReceiptHandle=dead["ReceiptHandle"])
+    second = site.start(**changed)
+    assert second.wait(60) == ExitCode.DRAINED
+    tries = [
+        sum(report.get("TaskId") == failed.id and "Outcome" in report for report in worker.reports)
+        for worker in (first, second)
+    ]
+    assert tries == [3, 1]
+    assert (site.depth(), site.depth(site.dead_url)) == ((0, 0), (1, 0))
+
+
 @pytest.mark.timeout(120)
 def test_a_thousand_poison_messages_do_not_starve_the_good_ones_between_them(site, wait_until):
     site.configure_queue(max_receives=2)
