@@ -207,7 +207,13 @@ def test_whatever_is_cut_every_task_is_done_and_none_twice_without_cause(
             assert storm.error is None
             return ended >= set(names)
 
-        wait_until(done, 150)
+        try:
+            wait_until(done, 150)
+        except AssertionError as error:
+            left = set(names) - {line["name"] for line in journal.lines("end")}
+            runs = [line for line in journal.lines() if line["name"] in left]
+            depths = (site.depth(), site.depth(site.dead_url))
+            raise AssertionError(f"{left} never ended; depths {depths}; {runs}") from error
         storm.calm.set()
         proxy.calm()
         wait_until(lambda: site.depth() == (0, 0), 30)
