@@ -1,11 +1,12 @@
 """Celery's prefork pool with one process, which may be killed at any moment.
 
-billiard's pool does not survive that, in two ways. A process waits for its next task, and
+billiard's pool does not survive that, in three ways. A process waits for its next task, and
 writes a result, with a lock held: killed there, it leaves the lock taken, and the process that
 replaces it waits for ever, while the worker holds a message for a task that never starts. And
 the process that replaces it is forked by a thread that ends when the pool is closed, with which
 it dies, because Celery has the kernel kill it when its parent ends: to the kernel, the parent
-is that thread. So a signalled worker's running task was killed, within its grace.
+is that thread. So a signalled worker's running task was killed, within its grace. And a task
+that the dead process had read, and not said so, is waited for without end.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 LOST_SECONDS: Final = 2
 """After a process's end, how long a result of its task may still be on its way; then the task
 is lost. billiard's own value is 10."""
+ON_ITS_WAY_SECONDS: Final = 0.25
+"""For a task to be written to the process's pipe, or its acceptance to be read from it."""
 LOOK_SECONDS: Final = 0.01
 SUPERVISOR_SECONDS: Final = 1
 """Longer than billiard's thread takes to end, which looks for ended processes too."""
@@ -68,7 +71,26 @@ class OneProcessPool(Pool):
             queues: Any = self
             _free(queues._inqueue._rlock)  # noqa: SLF001 -- billiard offers no other way
             _free(queues._outqueue._wlock)  # noqa: SLF001 -- as above
+            self._miss_what_was_read(exited[0])
         return exited
+
+    def _miss_what_was_read(self, exitcode: int) -> None:
+        """Calls a task lost that is neither accepted nor in the pipe of the next process."""
+        pool: Any = self
+
+        def waiting() -> list[Any]:
+            return [
+                job
+                for job in tuple(pool._cache.values())  # noqa: SLF001 -- as above
+                if not (job._accepted or job._worker_lost or job.ready())  # noqa: SLF001 -- as above
+            ]
+
+        if not waiting():
+            return
+        time.sleep(ON_ITS_WAY_SECONDS)  # no process reads meanwhile: the next one is not made yet
+        if pool._taskqueue.empty() and not pool._inqueue._reader.poll():  # noqa: SLF001 -- as above
+            for job in waiting():
+                pool.on_job_process_lost(job, None, exitcode)
 
     def _repopulate_pool(self, exitcodes: Any) -> None:
         """See billiard; called to replace a process that has ended."""

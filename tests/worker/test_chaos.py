@@ -158,13 +158,15 @@ def runs_of(lines, kills):
         else:
             kill = killed(line["pid"], line["parent"], line["at"], kills)
             assert kill is not None, f"a run neither ended nor was killed: {line}"
-            ended_at, completed = kill.at + DEATH_SECONDS, False
+            ended_at, completed = max(kill.at, line["at"]) + DEATH_SECONDS, False
         runs.append(Run(line["pid"], line["parent"], line["at"], ended_at, completed))
     return sorted(runs, key=lambda run: run.began_at)
 
 
 def killed(pid, parent, since, kills):
     """The first kill of a task's process, or of its worker, after a moment."""
+    # A process may write a line before the signal that was noted reaches it.
+    since -= DEATH_SECONDS
     return next((kill for kill in kills if kill.at >= since and {pid, parent} & kill.pids), None)
 
 

@@ -23,6 +23,46 @@ def test_an_idle_process_that_is_killed_is_replaced_by_one_that_works(site, wait
     assert site.depth() == (0, 0)
 
 
+DIES_ONCE_AFTER_READING = """
+import os, signal
+from billiard.pool import Worker
+
+make = Worker._make_child_methods
+
+def make_dying(self, *args, **kwargs):
+    make(self, *args, **kwargs)
+    wait = self.wait_for_job
+
+    def read_and_die():
+        read = wait()
+        if read is not None and not os.path.exists({mark!r}):
+            open({mark!r}, "x").close()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return read
+
+    self.wait_for_job = read_and_die
+
+Worker._make_child_methods = make_dying
+"""
+
+
+def test_a_task_whose_process_dies_between_reading_and_accepting_it_is_not_waited_for_in_vain(
+    site, tmp_path
+):
+    mark = tmp_path / "died"
+    text = DIES_ONCE_AFTER_READING.format(mark=str(mark))
+    (site.folder / "site" / "sitecustomize.py").write_text(text)
+    worker = site.start(TASKPACKS_IDLE_SECONDS="4")
+    assert site.send("add", left=1, right=2).get(timeout=30) == 3
+    assert mark.exists()
+    assert worker.wait() == ExitCode.DRAINED
+    assert [report["Outcome"] for report in worker.reports if "Outcome" in report] == [
+        "lost",
+        "done",
+    ]
+    assert site.depth() == site.depth(site.dead_url) == (0, 0)
+
+
 def test_a_task_in_a_replaced_process_may_finish_after_a_signal(site, journal, wait_until):
     # The process that replaces another is forked by a thread that ends with the pool.
     worker = site.start(TASKPACKS_STOP_GRACE_SECONDS="10")
