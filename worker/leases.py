@@ -242,7 +242,10 @@ class LeaseKeeper:
         while not self._stopped.is_set():
             self._woken.wait(LOOK_SECONDS)
             self._woken.clear()
-            self.beat()
+            try:
+                self.beat()
+            except Exception:  # whatever it is, the other messages need their heartbeat
+                logger.exception("a heartbeat failed, and the next one comes")
 
     def _delete_all(self, leases: list[Lease]) -> None:
         entries = [
