@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 
 import pytest
 from botocore.exceptions import ClientError, ConnectionClosedError, EndpointConnectionError
@@ -238,6 +239,26 @@ def test_what_one_thread_gives_back_no_other_gives_back_again(keeper, sqs):
 def test_a_part_of_a_second_is_waited_as_a_whole_one(keeper, sqs):
     keeper.give_back(keeper.hold(message()), 0.2)
     assert sqs.calls == [("hide", "handle", 1)]
+
+
+def test_a_heartbeat_that_fails_does_not_end_the_ones_after_it(sqs):
+    def fail(lease):
+        raise RuntimeError(f"nobody expected this of {lease.message_id}")
+
+    keeper = LeaseKeeper(sqs, URL, lease_seconds=1, on_lost=fail)
+    sqs.errors = [refused("ReceiptHandleIsInvalid")]
+    keeper.hold(message("lost"))
+    keeper.start()
+    try:
+        give_up_at = time.monotonic() + 10
+        while not sqs.calls and time.monotonic() < give_up_at:
+            time.sleep(0.01)
+        keeper.hold(message("next"))
+        while len(sqs.calls) < 2 and time.monotonic() < give_up_at:
+            time.sleep(0.01)
+    finally:
+        keeper.stop()
+    assert sqs.calls[:2] == [("hide", "lost", 1), ("hide", "next", 1)]
 
 
 def test_giving_back_is_the_last_word_even_while_an_extension_is_on_its_way(keeper, sqs, clock):
