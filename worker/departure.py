@@ -1,11 +1,10 @@
 """Leaving because somebody asked: signals, the grace of the running task, and the end.
 
-Order, and why: no further message is taken, and what was taken ahead is given back, at once;
-the running task may finish within the
-grace; then it is cancelled (SystemExit in its process, so that `finally` clauses stop what it
-started); what does not end is killed, with all that it started; its message is made visible
-again; the pack tidies up; and the process ends before the platform kills it. All but the
-first step happens in a thread of its own, because Celery's main thread waits for the task.
+Order, and why: no further message is taken, and what was taken ahead is given back, at once; the
+running task may finish within the grace; then it is cancelled (SystemExit in its process, so that
+`finally` clauses stop what it started); what does not end is killed, with all that it started; its
+message is made visible again; the pack tidies up; and the process ends before the platform kills
+it. All but not taking a message happens in threads, because Celery's main one waits for the task.
 """
 
 from __future__ import annotations

@@ -43,11 +43,6 @@ class Eip(Described):
             return None
         return {**values, "allocationId": resource_id, "publicIp": found["PublicIp"]}
 
-    def update(self, cloud: Cloud, change: Update) -> str:
-        """Settles the tags."""
-        retag(cloud, change)
-        return change.id
-
     def delete(
         self, cloud: Cloud, resource_id: str, inputs: Mapping[str, Any], outputs: Mapping[str, Any]
     ) -> None:
@@ -100,11 +95,6 @@ class NatGateway(_Told):
             "networkInterfaceId": address.get("NetworkInterfaceId", ""),
             "publicIp": address.get("PublicIp", ""),
         }
-
-    def update(self, cloud: Cloud, change: Update) -> str:
-        """Settles the tags."""
-        retag(cloud, change)
-        return change.id
 
     def delete(
         self, cloud: Cloud, resource_id: str, inputs: Mapping[str, Any], outputs: Mapping[str, Any]

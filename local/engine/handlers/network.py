@@ -65,6 +65,11 @@ class Described(Handler):
             "ownerId": found.get("OwnerId") or ACCOUNT_ID,
         }
 
+    def update(self, cloud: Cloud, change: Update) -> str:
+        """Settles the tags, which is all that most of them can change."""
+        retag(cloud, change)
+        return change.id
+
 
 class Vpc(Described):
     """A network. Its id is AWS's."""

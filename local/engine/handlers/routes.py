@@ -34,11 +34,6 @@ class RouteTable(Described):
         )
         return answer["RouteTable"]["RouteTableId"]
 
-    def update(self, cloud: Cloud, change: Update) -> str:
-        """Settles the tags."""
-        retag(cloud, change)
-        return change.id
-
     def delete(
         self, cloud: Cloud, resource_id: str, inputs: Mapping[str, Any], outputs: Mapping[str, Any]
     ) -> None:
