@@ -19,6 +19,7 @@ from stack.deployment import PackDeployment, PackDeploymentArgs
 from stack.images import ImageRepository, ImageRepositoryArgs
 from stack.keeper import keeper
 from stack.machines import machines_of
+from stack.model import StackContext
 from stack.network import Network, NetworkArgs, interface_services
 from stack.notices import Notices, NoticesArgs
 from stack.producer import Producer, ProducerArgs
@@ -27,12 +28,15 @@ from stack.results import ResultStore
 gc.disable()  # the program lives for seconds, of which collecting garbage took a third
 
 stack = settings.parse(settings.from_config(pulumi.Config(settings.NAMESPACE)))
-region = aws.get_region().region
-partition = aws.get_partition().partition
-account_id = aws.get_caller_identity().account_id
-pulumi.runtime.register_stack_transformation(
-    tags.adding(tags.of_stack(pulumi.get_stack(), stack.owner))
+context = StackContext(
+    project=pulumi.get_project(),
+    stack=pulumi.get_stack(),
+    region=aws.get_region().region,
+    partition=aws.get_partition().partition,
+    account_id=aws.get_caller_identity().account_id,
+    kms_key=stack.kms_key,
 )
+pulumi.runtime.register_stack_transformation(tags.adding(tags.of_stack(context.stack, stack.owner)))
 
 enforcement.refuse_what_aws_would()
 
@@ -43,37 +47,29 @@ network = Network(
         security_group_ids=stack.security_group_ids,
         egress=stack.egress,
         interface_services=interface_services(each.spec for each in stack.deployments),
-        region=region,
+        context=context,
     ),
 )
-results = ResultStore("results", region=region, kms_key=stack.kms_key)
-data = DataBucket("data", kms_key=stack.kms_key)
+results = ResultStore("results", context=context)
+data = DataBucket("data", context=context)
 images = ImageRepository(
     "images",
     ImageRepositoryArgs(
         deployments=stack.deployments,
         tag=stack.image_tag,
         build=stack.build_images,
-        partition=partition,
+        context=context,
     ),
 )
-notices = Notices(
-    "notices",
-    NoticesArgs(
-        subscriptions=stack.notify,
-        key_arn=stack.kms_key,
-        account_id=account_id,
-        partition=partition,
-    ),
-)
+notices = Notices("notices", NoticesArgs(subscriptions=stack.notify, context=context))
 machines = machines_of(
     stack.deployments,
     shared=stack.share_compute_environments,
     network=network,
-    partition=partition,
+    context=context,
 )
 
-keep_messages = keeper(region)
+keep_messages = keeper(context.region)
 deployments = {
     deployment.name: PackDeployment(
         deployment.name,
@@ -87,22 +83,20 @@ deployments = {
             images=images,
             notices=notices,
             keeper=keep_messages,
-            region=region,
-            partition=partition,
+            context=context,
         ),
     )
     for deployment in stack.deployments
 }
 
-Dashboard("dashboard", rows=[made.dashboard_row for made in deployments.values()], region=region)
+Dashboard("dashboard", rows=[made.dashboard_row for made in deployments.values()], context=context)
 producer = Producer(
     "producer",
     ProducerArgs(
         deployments=stack.deployments,
         queues={name: made.queue for name, made in deployments.items()},
         results=results,
-        region=region,
-        kms_key=stack.kms_key,
+        context=context,
     ),
 )
 

@@ -16,6 +16,7 @@ from stack.queue_alarms import VISIBLE, QueueAlarm, UndeliveredEvents, age_alarm
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from stack.model import StackContext
     from stack.task_queue import TaskQueue
     from stack.worker_fleet import WorkerFleet
     from taskpacks.types import PackSpec, Scaling
@@ -47,9 +48,7 @@ class ControllerArgs:
     fleet: WorkerFleet
     worker_log_group: pulumi.Input[str]
     topic_arn: pulumi.Input[str]
-    log_retention_days: int
-    kms_key: str | None
-    partition: str
+    context: StackContext
 
 
 class Controller(pulumi.ComponentResource):
@@ -76,8 +75,7 @@ class Controller(pulumi.ComponentResource):
                 spec=args.spec,
                 queue=args.queue,
                 fleet=args.fleet,
-                log_retention_days=args.log_retention_days,
-                kms_key=args.kms_key,
+                context=args.context,
             ),
             opts=child,
         )
@@ -128,9 +126,9 @@ class Controller(pulumi.ComponentResource):
             f"{name}-controller",
             # With this prefix the log group does not take of the policy that all deliveries
             # share: https://docs.aws.amazon.com/step-functions/latest/dg/bp-cwl.html
-            name=f"/aws/vendedlogs/states/{pulumi.get_project()}-{pulumi.get_stack()}-{name}",
-            retention_in_days=args.log_retention_days,
-            kms_key_id=args.kms_key,
+            name=f"/aws/vendedlogs/states/{args.context.project}-{args.context.stack}-{name}",
+            retention_in_days=args.context.log_retention_days,
+            kms_key_id=args.context.kms_key,
             opts=child,
         )
         role, rights = self._role(
@@ -148,7 +146,7 @@ class Controller(pulumi.ComponentResource):
                 job_name=f"{name}-worker",
                 job_queue_arn=known[1],
                 job_definition=known[2],
-                partition=args.partition,
+                partition=args.context.partition,
             )
 
         machine = aws.sfn.StateMachine(
@@ -202,7 +200,7 @@ class Controller(pulumi.ComponentResource):
             schedule_expression=rate(scaling.pulse_minutes),
             opts=child,
         )
-        undelivered = UndeliveredEvents(name, kms_key=args.kms_key, opts=child)
+        undelivered = UndeliveredEvents(name, kms_key=args.context.kms_key, opts=child)
         for rule_name, rule in rules.items():
             aws.cloudwatch.EventTarget(
                 rule_name,

@@ -14,6 +14,8 @@ from taskpacks.contract import METRICS_NAMESPACE
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from stack.model import StackContext
+
 PERIOD_SECONDS: Final = 300
 COLUMNS: Final = 24
 """https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/CloudWatch-Dashboard-Body-Structure.html"""
@@ -54,15 +56,15 @@ class Dashboard(pulumi.ComponentResource):
         name: str,
         *,
         rows: Sequence[pulumi.Output[Row]],
-        region: str,
+        context: StackContext,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__("taskpacks:stack:Dashboard", name, None, opts)
         aws.cloudwatch.Dashboard(
             f"{name}-graphs",
-            dashboard_name=f"taskpacks-{pulumi.get_stack()}",
+            dashboard_name=f"taskpacks-{context.stack}",
             dashboard_body=documents.as_json(
-                pulumi.Output.all(*rows).apply(lambda known: body(known, region))
+                pulumi.Output.all(*rows).apply(lambda known: body(known, context.region))
             ),
             opts=pulumi.ResourceOptions(parent=self),
         )

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import pulumi
 import pulumi_aws as aws
 
 from stack import documents, resource_policies
+
+if TYPE_CHECKING:
+    from stack.model import StackContext
 
 SCRATCH_DAYS: Final = 7
 INCOMPLETE_UPLOAD_DAYS: Final = 1
@@ -34,7 +37,7 @@ class DataBucket(pulumi.ComponentResource):
     arn: pulumi.Output[str]
 
     def __init__(
-        self, name: str, *, kms_key: str | None, opts: pulumi.ResourceOptions | None = None
+        self, name: str, *, context: StackContext, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("taskpacks:stack:DataBucket", name, None, opts)
         child = pulumi.ResourceOptions(parent=self)
@@ -76,7 +79,7 @@ class DataBucket(pulumi.ComponentResource):
             ],
             opts=child,
         )
-        if kms_key:  # S3 encrypts by itself with a key of its own
+        if context.kms_key:  # S3 encrypts by itself with a key of its own
             aws.s3.BucketServerSideEncryptionConfiguration(
                 f"{name}-encryption",
                 bucket=bucket.bucket,
@@ -84,7 +87,7 @@ class DataBucket(pulumi.ComponentResource):
                     {
                         "apply_server_side_encryption_by_default": {
                             "sse_algorithm": "aws:kms",
-                            "kms_master_key_id": kms_key,
+                            "kms_master_key_id": context.kms_key,
                         },
                         "bucket_key_enabled": True,
                     }

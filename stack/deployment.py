@@ -27,12 +27,11 @@ if TYPE_CHECKING:
     from stack.data import DataBucket
     from stack.images import ImageRepository
     from stack.machines import Machines
+    from stack.model import StackContext
     from stack.notices import Notices
     from stack.results import ResultStore
     from stack.settings import Deployment, StackSettings
     from taskpacks.types import PackSpec
-
-LOG_RETENTION_DAYS = 30
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,8 +47,7 @@ class PackDeploymentArgs:
     images: ImageRepository
     notices: Notices
     keeper: pulumi.ResourceHook
-    region: str
-    partition: str
+    context: StackContext
 
 
 class PackDeployment(pulumi.ComponentResource):
@@ -76,10 +74,15 @@ class PackDeployment(pulumi.ComponentResource):
             "taskpacks:stack:PackDeployment", name, None, pulumi.ResourceOptions.merge(opts, tagged)
         )
         child = pulumi.ResourceOptions(parent=self)
-        kms_key = args.settings.kms_key
-        self.queue = TaskQueue(name, spec.queue, kms_key=kms_key, keeper=args.keeper, opts=child)
+        context = args.context
+        self.queue = TaskQueue(
+            name, spec.queue, kms_key=context.kms_key, keeper=args.keeper, opts=child
+        )
         log_group = aws.cloudwatch.LogGroup(
-            f"{name}-log", retention_in_days=LOG_RETENTION_DAYS, kms_key_id=kms_key, opts=child
+            f"{name}-log",
+            retention_in_days=context.log_retention_days,
+            kms_key_id=context.kms_key,
+            opts=child,
         )
         roles = WorkerRoles(
             name,
@@ -92,8 +95,7 @@ class PackDeployment(pulumi.ComponentResource):
                 log_group_arn=log_group.arn,
                 permissions=spec.permissions,
                 secret_arns=tuple(spec.secrets.values()),
-                kms_key=kms_key,
-                partition=args.partition,
+                context=context,
             ),
             opts=child,
         )
@@ -112,7 +114,7 @@ class PackDeployment(pulumi.ComponentResource):
                 command=WORKER_COMMAND,
                 environment={
                     **pack_environment(name, spec, own or {}),
-                    **worker_environment(args.deployment, args.settings, args.region),
+                    **worker_environment(args.deployment, args.settings, context.region),
                     Variable.QUEUE_URL: self.queue.url,
                     Variable.RESULT_BACKEND: args.results.backend_url,
                     Variable.DATA_URI: args.data.folder("data", name),
@@ -152,6 +154,7 @@ class PackDeployment(pulumi.ComponentResource):
             name,
             self.summary,
             args.keeper,
+            stack=context.stack,
             parent=self,
             of=[self.queue, log_group, roles, fleet, scaling, watch],
         )
@@ -164,7 +167,7 @@ class PackDeployment(pulumi.ComponentResource):
                 dead_letter_name=names[1],
                 log_group_name=names[2],
                 vcpus=spec.resources.vcpus,
-                dollars_per_hour=costs.worker_hour_in(args.region, spec.resources),
+                dollars_per_hour=costs.worker_hour_in(context.region, spec.resources),
             )
         )
         self.register_outputs({"queue_url": self.queue.url})
@@ -188,7 +191,7 @@ class PackDeployment(pulumi.ComponentResource):
                     job_queue_arn=fleet.job_queue_arn,
                     job_definition_name=fleet.job_definition_name,
                     job_definition_arn=fleet.job_definition_arn,
-                    kms_key=args.settings.kms_key,
+                    context=args.context,
                 ),
                 opts=child,
             )
@@ -201,9 +204,7 @@ class PackDeployment(pulumi.ComponentResource):
                 fleet=fleet,
                 worker_log_group=worker_log_group,
                 topic_arn=args.notices.topic_arn,
-                log_retention_days=LOG_RETENTION_DAYS,
-                kms_key=args.settings.kms_key,
-                partition=args.partition,
+                context=args.context,
             ),
             opts=child,
         )

@@ -18,6 +18,7 @@ from taskpacks.errors import RefusedSettingsError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from stack.model import StackContext
     from stack.settings import Deployment
 
 PLATFORMS: Final = {"x86_64": "linux/amd64", "arm64": "linux/arm64"}
@@ -122,13 +123,13 @@ class ImageRepositoryArgs:
         deployments: All of the stack.
         tag: Which build runs, for images that are pushed by hand: their tag is PACK-TAG.
         build: Build and push with the stack, one image per pack and architecture.
-        partition: "aws", "aws-cn" or "aws-us-gov".
+        context: The stack's.
     """
 
     deployments: tuple[Deployment, ...]
     tag: str
     build: bool
-    partition: str
+    context: StackContext
 
 
 class ImageRepository(pulumi.ComponentResource):
@@ -176,7 +177,7 @@ class ImageRepository(pulumi.ComponentResource):
     def repository_arn(self, deployment: Deployment) -> pulumi.Output[str | None]:
         """The ECR repository of that image; None when it comes from elsewhere."""
         if uri := deployment.spec.image.uri:
-            return pulumi.Output.from_input(ecr_repository_arn(uri, self._args.partition))
+            return pulumi.Output.from_input(ecr_repository_arn(uri, self._args.context.partition))
         return self._repository.arn.apply(lambda arn: arn)
 
     def _build(self, name: str) -> dict[tuple[str, str], pulumi.Output[str]]:

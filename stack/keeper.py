@@ -137,6 +137,7 @@ def record_deployment(
     told: Mapping[str, pulumi.Input[str]],
     hook: pulumi.ResourceHook,
     *,
+    stack: str,
     parent: pulumi.Resource,
     of: Sequence[pulumi.Input[pulumi.Resource]],
 ) -> aws.ssm.Parameter:
@@ -149,12 +150,13 @@ def record_deployment(
         name: Of the deployment.
         told: What is written: its queues' URLs ("queue_url", "dead_letter_url") and the like.
         hook: Asked before the record is deleted.
+        stack: The stack's name.
         parent: The deployment's component.
         of: All that it consists of.
     """
     return aws.ssm.Parameter(
         f"{name}-record",
-        name=f"/taskpacks/{pulumi.get_stack()}/deployments/{name}",
+        name=f"/taskpacks/{stack}/deployments/{name}",
         description=f"{name}: what it consists of",
         type="String",
         # Nothing in it is secret, and the hook must be able to read it.

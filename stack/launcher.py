@@ -15,6 +15,7 @@ from taskpacks.contract import ExitCode
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from stack.model import StackContext
     from stack.task_queue import TaskQueue
     from stack.worker_fleet import WorkerFleet
     from taskpacks.types import PackSpec
@@ -86,8 +87,7 @@ class LauncherArgs:
     spec: PackSpec
     queue: TaskQueue
     fleet: WorkerFleet
-    log_retention_days: int
-    kms_key: str | None
+    context: StackContext
 
 
 class Launcher(pulumi.ComponentResource):
@@ -107,8 +107,8 @@ class Launcher(pulumi.ComponentResource):
         child = pulumi.ResourceOptions(parent=self)
         log_group = aws.cloudwatch.LogGroup(
             f"{name}-launcher",
-            retention_in_days=args.log_retention_days,
-            kms_key_id=args.kms_key,
+            retention_in_days=args.context.log_retention_days,
+            kms_key_id=args.context.kms_key,
             opts=child,
         )
         role = aws.iam.Role(

@@ -14,6 +14,7 @@ from stack.pools import Pool, pools
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from stack.model import StackContext
     from stack.network import Network
     from stack.settings import Deployment
 
@@ -24,7 +25,7 @@ class MachinesArgs:
 
     pool: Pool
     network: Network
-    partition: str
+    context: StackContext
 
 
 class Machines(pulumi.ComponentResource):
@@ -88,7 +89,7 @@ class Machines(pulumi.ComponentResource):
         return {
             "min_vcpus": 0,
             "instance_types": list(shape.instance_types),
-            "instance_role": self._instance_profile(name, args.partition).arn,
+            "instance_role": self._instance_profile(name, args.context.partition).arn,
             "ec2_configurations": [{"image_type": shape.image_type}],
             "launch_template": aws.batch.ComputeEnvironmentComputeResourcesLaunchTemplateArgs(
                 launch_template_id=template.id,
@@ -142,7 +143,7 @@ def _tagged(deployment: Deployment) -> pulumi.ResourceOptions:
 
 
 def machines_of(
-    deployments: Sequence[Deployment], *, shared: bool, network: Network, partition: str
+    deployments: Sequence[Deployment], *, shared: bool, network: Network, context: StackContext
 ) -> dict[str, Machines]:
     """Makes the machines of a stack.
 
@@ -153,7 +154,7 @@ def machines_of(
     for pool in pools(deployments, shared=shared):
         made = Machines(
             pool.name,
-            MachinesArgs(pool=pool, network=network, partition=partition),
+            MachinesArgs(pool=pool, network=network, context=context),
             opts=None if shared else _tagged(pool.deployments[0]),
         )
         found |= {deployment.name: made for deployment in pool.deployments}

@@ -11,6 +11,7 @@ import pulumi_aws as aws
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from stack.model import StackContext
     from taskpacks.types import PackSpec
 
 Egress = Literal["endpoints", "nat", "public"]
@@ -58,14 +59,14 @@ class NetworkArgs:
     Attributes:
         egress: How workers in a made network reach AWS.
         interface_services: The endpoints that egress "endpoints" makes.
-        region: Where the network is.
+        context: The stack's.
     """
 
     subnet_ids: tuple[str, ...] = field(default=())
     security_group_ids: tuple[str, ...] = field(default=())
     egress: Egress
     interface_services: tuple[str, ...]
-    region: str
+    context: StackContext
 
 
 class Network(pulumi.ComponentResource):
@@ -128,7 +129,7 @@ class Network(pulumi.ComponentResource):
                     f"{name}-{service}",
                     vpc_id=vpc.id,
                     vpc_endpoint_type="Gateway",
-                    service_name=f"com.amazonaws.{args.region}.{service}",
+                    service_name=f"com.amazonaws.{args.context.region}.{service}",
                     route_table_ids=[routes.id],
                     opts=self._child,
                 )
@@ -238,7 +239,7 @@ class Network(pulumi.ComponentResource):
                     f"{name}-{service}",
                     vpc_id=vpc.id,
                     vpc_endpoint_type="Interface",
-                    service_name=f"com.amazonaws.{args.region}.{service}",
+                    service_name=f"com.amazonaws.{args.context.region}.{service}",
                     subnet_ids=[subnet.id for subnet in subnets],
                     security_group_ids=[group.id],
                     private_dns_enabled=True,

@@ -14,6 +14,8 @@ from stack import documents, resource_policies
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from stack.model import StackContext
+
 KEY_DELETION_DAYS: Final = 7
 """The shortest that KMS takes. What the key protects are notices that were sent long ago."""
 
@@ -34,16 +36,12 @@ class NoticesArgs:
 
     Attributes:
         subscriptions: E-mail addresses and https:// URLs.
-        key_arn: The operator's own KMS key, whose policy lets CloudWatch and EventBridge use
-            it; None makes one for the topic.
-        account_id: Whose alarms and rules may publish.
-        partition: "aws", "aws-cn" or "aws-us-gov".
+        context: Its account's alarms and rules may publish. Its `kms_key` has a policy that lets
+            CloudWatch and EventBridge use it; without one, the topic gets a key of its own.
     """
 
     subscriptions: Sequence[str]
-    key_arn: str | None
-    account_id: str
-    partition: str
+    context: StackContext
 
 
 class Notices(pulumi.ComponentResource):
@@ -63,7 +61,9 @@ class Notices(pulumi.ComponentResource):
         super().__init__("taskpacks:stack:Notices", name, None, opts)
         child = pulumi.ResourceOptions(parent=self)
         topic = aws.sns.Topic(
-            f"{name}-topic", kms_master_key_id=args.key_arn or self._key(name, args), opts=child
+            f"{name}-topic",
+            kms_master_key_id=args.context.kms_key or self._key(name, args),
+            opts=child,
         )
         aws.sns.TopicPolicy(
             f"{name}-topic",
@@ -71,7 +71,7 @@ class Notices(pulumi.ComponentResource):
             policy=documents.as_json(
                 topic.arn.apply(
                     lambda arn: resource_policies.publish_notices(
-                        arn, args.account_id, args.partition
+                        arn, args.context.account_id, args.context.partition
                     )
                 )
             ),
@@ -95,7 +95,7 @@ class Notices(pulumi.ComponentResource):
             enable_key_rotation=True,
             deletion_window_in_days=KEY_DELETION_DAYS,
             policy=documents.as_json(
-                resource_policies.notices_key(args.account_id, args.partition)
+                resource_policies.notices_key(args.context.account_id, args.context.partition)
             ),
             opts=pulumi.ResourceOptions(parent=self),
         ).arn

@@ -16,6 +16,7 @@ from taskpacks.errors import RefusedSettingsError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from stack.model import StackContext
     from stack.results import ResultStore
     from stack.settings import Deployment
     from stack.task_queue import TaskQueue
@@ -65,8 +66,7 @@ class ProducerArgs:
     deployments: Sequence[Deployment]
     queues: Mapping[str, TaskQueue]
     results: ResultStore
-    region: str
-    kms_key: str | None
+    context: StackContext
 
 
 class Producer(pulumi.ComponentResource):
@@ -87,13 +87,13 @@ class Producer(pulumi.ComponentResource):
         child = pulumi.ResourceOptions(parent=self)
         self.document = document(
             args.deployments,
-            region=args.region,
+            region=args.context.region,
             queue_urls={deployment: queue.url for deployment, queue in args.queues.items()},
             result_backend=args.results.backend_url,
         )
         parameter = aws.ssm.Parameter(
             f"{name}-document",
-            name=f"/taskpacks/{pulumi.get_stack()}/producer",
+            name=f"/taskpacks/{args.context.stack}/producer",
             description="Celery settings of applications that send tasks to this stack",
             type="String",
             # The cheaper tier for as long as the document fits it.
@@ -109,7 +109,7 @@ class Producer(pulumi.ComponentResource):
                     [queue.arn for queue in args.queues.values()],
                     args.results.table_arn,
                     parameter.arn,
-                ).apply(lambda arns: policies.producer(*arns, kms_key=args.kms_key))
+                ).apply(lambda arns: policies.producer(*arns, kms_key=args.context.kms_key))
             ),
             opts=child,
         )

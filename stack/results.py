@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import pulumi
 import pulumi_aws as aws
+
+if TYPE_CHECKING:
+    from stack.model import StackContext
 
 RESULT_TTL_SECONDS: Final = 7 * 24 * 60 * 60
 
@@ -33,8 +36,7 @@ class ResultStore(pulumi.ComponentResource):
         self,
         name: str,
         *,
-        region: str,
-        kms_key: str | None,
+        context: StackContext,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__("taskpacks:stack:ResultStore", name, None, opts)
@@ -46,9 +48,13 @@ class ResultStore(pulumi.ComponentResource):
             attributes=[{"name": _KEY, "type": "S"}],
             ttl={"attribute_name": _TTL, "enabled": True},
             # Without a key of the operator's, DynamoDB encrypts with one of its own.
-            server_side_encryption={"enabled": True, "kms_key_arn": kms_key} if kms_key else None,
+            server_side_encryption={"enabled": True, "kms_key_arn": context.kms_key}
+            if context.kms_key
+            else None,
             opts=pulumi.ResourceOptions(parent=self),
         )
         self.table_arn = table.arn
-        self.backend_url = table.name.apply(lambda table_name: backend_url(region, table_name))
+        self.backend_url = table.name.apply(
+            lambda table_name: backend_url(context.region, table_name)
+        )
         self.register_outputs({"backend_url": self.backend_url})

@@ -13,6 +13,7 @@ from stack import documents, policies
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from stack.model import StackContext
     from taskpacks.types import Permissions
 
 
@@ -28,8 +29,7 @@ class WorkerRolesArgs:
     log_group_arn: pulumi.Input[str]
     permissions: Permissions
     secret_arns: Sequence[str]
-    kms_key: str | None
-    partition: str
+    context: StackContext
 
 
 class WorkerRoles(pulumi.ComponentResource):
@@ -56,8 +56,8 @@ class WorkerRoles(pulumi.ComponentResource):
                         arns[2],
                         args.permissions,
                         deployment=args.deployment,
-                        kms_key=args.kms_key,
-                        partition=args.partition,
+                        kms_key=args.context.kms_key,
+                        partition=args.context.partition,
                     )
                 )
             ),

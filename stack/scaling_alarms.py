@@ -14,6 +14,7 @@ from stack.queue_alarms import VISIBLE, QueueAlarm, UndeliveredEvents, age_alarm
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from stack.model import StackContext
     from taskpacks.types import Scaling
 
 
@@ -59,7 +60,7 @@ class ScalingAlarmsArgs:
     job_queue_arn: pulumi.Output[str]
     job_definition_name: pulumi.Output[str]
     job_definition_arn: pulumi.Output[str]
-    kms_key: str | None
+    context: StackContext
 
 
 class ScalingAlarms(pulumi.ComponentResource):
@@ -79,7 +80,7 @@ class ScalingAlarms(pulumi.ComponentResource):
         super().__init__("taskpacks:stack:ScalingAlarms", name, None, opts)
         child = pulumi.ResourceOptions(parent=self)
         role = self._submit_role(name, args)
-        undelivered = UndeliveredEvents(name, kms_key=args.kms_key, opts=child)
+        undelivered = UndeliveredEvents(name, kms_key=args.context.kms_key, opts=child)
         rules: list[aws.cloudwatch.EventRule] = []
         for trigger in triggers(args.scaling):
             trigger_name = f"{name}-{trigger.alarm.name}"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from zlib import crc32
 
 from local.engine.handlers.base import Handler, Update, Values, ignoring_missing
-from local.engine.handlers.network import Described, retag, tags_at_birth
+from local.engine.handlers.network import Described, tags_at_birth
 from local.engine.properties import REGION, TAGS, Property
 
 if TYPE_CHECKING:
