@@ -34,9 +34,8 @@ format: $(READY) ## Format the code and mend what lint can mend.
 	$(RUN) ruff format .
 	$(RUN) ruff check --fix .
 
-lock: ## Write requirements.lock anew from pyproject.toml and the packs' requirements (needs uv).
-	@command -v uv >/dev/null || { echo 'make lock needs uv: pip install uv' >&2; exit 1; }
-	uv pip compile pyproject.toml --group dev taskpacks/*/requirements.txt --quiet --universal \
+lock: $(READY) ## Write requirements.lock from pyproject.toml and the packs' requirements.
+	$(RUN) uv pip compile pyproject.toml --group dev taskpacks/*/requirements.txt --quiet --universal \
 		--python-version 3.11 --generate-hashes --no-annotate --no-header \
 		--no-emit-index-url --no-emit-find-links --output-file requirements.lock
 

@@ -1,7 +1,8 @@
 #!/bin/sh
 # Sets up $VENV from requirements.lock: with uv where it is there, else with venv and pip.
-# Every package of the lock is checked against its hash. What a pack declares that the lock
-# does not hold yet (a new pack's requirements.txt) is installed after it.
+# Every package of the lock is checked against its hash; pip is one of them, since uv makes
+# environments without it and the Pulumi CLI runs it. What a pack declares that the lock does not
+# hold yet (a new pack's requirements.txt) is installed after it.
 set -eu
 
 stop() {
