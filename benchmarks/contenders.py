@@ -19,7 +19,7 @@ import boto3
 from celery import Celery
 
 from benchmarks.probe_pack import JOURNAL, SETTINGS
-from worker.departure import descendants
+from worker.shutdown import descendants
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping

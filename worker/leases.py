@@ -18,6 +18,7 @@ import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
@@ -47,6 +48,21 @@ GONE: Final = frozenset(
 )
 
 
+class LeaseState(Enum):
+    """How far a held message has got."""
+
+    HELD = "its task runs, or waits to: the heartbeat extends the lease"
+    DONE = "its task has ended well: the message may be deleted"
+    DELETING = "it is being deleted"
+    GIVING_BACK = "it is being made visible"
+    SETTLED = "deleted, given back, or left to the end of its lease"
+    LOST = "somebody else may have it: it must be neither deleted nor given back"
+
+
+_SETTLING: Final = (LeaseState.DELETING, LeaseState.GIVING_BACK)
+_OVER: Final = (LeaseState.SETTLED, LeaseState.LOST)
+
+
 @dataclass(eq=False)
 class Lease:
     """A message that this worker holds.
@@ -58,8 +74,7 @@ class Lease:
         sent_at: When it was sent, in seconds since the epoch; None when SQS did not say.
         received_at: Monotonic seconds.
         return_after_seconds: How long the message stays hidden when it is given back.
-        done: Its task has ended well: it may be deleted.
-        lost: Somebody else may have the message: it must be neither deleted nor given back.
+        state: How far it has got.
     """
 
     receipt_handle: str
@@ -68,22 +83,20 @@ class Lease:
     sent_at: float | None
     received_at: float
     return_after_seconds: float = 0
-    done: bool = False
-    lost: bool = False
+    state: LeaseState = LeaseState.HELD
     extend_at: float = field(default=0, repr=False)
     ends_at: float = field(default=0, repr=False)
-    giving_back: Callable[[], None] | None = field(default=None, repr=False)
-    deleting: bool = field(default=False, repr=False)
-    over: bool = field(default=False, repr=False)
+    hide_seconds: int = field(default=0, repr=False)
+    """What `GIVING_BACK` asks SQS for."""
     settle_at: float = field(default=0, repr=False)
     failures: int = field(default=0, repr=False)
     calling: threading.Lock = field(default_factory=threading.Lock, repr=False)
     """One call about a message at a time: an extension must not overtake its giving back."""
 
-    @property
-    def settling(self) -> bool:
-        """It was decided what becomes of it, and SQS is being told."""
-        return self.deleting or self.giving_back is not None
+    def done(self) -> None:
+        """Notes that its task has ended well, unless the message is settled or lost."""
+        if self.state not in _OVER:
+            self.state = LeaseState.DONE
 
 
 def lease_of(message: dict[str, Any], now: float) -> Lease:
@@ -110,7 +123,7 @@ def _code(error: ClientError) -> str:
     return error.response.get("Error", {}).get("Code", "")
 
 
-class LeaseKeeper:
+class Leases:
     """Holds messages until they are settled: deleted, or given back. Safe in all threads.
 
     A settlement that fails is tried again by the heartbeat's thread: a passing fault of SQS
@@ -192,10 +205,10 @@ class LeaseKeeper:
 
     def delete(self, lease: Lease) -> None:
         """Has a message deleted, whose task is done, at the next beat: which is at once."""
-        if lease.lost:
+        if lease.state in _OVER:
             self._forget(lease)
             return
-        lease.deleting = True
+        lease.state = LeaseState.DELETING
         self._woken.set()
 
     def give_back(self, lease: Lease, after_seconds: float | None = None) -> None:
@@ -209,10 +222,10 @@ class LeaseKeeper:
         # Rounded up: a task that is due in 0.4 s would come at once, and again, until its
         # receives are used up.
         seconds = min(max(0, math.ceil(delay)), int(self._remaining(lease)))
-        if lease.lost or lease.over:
+        if lease.state in _OVER:
             self._forget(lease)
             return
-        lease.giving_back = lambda: self._hide(lease, seconds)
+        lease.state, lease.hide_seconds = LeaseState.GIVING_BACK, seconds
         self._try_giving_back(lease)
 
     def wait_settled(self, seconds: float) -> bool:
@@ -227,10 +240,10 @@ class LeaseKeeper:
         now = self._clock()
         done: list[Lease] = []
         for lease in self.held:
-            if lease.deleting:
+            if lease.state is LeaseState.DELETING:
                 if lease.settle_at <= now:
                     done.append(lease)
-            elif lease.giving_back is not None:
+            elif lease.state is LeaseState.GIVING_BACK:
                 if lease.settle_at <= now:
                     self._try_giving_back(lease)
             elif lease.extend_at <= now:
@@ -268,17 +281,14 @@ class LeaseKeeper:
                 self._settle_again(lease, "deleting", said)
 
     def _try_giving_back(self, lease: Lease) -> None:
-        give_back = lease.giving_back
-        if give_back is None:
-            return
         with lease.calling:
-            if lease.over:  # meanwhile, by another thread
+            if lease.state in _OVER:  # meanwhile, by another thread
                 return
             if self._clock() >= lease.ends_at:
                 self._forget_gone(lease, "its lease has ended")
                 return
             try:
-                give_back()
+                self._hide(lease, lease.hide_seconds)
             except HTTPClientError as error:
                 logger.warning(
                     "giving back message %s: no answer, so it is visible now or when its lease "
@@ -299,7 +309,7 @@ class LeaseKeeper:
 
     def _extend(self, lease: Lease) -> None:
         with lease.calling:
-            if lease.settling:  # meanwhile
+            if lease.state in _SETTLING:  # meanwhile
                 return
             gone = self._call_extension(lease)
         if gone is not None:
@@ -349,12 +359,13 @@ class LeaseKeeper:
         self._forget(lease)
 
     def _lose(self, lease: Lease, error: Exception) -> None:
-        lease.lost = True
+        lease.state = LeaseState.LOST
         logger.error("the lease on message %s is lost: %s", lease.message_id, error)
         self._forget(lease)
         self._on_lost(lease)
 
     def _forget(self, lease: Lease) -> None:
-        lease.over = True
+        if lease.state is not LeaseState.LOST:
+            lease.state = LeaseState.SETTLED
         with self._lock:
             self._held.pop(lease.receipt_handle, None)

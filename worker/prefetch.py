@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from taskpacks import limits
+from worker.leases import LeaseState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -80,7 +81,7 @@ class Prefetched:
         with self._lock:
             while self._waiting:
                 received = self._waiting.popleft()
-                if not received.lease.lost:
+                if received.lease.state is not LeaseState.LOST:
                     return received
             return None
 

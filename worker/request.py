@@ -58,13 +58,13 @@ class TaskRequest(Request):
     @property
     def lease(self) -> Lease | None:
         """The lease on its message, while it is held."""
-        return self._services.keeper.find(self._receipt_handle)
+        return self._services.leases.find(self._receipt_handle)
 
     def acknowledge(self) -> None:
         """Has the message deleted: the task is done, or has sent itself again."""
         lease = self.lease
         if lease is not None:
-            lease.done = True
+            lease.done()
             super().acknowledge()
         self._end(lease)
 

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from worker.attempts import AttemptLog, RetryPolicy
-    from worker.leases import LeaseKeeper
-    from worker.leaving import DrainPolicy
+    from worker.leases import Leases
+    from worker.policies import DrainPolicy
     from worker.prefetch import Prefetched, PrefetchPolicy
     from worker.telemetry import Telemetry
 
@@ -24,7 +24,7 @@ SETTING = "taskpacks"
 class Services:
     """Made once, before the first message."""
 
-    keeper: LeaseKeeper
+    leases: Leases
     attempts: AttemptLog
     retry: RetryPolicy
     drain: DrainPolicy

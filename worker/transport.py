@@ -19,6 +19,7 @@ from kombu.transport import SQS, virtual
 
 from taskpacks import limits
 from worker import envelope
+from worker.leases import LeaseState
 from worker.prefetch import AHEAD_SECONDS, Received
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ class Channel(SQS.Channel):
         received = services.prefetched.take() or self._receive_ahead(queue)
         lease = received.lease
         if celery_state.should_stop is not None:  # asked to leave during the long poll
-            services.keeper.give_back(lease, 0)
+            services.leases.give_back(lease, 0)
             raise Empty
         payload = self._acceptable(lease, received.message, queue)
         self._delivered_at = time.monotonic()
@@ -118,21 +119,21 @@ class Channel(SQS.Channel):
             Empty: There was none.
         """
         services = self._services
-        keeper = services.keeper
-        with keeper.receiving():
-            received = [Received(keeper.hold(each), each) for each in self._receive(queue)]
+        leases = services.leases
+        with leases.receiving():
+            received = [Received(leases.hold(each), each) for each in self._receive(queue)]
         if not received:
             raise Empty
         first, *later = received
         if not services.prefetched.add(later):  # asked to leave during the long poll
             for each in later:
-                keeper.give_back(each.lease, 0)
+                leases.give_back(each.lease, 0)
         return first
 
     def _give_back_unstarted(self) -> None:
         """The running task takes longer than expected: others may have what waits behind it."""
         for received in self._services.prefetched.take_all():
-            self._services.keeper.give_back(received.lease, 0)
+            self._services.leases.give_back(received.lease, 0)
 
     def _receive(self, queue: str) -> list[dict[str, Any]]:
         services = self._services
@@ -152,7 +153,7 @@ class Channel(SQS.Channel):
         if messages:
             services.drain.busy(time.monotonic())
         elif (
-            not services.keeper.held
+            not services.leases.held
             and services.drain.drained(time.monotonic())
             and self._is_empty(queue)
         ):
@@ -174,7 +175,7 @@ class Channel(SQS.Channel):
         services = self._services
         if services.retry.exhausted(services.attempts.count(read.task_id, lease)):
             # SQS moves it after max_receives: its own redrive loses and doubles nothing.
-            services.keeper.give_back(lease, 0)
+            services.leases.give_back(lease, 0)
             raise Empty
         if read.eta is not None and (wait_seconds := read.eta - time.time()) > 0:
             self._postpone(lease, read.task_id, wait_seconds)
@@ -194,7 +195,7 @@ class Channel(SQS.Channel):
             )
             return
         logger.info("task %s is not due for %.0f s, hiding its message", task_id, wait_seconds)
-        self._services.keeper.give_back(lease, wait_seconds)
+        self._services.leases.give_back(lease, wait_seconds)
 
     def _poison(self, lease: Lease, reason: str) -> None:
         """Puts a message on its way to the dead-letter queue.
@@ -214,14 +215,14 @@ class Channel(SQS.Channel):
             lease.receives,
             reason,
         )
-        self._services.keeper.give_back(lease, 0)
+        self._services.leases.give_back(lease, 0)
 
     def basic_ack(self, delivery_tag: str, multiple: bool = False) -> None:
         """Deletes the message when its task is done; nothing else deletes one."""
         del multiple
-        lease = self._services.keeper.find(delivery_tag)
-        if lease is not None and lease.done:
-            self._services.keeper.delete(lease)
+        lease = self._services.leases.find(delivery_tag)
+        if lease is not None and lease.state is LeaseState.DONE:
+            self._services.leases.delete(lease)
         elif lease is not None:
             self._poison(lease, "Celery could not decode it")
         self._release(delivery_tag)
@@ -229,9 +230,9 @@ class Channel(SQS.Channel):
     def basic_reject(self, delivery_tag: str, requeue: bool = False) -> None:
         """Gives the message back, to be visible when its lease says."""
         del requeue
-        lease = self._services.keeper.find(delivery_tag)
+        lease = self._services.leases.find(delivery_tag)
         if lease is not None:
-            self._services.keeper.give_back(lease)
+            self._services.leases.give_back(lease)
         self._release(delivery_tag)
 
     def _release(self, delivery_tag: str) -> None:

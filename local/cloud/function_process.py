@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from local.cloud.process import base_environment
-from taskpacks.lifeline import tied_to_this_process
+from taskpacks.parent_death import tied_to_this_process
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from taskpacks.lifeline import tied_to_this_process
+from taskpacks.parent_death import tied_to_this_process
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from local.demo.progress import Decision, DeploymentProgress, Progress
 
 _STYLES: Final = {"ALARM": "bold red", "OK": "green", "INSUFFICIENT_DATA": "dim"}
-_TOLD_LOGGERS: Final = ("worker.lifecycle", "worker.departure")
+_TOLD_LOGGERS: Final = ("worker.run", "worker.shutdown")
 _TOLD_LEVELS: Final = ("ERROR", "CRITICAL")
 _TOLD_STATUSES: Final = ("RUNNING", *ENDED)
 _JOB_ID: Final = re.compile(r"\b([0-9a-f]{8})(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from taskpacks import BadInputError, TaskpacksError
-from taskpacks.lifeline import tied_to_this_process
+from taskpacks.parent_death import tied_to_this_process
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping, Sequence

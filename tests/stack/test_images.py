@@ -52,7 +52,7 @@ def test_the_repository_of_an_image_is_read_from_its_uri(uri, arn):
 @pytest.mark.parametrize(
     "file",
     ["Dockerfile", "requirements.lock", "taskpacks/types.py", "taskpacks/pi/tasks.py",
-     "worker/lifecycle.py"],
+     "worker/run.py"],
 )  # fmt: skip
 def test_a_change_of_what_goes_into_an_image_makes_a_new_tag(file, checkout):
     before = images.content_digest("pi", checkout)

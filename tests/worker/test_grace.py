@@ -12,7 +12,7 @@ import pytest
 from faults import DELETE, EXPIRED, NOT_IN_FLIGHT, VISIBILITY, hang
 
 from taskpacks.contract import ExitCode
-from worker.departure import CLEANUP_SECONDS, RECEIVE_SECONDS, SETTLE_SECONDS
+from worker.shutdown import CLEANUP_SECONDS, RECEIVE_SECONDS, SETTLE_SECONDS
 
 KILL_SECONDS = 30
 """Between SIGTERM and SIGKILL on Fargate."""

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from taskpacks import limits
 from taskpacks.contract import ExitCode
-from worker.leases import lease_of
+from worker.leases import LeaseState, lease_of
 from worker.prefetch import AHEAD_SECONDS, Prefetched, PrefetchPolicy, Received
 
 SECONDS = st.floats(min_value=0, max_value=1e6)
@@ -55,7 +55,7 @@ def test_what_waits_is_taken_in_order_and_what_was_lost_is_passed_by():
     prefetched = Prefetched()
     first, second, third = (received(handle) for handle in ("1", "2", "3"))
     assert prefetched.add([first, second, third])
-    second.lease.lost = True
+    second.lease.state = LeaseState.LOST
     assert [prefetched.take(), prefetched.take(), prefetched.take()] == [first, third, None]
 
 

@@ -10,7 +10,7 @@ from kombu.transport import SQS
 
 from taskpacks.contract import ExitCode
 from worker import transport
-from worker.leaving import DrainPolicy
+from worker.policies import DrainPolicy
 from worker.settings import WorkerSettings
 
 

@@ -25,17 +25,17 @@ from celery.worker import state as celery_state
 from taskpacks import manager
 from taskpacks.contract import ExitCode, WorkerContext
 from taskpacks.errors import RefusedSettingsError, TaskpacksError
-from taskpacks.lifeline import end_with
+from taskpacks.parent_death import end_with
 from worker import application
 from worker.attempts import attempt_log
 from worker.checks import UnusableQueueError, check_queue
-from worker.departure import Departure
 from worker.guards import guard
-from worker.leases import LeaseKeeper
-from worker.leaving import DrainPolicy
+from worker.leases import Leases, LeaseState
+from worker.policies import DrainPolicy
 from worker.prefetch import Prefetched, PrefetchPolicy
 from worker.services import Services
 from worker.settings import WorkerSettings
+from worker.shutdown import Shutdown
 from worker.spot import SpotWatch
 from worker.telemetry import Telemetry
 
@@ -122,19 +122,19 @@ class _Worker:
         self._context = context
         self._drained = False
         self._tidied = False
-        self._keeper = LeaseKeeper(
+        self._leases = Leases(
             _sqs(settings, tries=1),
             settings.queue_url,
             lease_seconds=lease_seconds,
             on_lost=self._lost,
         )
         prefetched = Prefetched()
-        self._departure = Departure(
-            self._keeper, prefetched, grace_seconds=settings.stop_grace_seconds
+        self._shutdown = Shutdown(
+            self._leases, prefetched, grace_seconds=settings.stop_grace_seconds
         )
         self._telemetry = Telemetry(deployment=settings.deployment, pack=settings.pack)
         self._services = Services(
-            keeper=self._keeper,
+            leases=self._leases,
             attempts=attempt_log(settings.result_backend),
             retry=settings.retry,
             drain=DrainPolicy(idle_seconds=settings.idle_seconds, busy_at=time.monotonic()),
@@ -166,9 +166,9 @@ class _Worker:
         )
         with ExitStack() as stack:
             stack.callback(self._tidy_up)
-            self._keeper.start()
-            stack.callback(self._keeper.stop)
-            stack.enter_context(self._departure.listening(self._last_words))
+            self._leases.start()
+            stack.callback(self._leases.stop)
+            stack.enter_context(self._shutdown.listening(self._last_words))
             self._watch_for_spot_notices(stack)
             worker.start()
             self._settle()
@@ -189,7 +189,7 @@ class _Worker:
     def _watch_for_spot_notices(self, stack: ExitStack) -> None:
         if self._settings.spot_endpoint:
             watch = SpotWatch(
-                lambda grace_seconds: self._departure.ask("spot notice", grace_seconds),
+                lambda grace_seconds: self._shutdown.ask("spot notice", grace_seconds),
                 endpoint=self._settings.spot_endpoint,
             )
             watch.start()
@@ -201,29 +201,29 @@ class _Worker:
         celery_state.should_stop = ExitCode.DRAINED.value
 
     def _lost(self, lease: Lease) -> None:
-        self._departure.lost(lease)
+        self._shutdown.lost(lease)
 
     def _settle(self) -> None:
         """After the last task: what was done is deleted, what was not is given back."""
-        for lease in self._keeper.held:
-            if not lease.done and not lease.settling:
-                self._keeper.give_back(lease, 0)
-        if not self._keeper.wait_settled(SETTLE_SECONDS):
+        for lease in self._leases.held:
+            if lease.state is LeaseState.HELD:
+                self._leases.give_back(lease, 0)
+        if not self._leases.wait_settled(SETTLE_SECONDS):
             logger.error(
-                "%d messages could not be settled: SQS does not answer", len(self._keeper.held)
+                "%d messages could not be settled: SQS does not answer", len(self._leases.held)
             )
 
     def _exit_code(self, worker: Any) -> int:
-        if self._drained and not self._departure.asked:
+        if self._drained and not self._shutdown.asked:
             return ExitCode.DRAINED
-        if self._departure.asked:
-            logger.info("%s: left before the task queue was drained", self._departure.reason)
+        if self._shutdown.asked:
+            logger.info("%s: left before the task queue was drained", self._shutdown.reason)
             return ExitCode.STOPPED
         return worker.exitcode or 1
 
     def _left_because(self) -> str:
-        if self._departure.asked:
-            return self._departure.reason
+        if self._shutdown.asked:
+            return self._shutdown.reason
         return "drained" if self._drained else "crash"
 
     def _tidy_up(self) -> None:
@@ -243,7 +243,7 @@ class _Worker:
         """Before the process ends in the middle of a task: what the `with` blocks would do."""
         self._tidy_up()
         shutil.rmtree(self._context.scratch_root.parent, ignore_errors=True)
-        logger.info("%s: left before the task queue was drained", self._departure.reason)
+        logger.info("%s: left before the task queue was drained", self._shutdown.reason)
 
 
 def _check_names(pack: manager.Pack, names: Iterable[str]) -> None:
@@ -272,7 +272,7 @@ def _celery_worker(app: Any) -> Any:
     worker = app.Worker(without_gossip=True, without_mingle=True, without_heartbeat=True)
     # Celery announces itself with a banner on stdout; the log says it in one line.
     worker.emit_banner = lambda: None
-    # Signals are the departure's: Celery's handlers know no grace.
+    # Signals are the shutdown's: Celery's handlers know no grace.
     worker.install_platform_tweaks = lambda _worker: None
     return worker
 

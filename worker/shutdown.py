@@ -21,13 +21,14 @@ from typing import TYPE_CHECKING, Any, Final
 from celery.worker import state as celery_state
 
 from taskpacks.contract import ExitCode
-from worker.leaving import GracePolicy, Phase
+from worker.leases import LeaseState
+from worker.policies import GracePolicy, Phase
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
     from types import FrameType
 
-    from worker.leases import Lease, LeaseKeeper
+    from worker.leases import Lease, Leases
     from worker.prefetch import Prefetched
 
 logger = logging.getLogger(__name__)
@@ -42,20 +43,18 @@ SETTLE_SECONDS: Final = 2.0
 """For giving back messages when SQS is slow."""
 
 
-class Departure:
+class Shutdown:
     """Sees to it that a worker that was asked to leave does so in time."""
 
-    def __init__(
-        self, keeper: LeaseKeeper, prefetched: Prefetched, *, grace_seconds: float
-    ) -> None:
+    def __init__(self, leases: Leases, prefetched: Prefetched, *, grace_seconds: float) -> None:
         """Prepares it.
 
         Args:
-            keeper: Gives back what is held.
+            leases: Gives back what is held.
             prefetched: What is held and not started.
             grace_seconds: How long the running task may go on after a signal.
         """
-        self._keeper = keeper
+        self._leases = leases
         self._prefetched = prefetched
         self._grace_seconds = grace_seconds
         self._asked_at: float | None = None
@@ -103,7 +102,7 @@ class Departure:
         celery_state.should_stop = ExitCode.STOPPED.value
         policy = GracePolicy(grace_seconds=grace_seconds, cleanup_seconds=CLEANUP_SECONDS)
         threading.Thread(
-            target=self._see_through, args=(policy,), name="departure", daemon=True
+            target=self._see_through, args=(policy,), name="shutdown", daemon=True
         ).start()
 
     def _see_through(self, policy: GracePolicy) -> None:
@@ -123,11 +122,11 @@ class Departure:
         logger.warning("%s: the grace is over, cancelling the running task", self.reason)
         for request in tuple(celery_state.active_requests):
             end_task(request, policy.cleanup_seconds)
-        if not self._keeper.wait_received(RECEIVE_SECONDS):
+        if not self._leases.wait_received(RECEIVE_SECONDS):
             logger.error("could not wait for the end of a receive: SQS does not answer")
         # In a thread, because a call that hangs must not hold up the end.
         threading.Thread(target=self._give_back, name="giving-back", daemon=True).start()
-        if not self._keeper.wait_settled(SETTLE_SECONDS):
+        if not self._leases.wait_settled(SETTLE_SECONDS):
             logger.error("could not give back every message: SQS does not answer")
         self._last_words()
         logging.shutdown()
@@ -136,12 +135,12 @@ class Departure:
 
     def _give_back_unstarted(self) -> None:
         for received in self._prefetched.close():
-            self._keeper.give_back(received.lease, 0)
+            self._leases.give_back(received.lease, 0)
 
     def _give_back(self) -> None:
-        for lease in self._keeper.held:
-            if not lease.done:
-                self._keeper.give_back(lease, 0)
+        for lease in self._leases.held:
+            if lease.state not in (LeaseState.DONE, LeaseState.DELETING):
+                self._leases.give_back(lease, 0)
 
     def lost(self, lease: Lease) -> None:
         """Ends the task of a message that is not ours any more; it is never acknowledged."""
