@@ -4,7 +4,7 @@
 
 Each policy starts workers in the same simulated cloud (`simulate/`), under the same loads, with
 the same start latencies, drawn from the same seeds; figures are means over the seeds. The others
-come from their own sources, with their own defaults and tuned (`simulate/contenders.py`).
+come from their own sources, with their own defaults and tuned (`benchmarks/policies.py`).
 
 "better on both" is strict: less p95 wait and fewer billed seconds, each by more than 0.1 %, which
 is less than the seeds' own scatter. `ideal` is what the clairvoyant bills (`simulate/bound.py`);
@@ -24,10 +24,10 @@ from typing import TYPE_CHECKING, Final
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.policies import OURS, POLICIES
 from launcher.policy import Limits
 from simulate import loads
 from simulate.bound import clairvoyant
-from simulate.contenders import CONTENDERS, OURS
 from simulate.scalers import percentile
 from simulate.setting import Setting
 from simulate.world import World
@@ -173,10 +173,10 @@ def compared(case: Case, seeds: int) -> dict[str, Score]:
         for seed in range(seeds)
     ]
     scores = {BOUND: score(bounds, limits_of(case))}
-    for name, contender in CONTENDERS.items():
-        scores[name] = simulated(case, contender.default, seeds)
-        if contender.tuned:
-            scores[f"{name}, tuned"] = simulated(case, contender.tuned, seeds)
+    for name, policy in POLICIES.items():
+        scores[name] = simulated(case, policy.default, seeds)
+        if policy.tuned:
+            scores[f"{name}, tuned"] = simulated(case, policy.tuned, seeds)
     return scores
 
 

@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING, Final
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.scaling import CASES, WIDTH, WORKERS, simulated
-from simulate.peers import (
+from benchmarks.peers import (
     BacklogPerTask,
     BuildkiteScaler,
     KedaScaledJob,
     PostLoop,
     SampleAlarms,
 )
+from benchmarks.scaling import CASES, WIDTH, WORKERS, simulated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -10,20 +10,18 @@ from random import Random
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-import yaml
 from rich.console import Console
 
 from launcher.policy import Limits
 from simulate import loads, report
 from simulate.bound import clairvoyant
-from simulate.contenders import CONTENDERS, OURS
-from simulate.scalers import Controller
+from simulate.scalers import LauncherLoop
 from simulate.setting import Setting
 from simulate.world import World
 from taskpacks.errors import RefusedSettingsError, nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from simulate.loads import Load
     from simulate.report import Run
@@ -31,11 +29,10 @@ if TYPE_CHECKING:
 
 PROJECT_FOLDER = Path(__file__).resolve().parent.parent
 LOG_WIDTH = 150
-ALL = "all"
-NAMESPACE = "taskpacks:"
+OURS = "taskpacks"
 
 
-class Shape(StrEnum):
+class LoadShape(StrEnum):
     """When messages come."""
 
     AT_ONCE = "at-once"
@@ -52,7 +49,7 @@ def simulate(  # noqa: PLR0917 -- typer makes each an option, given by name
         str | None, typer.Option(help="Which deployment of the stack; the first if not given.")
     ] = None,
     pack: Annotated[str | None, typer.Option(help="Take the limits that a pack declares.")] = None,
-    load: Annotated[Shape, typer.Option(help="When messages come.")] = Shape.AT_ONCE,
+    load: Annotated[LoadShape, typer.Option(help="When messages come.")] = LoadShape.AT_ONCE,
     messages: Annotated[
         int, typer.Option(help="at-once, and each of the bursts: how many.", min=0)
     ] = 1000,
@@ -83,13 +80,6 @@ def simulate(  # noqa: PLR0917 -- typer makes each an option, given by name
     break_even: Annotated[
         float | None, typer.Option(help="Overrides the setting.", min=0.01)
     ] = None,
-    policy: Annotated[
-        list[str] | None,
-        typer.Option(help=f"{', '.join(CONTENDERS)}, or {ALL}; may be given again."),
-    ] = None,
-    tuned: Annotated[
-        bool, typer.Option("--tuned", help="Other policies tuned, not with their own defaults.")
-    ] = False,
     seed: Annotated[int, typer.Option(help="All randomness comes from it.")] = 0,
     html: Annotated[Path | None, typer.Option(help="Write a page with table and plot.")] = None,
     png: Annotated[Path | None, typer.Option(help="Write the plot.")] = None,
@@ -127,14 +117,14 @@ def simulate(  # noqa: PLR0917 -- typer makes each an option, given by name
         spot_per_hour=spot_per_hour,
         seed=seed,
     )
-    runs = [_run(name, coming, setting, limits, tuned=tuned) for name in _policies(policy)]
+    run = _run(coming, setting, limits)
     bound = report.Run(report.BOUND, clairvoyant(coming, setting))
-    summaries = [report.summary(run, coming, limits) for run in (*runs, bound)]
-    _tell(summaries, runs, coming, limits, as_json=as_json, decisions=decisions)
+    summaries = [report.summary(each, coming, limits) for each in (run, bound)]
+    _tell(summaries, run, coming, limits, as_json=as_json, decisions=decisions)
     if png or html:
         from simulate import plots  # noqa: PLC0415 -- matplotlib takes its time
 
-        plot = plots.png(runs, report.title(coming, limits), limits)
+        plot = plots.png(run, report.title(coming, limits), limits)
         if png:
             png.write_bytes(plot)
         if html:
@@ -159,7 +149,7 @@ def _refuse_unwritable(option: str, file: Path | None) -> None:
 
 def _tell(
     summaries: list[dict[str, Any]],
-    runs: list[Run],
+    run: Run,
     coming: Load,
     limits: Limits,
     *,
@@ -174,38 +164,23 @@ def _tell(
         console = Console(width=LOG_WIDTH)
     console.print(report.table(summaries, coming, limits))
     if decisions:
-        for run in runs:
-            for time, decision in run.decisions:
-                if decision.verb in ("start", "halt"):
-                    console.print(
-                        f"{report.duration(time)}: {decision.reason}", highlight=False, markup=False
-                    )
+        for time, decision in run.decisions:
+            if decision.verb in ("start", "halt"):
+                console.print(
+                    f"{report.duration(time)}: {decision.reason}", highlight=False, markup=False
+                )
 
 
-def _policies(given: list[str] | None) -> list[str]:
-    names = given or [OURS]
-    if ALL in names:
-        return list(CONTENDERS)
-    for name in names:
-        if name not in CONTENDERS:
-            raise RefusedSettingsError(
-                f"--policy {name}: there is no such policy.{nearest(name, CONTENDERS)}"
-            )
-    return names
-
-
-def _run(name: str, coming: Load, setting: Setting, limits: Limits, *, tuned: bool) -> Run:
-    contender = CONTENDERS[name]
-    scaler = ((tuned and contender.tuned) or contender.default)(limits)
+def _run(coming: Load, setting: Setting, limits: Limits) -> Run:
+    loop = LauncherLoop(limits)
     world = World(coming, setting)
-    scaler.attach(world)
+    loop.attach(world)
     figures = world.run()
-    decided = scaler.decisions if isinstance(scaler, Controller) else ()
-    return report.Run(name, figures, decided)
+    return report.Run(OURS, figures, loop.decisions)
 
 
 def _load(
-    shape: Shape,
+    shape: LoadShape,
     messages: int,
     per_hour: float,
     *,
@@ -214,11 +189,11 @@ def _load(
     draw: Callable[[], float],
     rng: Random,
 ) -> Load:
-    if shape is Shape.AT_ONCE:
+    if shape is LoadShape.AT_ONCE:
         return loads.at_once(messages, draw)
-    if shape is Shape.POISSON:
+    if shape is LoadShape.POISSON:
         return loads.poisson(per_hour, hours, draw, rng=rng)
-    if shape is Shape.TIDE:
+    if shape is LoadShape.TIDE:
         return loads.tide(per_hour, hours, draw, rng=rng)
     return loads.bursts(
         per_hour, messages, every_hours=every_hours, hours=hours, draw=draw, rng=rng
@@ -236,12 +211,14 @@ def _limits(stack: str | None, deployment: str | None, pack: str | None) -> Limi
         )
     if not stack and not pack:
         return Limits()
-    from stack import settings  # noqa: PLC0415 -- brings pulumi, which takes its time
+    from local.engine import load_for_reading  # noqa: PLC0415 -- brings pulumi, which takes its time
+    from stack import settings  # noqa: PLC0415 -- as above
 
     if pack:
         return limits_of(settings.parse({"packs": {pack: {}}}).deployments[0].spec)
+    project = load_for_reading(PROJECT_FOLDER, PROJECT_FOLDER / f"Pulumi.{stack}.yaml")
     deployments = {
-        each.name: each for each in settings.parse(_configuration(str(stack))).deployments
+        each.name: each for each in settings.parse(settings.from_texts(project.config)).deployments
     }
     name = deployment or next(iter(deployments))
     if name not in deployments:
@@ -250,26 +227,6 @@ def _limits(stack: str | None, deployment: str | None, pack: str | None) -> Limi
             f"{nearest(name, deployments)}"
         )
     return limits_of(deployments[name].spec)
-
-
-def _configuration(stack: str) -> Mapping[str, object]:
-    file = PROJECT_FOLDER / f"Pulumi.{stack}.yaml"
-    try:
-        content = yaml.safe_load(file.read_text("utf-8"))
-    except FileNotFoundError:
-        raise RefusedSettingsError(
-            f"--stack {stack}: {file.name} is not there; name a stack that has its settings here"
-        ) from None
-    except yaml.YAMLError as error:
-        raise RefusedSettingsError(f"{file.name} is not YAML: {error}") from error
-    config = content.get("config") if isinstance(content, dict) else None
-    if not isinstance(config, dict):
-        raise RefusedSettingsError(f"{file.name} has no mapping 'config'; a stack needs one")
-    return {
-        str(key).removeprefix(NAMESPACE): value
-        for key, value in config.items()
-        if str(key).startswith(NAMESPACE)
-    }
 
 
 def limits_of(spec: PackSpec) -> Limits:

@@ -26,51 +26,35 @@ HOURS_FROM_SECONDS: Final = 3 * 3600
 """A longer run is drawn in hours, a shorter one in minutes."""
 
 
-def png(runs: Sequence[Run], title: str, limits: Limits) -> bytes:
-    """Draws the runs above each other.
+def png(run: Run, title: str, limits: Limits) -> bytes:
+    """Draws a run.
 
     Args:
-        runs: At least one.
+        run: What was simulated.
         title: Above the plot.
         limits: For vCPUs per worker and the limit of workers.
 
     Returns:
         A PNG file.
     """
-    end = max((run.figures.timeline[-1].time for run in runs if run.figures.timeline), default=0)
+    samples = _thinned(run.figures.timeline)
+    end = samples[-1].time if samples else 0
     unit, name = (3600, "hours") if end > HOURS_FROM_SECONDS else (60, "minutes")
+    times = [sample.time / unit for sample in samples]
     figure = Figure(figsize=SIZE_INCHES, layout="constrained")
     FigureCanvasAgg(figure)
     depth, workers, cost = figure.subplots(3, 1, sharex=True)
-    for number, run in enumerate(runs):
-        samples = _thinned(run.figures.timeline)
-        times = [sample.time / unit for sample in samples]
-        colour = f"C{number}"
 
-        def draw(
-            axes: Any,
-            value: Callable[[Sample], float],
-            label: str,
-            style: str = "-",
-            *,
-            samples: Sequence[Sample] = samples,
-            times: Sequence[float] = times,
-            colour: str = colour,
-        ) -> None:
-            axes.step(
-                times,
-                [value(sample) for sample in samples],
-                style,
-                where="post",
-                label=label,
-                color=colour,
-            )
+    def draw(axes: Any, value: Callable[[Sample], float], label: str, style: str = "-") -> None:
+        axes.step(
+            times, [value(each) for each in samples], style, where="post", label=label, color="C0"
+        )
 
-        draw(depth, lambda sample: sample.visible, run.policy)
-        draw(depth, lambda sample: sample.in_flight, "", ":")
-        draw(workers, lambda sample: sample.running, run.policy)
-        draw(workers, lambda sample: sample.starting, "", ":")
-        draw(cost, lambda sample: sample.billed_seconds * limits.vcpus / 3600, run.policy)
+    draw(depth, lambda sample: sample.visible, "")
+    draw(depth, lambda sample: sample.in_flight, "", ":")
+    draw(workers, lambda sample: sample.running, run.policy)
+    draw(workers, lambda sample: sample.starting, "", ":")
+    draw(cost, lambda sample: sample.billed_seconds * limits.vcpus / 3600, "")
     workers.axhline(limits.workers, color="grey", linewidth=0.8, linestyle="--", label="limit")
     for axes, label in (
         (depth, "messages: visible,\nin flight (dotted)"),
@@ -81,7 +65,7 @@ def png(runs: Sequence[Run], title: str, limits: Limits) -> bytes:
         axes.grid(visible=True, alpha=0.3)
         axes.set_ylim(bottom=0)
     cost.set_xlabel(name)
-    # One for all: a colour is a policy.
+    # One for all three.
     figure.legend(*workers.get_legend_handles_labels(), loc="outside lower center", ncols=5)
     figure.suptitle(title, fontsize="medium")
     file = io.BytesIO()

@@ -71,7 +71,7 @@ class Alarm:
             self._act()
 
 
-class Controller:
+class LauncherLoop:
     """This project's own: alarms and a pulse wake a loop that asks `launcher.policy`."""
 
     API_CALLS: Final = 10

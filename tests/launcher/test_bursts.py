@@ -13,7 +13,7 @@ from launcher.policy import Limits
 from local.cloud import FunctionLine, JobChanged, JobSubmitted, LocalCloud, LogLine
 from local.demo.progress import decision_of, task_report
 from simulate.loads import Load
-from simulate.scalers import Controller
+from simulate.scalers import LauncherLoop
 from simulate.setting import Setting
 from simulate.world import World
 from tests.stack.conftest import ROOT, Project
@@ -150,7 +150,7 @@ def simulated_starts(limits, arrivals, *, task_seconds, startup_seconds):
                 seed=seed,
             ),
         )
-        Controller(limits).attach(world)
+        LauncherLoop(limits).attach(world)
         started.append(world.run().started)
     return mean(started)
 

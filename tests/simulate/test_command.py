@@ -56,14 +56,6 @@ def test_a_hundred_thousand_messages_are_simulated_within_half_a_minute():
     assert (ours["messages"], ours["never_done"]) == (100_000, 0)
 
 
-def test_policies_can_be_compared_and_tuned():
-    arguments = ("--messages", "100", "--policy", "all")
-    default, tuned = figures(*arguments), figures(*arguments, "--tuned")
-    assert set(default) == set(tuned)
-    assert default["keda-default"] != tuned["keda-default"]
-    assert default["taskpacks"] == tuned["taskpacks"]
-
-
 def test_spot_takes_workers():
     ours = figures("--messages", "200", "--spot-per-hour", "5")["taskpacks"]
     assert ours["workers_taken_by_spot"] > 0
@@ -121,7 +113,6 @@ def test_limits_come_from_a_packs_own_declaration():
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (("--policy", "kedadefault"), "Did you mean 'keda-default'"),
         (("--pack", "py"), "There is no pack 'py'"),
         (("--stack", "nowhere"), "Pulumi.nowhere.yaml is not there"),
         (("--stack", "local", "--deployment", "csvsort"), "csv_sort"),

@@ -1,16 +1,10 @@
 import math
 from dataclasses import replace
-from random import Random
-
-import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from launcher.policy import Limits
 from simulate.bound import clairvoyant
-from simulate.contenders import CONTENDERS, OURS
-from simulate.loads import Load, at_once, durations, poisson
-from simulate.scalers import Alarm, Controller, percentile
+from simulate.loads import Load, at_once, durations
+from simulate.scalers import Alarm, LauncherLoop, percentile
 from simulate.setting import Setting
 from simulate.world import World
 
@@ -77,7 +71,7 @@ def test_without_a_worker_nothing_is_ever_done():
 
 
 def test_a_load_of_nothing_is_drained_at_once():
-    figures = run(at_once(0, durations(60)), Controller(Limits()))
+    figures = run(at_once(0, durations(60)), LauncherLoop(Limits()))
     assert (figures.started, figures.drained_seconds) == (0, 0)
 
 
@@ -109,52 +103,16 @@ def test_an_alarm_rings_when_it_enters_alarm_and_not_again_before_it_was_ok():
     assert 4000 + 60 <= second <= 4000 + 120
 
 
-@given(
-    st.lists(st.tuples(st.floats(0, 5000), st.floats(0, 500)), min_size=1, max_size=30),
-    st.integers(0, 1000),
-    st.sampled_from([0.0, 0.5, 5.0]),
-    st.sampled_from(sorted(CONTENDERS)),
-)
-@settings(max_examples=60, deadline=None)
-def test_nothing_is_lost_and_nothing_is_free(messages, seed, spot_per_hour, name):
-    messages.sort()
-    load = Load("any", [time for time, _ in messages], [seconds for _, seconds in messages])
-    setting = Setting(capacity=20, seed=seed, spot_per_hour=spot_per_hour)
-    world = World(load, setting)
-    CONTENDERS[name].default(Limits(max_workers=20, max_vcpus=20)).attach(world)
-    figures = world.run()
-    assert len(figures.waits) == len(messages)
-    assert all(wait >= 0 for wait in figures.waits)
-    assert sum(wait == math.inf for wait in figures.waits) <= figures.never
-    if not figures.never:
-        assert figures.billed_seconds >= load.work_seconds - 1e-6
-    if name == OURS:
-        assert figures.never == 0
-        assert figures.surplus <= figures.started
-    assert world.visible + world.in_flight == figures.never
-
-
-@pytest.mark.parametrize("name", sorted(CONTENDERS))
-def test_the_same_seed_gives_the_same_figures(name):
-    def once():
-        rng = Random(5)
-        load = poisson(120, 2, durations(60, 0.5, rng), rng=rng)
-        figures = run(load, CONTENDERS[name].default(Limits()), Setting(seed=5))
-        return (figures.waits, figures.billed_seconds, figures.started, figures.api_calls)
-
-    assert once() == once()
-
-
 def test_another_seed_gives_other_figures():
     load = at_once(50, durations(60))
-    first = run(load, Controller(Limits()), Setting(seed=1))
-    second = run(load, Controller(Limits()), Setting(seed=2))
+    first = run(load, LauncherLoop(Limits()), Setting(seed=1))
+    second = run(load, LauncherLoop(Limits()), Setting(seed=2))
     assert first.waits != second.waits
 
 
 def test_one_message_starts_exactly_one_worker_whatever_the_phase_of_the_clocks():
     for seed in range(50):
-        figures = run(at_once(1, durations(60)), Controller(Limits()), Setting(seed=seed))
+        figures = run(at_once(1, durations(60)), LauncherLoop(Limits()), Setting(seed=seed))
         assert (figures.started, figures.surplus) == (1, 0)
 
 
@@ -163,27 +121,15 @@ def test_a_thousand_messages_meet_the_goals_of_the_bench():
     load = at_once(1000, durations(60))
     for seed in range(3):
         setting = Setting(capacity=200, seed=seed)
-        ours, bound = run(load, Controller(limits), setting), clairvoyant(load, setting)
+        ours, bound = run(load, LauncherLoop(limits), setting), clairvoyant(load, setting)
         assert ours.drained_seconds <= 1.25 * bound.drained_seconds
         assert ours.billed_seconds <= 1.15 * bound.billed_seconds
         assert ours.surplus <= 0.02 * ours.started
 
 
-def test_no_policy_drains_equal_tasks_before_the_clairvoyant():
-    load = at_once(200, durations(60))
-    for seed in range(3):
-        setting = Setting(capacity=50, seed=seed)
-        bound = clairvoyant(load, setting)
-        for name, contender in CONTENDERS.items():
-            if name == "backlog-per-task":
-                continue  # its one standing worker is up before any message comes
-            figures = run(load, contender.default(Limits(max_workers=50, max_vcpus=50)), setting)
-            assert figures.drained_seconds >= bound.drained_seconds - 1e-6, name
-
-
 def test_the_daily_cap_stops_the_starting():
     limits = Limits(max_workers=100, max_vcpus=100, vcpu_hours_per_day=2)
-    scaler = Controller(limits)
+    scaler = LauncherLoop(limits)
     run(Load("two bursts", [0.0] * 100 + [3600.0] * 100, [60] * 200), scaler, Setting(seed=1))
     halts = [decision for _, decision in scaler.decisions if decision.halted_by == "cap"]
     assert halts
@@ -196,7 +142,7 @@ def test_the_daily_cap_stops_the_starting():
 
 def test_the_controller_never_passes_its_limit():
     limits = Limits(max_workers=7, max_vcpus=100)
-    scaler = Controller(limits)
+    scaler = LauncherLoop(limits)
     run(at_once(500, durations(30)), scaler, Setting(capacity=100, seed=1))
     assert max(decision.desired for _, decision in scaler.decisions) == 7
 

@@ -1,7 +1,7 @@
 from dataclasses import replace
 
+from benchmarks.policies import OURS
 from benchmarks.scaling import BOUND, CASES, MATCHED, Score, goals
-from simulate.contenders import OURS
 
 SCORE = Score(
     drained_seconds=100,

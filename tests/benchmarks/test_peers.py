@@ -2,14 +2,14 @@
 
 import pytest
 
-from simulate.loads import at_once, durations
-from simulate.peers import (
+from benchmarks.peers import (
     BacklogPerTask,
     BuildkiteScaler,
     KedaScaledJob,
     PostLoop,
     SampleAlarms,
 )
+from simulate.loads import at_once, durations
 from simulate.setting import Setting
 from simulate.world import World
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from simulate.peers import (
+from benchmarks.peers import (
     BacklogPerTask,
     BuildkiteScaler,
     KedaScaledJob,
     PostLoop,
     SampleAlarms,
 )
-from simulate.scalers import Controller
+from simulate.scalers import LauncherLoop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -24,7 +24,7 @@ OURS: Final = "taskpacks"
 
 
 @dataclass(frozen=True)
-class Contender:
+class Policy:
     """A policy, with its own defaults and tuned.
 
     Attributes:
@@ -53,30 +53,30 @@ def matched(limits: Limits) -> KedaScaledJob:
     )
 
 
-CONTENDERS: Final[Mapping[str, Contender]] = {
-    OURS: Contender("taskpacks", Controller),
-    "sample-alarms": Contender(
+POLICIES: Final[Mapping[str, Policy]] = {
+    OURS: Policy("taskpacks", LauncherLoop),
+    "sample-alarms": Policy(
         "sample's alarms",
         lambda _: SampleAlarms(),
         lambda limits: SampleAlarms(low=1, high=10, high_workers=max(2, min(100, limits.workers))),
     ),
-    "post-loop": Contender(
+    "post-loop": Policy(
         "post's Figure 2",
         lambda _: PostLoop(),
         lambda limits: PostLoop(few=1, many=10, many_workers=max(2, min(20, limits.workers))),
     ),
-    "keda-default": Contender(
+    "keda-default": Policy(
         "KEDA default",
         lambda _: KedaScaledJob("default"),
         lambda limits: KedaScaledJob("default", queue_length=1, max_replicas=limits.workers),
     ),
-    "keda-accurate": Contender(
+    "keda-accurate": Policy(
         "KEDA accurate",
         lambda _: KedaScaledJob("accurate"),
         lambda limits: KedaScaledJob("accurate", queue_length=1, max_replicas=limits.workers),
     ),
-    "keda-matched": Contender("KEDA default, matched", matched),
-    "backlog-per-task": Contender(
+    "keda-matched": Policy("KEDA default, matched", matched),
+    "backlog-per-task": Policy(
         "backlog per task",
         lambda limits: BacklogPerTask(
             acceptable_seconds=limits.start_within_seconds, task_seconds=limits.task_seconds
@@ -88,7 +88,7 @@ CONTENDERS: Final[Mapping[str, Contender]] = {
             protect_busy=True,
         ),
     ),
-    "buildkite": Contender(
+    "buildkite": Policy(
         "buildkite scaler",
         lambda _: BuildkiteScaler(),
         lambda limits: BuildkiteScaler(max_size=limits.workers, idle_seconds=300),
