@@ -36,7 +36,7 @@ def end_with(parent: int) -> None:
             time.sleep(LOOK_SECONDS)
         os.kill(os.getpid(), signal.SIGKILL)
 
-    threading.Thread(target=watch, name="lifeline", daemon=True).start()
+    threading.Thread(target=watch, name="parent-death", daemon=True).start()
 
 
 def die_with_parent() -> None:
