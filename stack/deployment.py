@@ -113,6 +113,7 @@ class PackDeployment(pulumi.ComponentResource):
                 image=args.images.image(args.deployment),
                 command=WORKER_COMMAND,
                 environment={
+                    **hardware.gpu_environment(spec.resources),
                     **pack_environment(name, spec, own or {}),
                     **worker_environment(args.deployment, args.settings, context.region),
                     Variable.QUEUE_URL: self.queue.url,

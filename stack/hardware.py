@@ -122,8 +122,10 @@ def refusals(resources: Resources) -> list[str]:
         elif not instance.workers(resources):
             found.append(
                 f"instance_types has {name} ({instance.vcpus} vCPUs, {instance.memory_mib} MiB, "
-                f"{instance.gpus} GPUs): a worker needs {need}, and the system keeps a few per "
-                "cent of the memory; take a larger size."
+                f"{instance.gpus} GPUs): a worker needs {need}, and "
+                f"{instances.memory_for_jobs_mib(instance.memory_mib, instance.architecture)} MiB "
+                "are counted on for jobs (the system keeps the rest); ask for less, or take a "
+                "larger size."
             )
     types = instances.fitting(resources)
     if not types:
@@ -204,6 +206,14 @@ def spot_endpoint(resources: Resources) -> str:
     """
     on_spot = resources.platform == "ec2" and SPOT in _PURCHASES[resources.purchase]
     return "http://169.254.169.254" if on_spot else ""
+
+
+def gpu_environment(resources: Resources) -> dict[str, str]:
+    """Returns what a container must ask NVIDIA's runtime for: without it, there is no encoder.
+
+    Source: https://docs.nvidia.com/datacenter/cloud-native/container-toolkit/latest/docker-specialized.html
+    """
+    return {"NVIDIA_DRIVER_CAPABILITIES": "compute,utility,video"} if resources.gpus else {}
 
 
 def container_properties(

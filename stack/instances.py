@@ -18,10 +18,17 @@ if TYPE_CHECKING:
 _LARGE_VCPUS: Final = 2
 _XLARGE_VCPUS: Final = 4
 
-MEMORY_FOR_JOBS: Final = 0.94
-"""Of what an instance is sold with. The kernel keeps some and ECS 32 MiB: in AWS's own example
-7985 of 8192 MiB are left (0.975); the rest is a margin of ours.
-https://docs.aws.amazon.com/batch/latest/userguide/memory-management.html"""
+_SHARE_FOR_JOBS: Final = 0.95
+_KEPT_MIB: Final = 256
+"""The hypervisor and the kernel keep a share of an instance's memory and a fixed part, and Batch
+32 MiB. Both numbers are ours: the most memory, rounded, that no known measurement is below (the
+tests list them with their sources). AWS says only that less is left than is sold, and advises to
+leave 5 %:
+https://docs.aws.amazon.com/batch/latest/userguide/memory-management.html
+https://docs.aws.amazon.com/batch/latest/userguide/ecs-reserved-memory.html"""
+_KEPT_ON_ARM64_MIB: Final = 64
+"""Beside it, for the kernel's contiguous memory allocator on Graviton.
+https://github.com/aws/karpenter-provider-aws/pull/3940"""
 
 
 @dataclass(frozen=True)
@@ -38,11 +45,22 @@ class Instance:
         """How many workers it holds at once; 0 when it is too small."""
         fits = [
             int(self.vcpus // resources.vcpus),
-            int(self.memory_mib * MEMORY_FOR_JOBS // resources.memory_mib),
+            memory_for_jobs_mib(self.memory_mib, self.architecture) // resources.memory_mib,
         ]
         if resources.gpus:
             fits.append(self.gpus // resources.gpus)
         return min(fits)
+
+
+def memory_for_jobs_mib(memory_mib: int, architecture: Architecture) -> int:
+    """Returns how much memory an instance has for jobs, at least.
+
+    Args:
+        memory_mib: What it is sold with.
+        architecture: Of its processor.
+    """
+    kept_mib = _KEPT_MIB + (_KEPT_ON_ARM64_MIB if architecture == "arm64" else 0)
+    return max(int(memory_mib * _SHARE_FOR_JOBS) - kept_mib, 0)
 
 
 def _vcpus(size: str) -> int:

@@ -29,7 +29,7 @@ def taskpack_spec() -> PackSpec:
             platform="ec2",
             architecture="arm64",  # Graviton
             vcpus=4,
-            memory_mib=15360,  # what an instance with 16 GiB has for a worker
+            memory_mib=14848,  # of the 16 GiB of an instance, what is left for jobs
             scratch_gib=100,
             max_vcpus=40,
         ),

@@ -20,15 +20,12 @@ if TYPE_CHECKING:
 
 @hookimpl
 def taskpack_spec() -> PackSpec:
-    """Eight CPUs, an hour for a video, and ffmpeg in the image.
-
-    On EC2, so that a stack gets a GPU by asking for one: `resources: {gpus: 1}`.
-    """
+    """Eight CPUs, an hour for a video, and ffmpeg in the image. It encodes on the CPUs only."""
     return PackSpec(
         resources=Resources(
             platform="ec2",
             vcpus=8,
-            memory_mib=15360,  # what an instance with 16 GiB has for a worker
+            memory_mib=14848,  # of the 16 GiB of an instance, what is left for jobs
             scratch_gib=50,
             max_vcpus=80,
         ),

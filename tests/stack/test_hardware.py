@@ -71,18 +71,52 @@ def test_spot_looks_for_capacity_and_price_and_on_demand_for_price():
 
 
 def test_a_worker_gets_the_smallest_sizes_of_all_families_that_hold_it():
-    shape = hardware.shape(ec2(vcpus=4, memory_mib=15360, architecture="arm64"))
+    shape = hardware.shape(ec2(vcpus=4, memory_mib=14848, architecture="arm64"))
     # c7g.2xlarge would hold it too, and be twice as large.
     assert shape.instance_types == ("m8g.xlarge", "r8g.xlarge", "m7g.xlarge", "r7g.xlarge")
 
 
-def test_all_the_memory_of_an_instance_is_not_for_jobs():
-    assert not instances.KNOWN["m7g.xlarge"].workers(ec2(vcpus=4, memory_mib=16384))
-    assert instances.KNOWN["m7g.xlarge"].workers(ec2(vcpus=4, memory_mib=15360)) == 1
+REGISTERED_MIB = {
+    # Sold with -> registered with ECS, before the 32 MiB that Batch keeps:
+    # https://www.sentialabs.io/2018/05/25/ecs-calculator.html
+    "c5.large": (4096, 3714),
+    "c5.xlarge": (8192, 7634),
+    "c5.2xlarge": (16384, 15473),
+    "c5.4xlarge": (32768, 31152),
+    "c5.9xlarge": (73728, 70351),
+    "c5.18xlarge": (147456, 140780),
+    "m5.large": (8192, 7690),
+    "m5.xlarge": (16384, 15586),
+    "m5.2xlarge": (32768, 31377),
+    "m5.4xlarge": (65536, 62960),
+    "m5.12xlarge": (196608, 189294),
+    "m5.24xlarge": (393216, 378665),
+    # On Amazon Linux 2023, what was left for jobs: https://github.com/ASFHyP3/hyp3/pull/1900
+    "r6id.xlarge": (32768, 31517 + 32),
+    "r6id.4xlarge": (131072, 126722 + 32),
+    # https://github.com/aws/amazon-ecs-ami/issues/597
+    "m6i.large": (8192, 7817),
+}
+
+
+@pytest.mark.parametrize("name", REGISTERED_MIB)
+@pytest.mark.parametrize(("architecture", "less_mib"), [("x86_64", 32), ("arm64", 32 + 64)])
+def test_no_more_memory_is_counted_on_than_instances_were_seen_to_have_for_jobs(
+    name, architecture, less_mib
+):
+    sold_mib, registered_mib = REGISTERED_MIB[name]
+    counted_mib = instances.memory_for_jobs_mib(sold_mib, architecture)
+    assert 0.9 * (registered_mib - less_mib) < counted_mib <= registered_mib - less_mib
+
+
+def test_a_worker_that_needs_more_than_an_instance_has_for_jobs_gets_a_larger_one():
+    assert not instances.KNOWN["m7g.xlarge"].workers(ec2(vcpus=4, memory_mib=15360))
+    assert instances.KNOWN["m7g.xlarge"].workers(ec2(vcpus=4, memory_mib=14848)) == 1
+    assert not instances.KNOWN["c7i.large"].workers(ec2(vcpus=2, memory_mib=3850))
 
 
 def test_a_gpu_brings_gpu_families_and_their_image():
-    shape = hardware.shape(ec2(gpus=1, vcpus=8, memory_mib=15360))
+    shape = hardware.shape(ec2(gpus=1, vcpus=8, memory_mib=14848))
     assert shape.instance_types == ("g6.2xlarge", "g5.2xlarge", "g4dn.2xlarge")
     assert shape.image_type == "ECS_AL2023_NVIDIA"
     assert hardware.shape(ec2()).image_type == "ECS_AL2023"
@@ -107,7 +141,7 @@ def test_a_named_size_is_taken_as_it_is_and_a_family_by_its_smallest_size_that_f
 
 
 def test_the_volume_has_room_for_the_scratch_of_all_workers_that_one_instance_holds():
-    one = ec2(vcpus=4, memory_mib=15360, scratch_gib=100)
+    one = ec2(vcpus=4, memory_mib=14848, scratch_gib=100)
     assert hardware.shape(one).volume_gib == 30 + 100
     four = ec2(vcpus=4, memory_mib=4096, scratch_gib=100, instance_types=("m7i.4xlarge",))
     assert hardware.shape(four).volume_gib == 30 + 4 * 100
@@ -272,6 +306,13 @@ def test_a_fargate_job_names_its_platform_network_storage_and_architecture():
     assert made["networkConfiguration"] == {"assignPublicIp": "ENABLED"}
     assert made["environment"] == [{"name": "A", "value": "1"}, {"name": "B", "value": "2"}]
     assert made["secrets"] == [{"name": "KEY", "valueFrom": "arn:secret"}]
+
+
+def test_a_gpu_is_there_for_encoding_too_and_not_for_computing_alone():
+    assert hardware.gpu_environment(ec2(gpus=1)) == {
+        "NVIDIA_DRIVER_CAPABILITIES": "compute,utility,video"
+    }
+    assert hardware.gpu_environment(ec2()) == {}
 
 
 def test_an_ec2_job_has_none_of_what_only_fargate_takes():
