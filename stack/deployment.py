@@ -218,6 +218,7 @@ def worker_environment(
     spec = deployment.spec
     return {
         Variable.REGION: region,
+        Variable.DEFAULT_REGION: region,
         Variable.PACK: deployment.pack.name,
         Variable.DEPLOYMENT: deployment.name,
         Variable.VCPUS: f"{spec.resources.vcpus:g}",

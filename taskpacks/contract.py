@@ -32,7 +32,10 @@ class Variable(StrEnum):
     """The worker's environment, as the job definition sets it."""
 
     REGION = "AWS_REGION"
-    """AWS's own name; Fargate sets it, EC2 does not everywhere."""
+    """AWS's own name, which the worker and most SDKs read."""
+    DEFAULT_REGION = "AWS_DEFAULT_REGION"
+    """The only one that boto3 reads. The platform sets neither where a job sets one of them:
+    https://github.com/aws/amazon-ecs-agent/pull/4946"""
     PACK = "TASKPACKS_PACK"
     """Name of the pack whose tasks the worker runs."""
     DEPLOYMENT = "TASKPACKS_DEPLOYMENT"

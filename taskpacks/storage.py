@@ -2,7 +2,8 @@
 
 A reader of a destination sees what was there before or the whole new object, never a part:
 a file is written beside its destination and renamed, S3 shows an object once it is complete.
-S3's endpoint and credentials come from the environment, as boto3 reads it.
+S3's endpoint and credentials come from the environment, as boto3 reads it; its region too, and
+from AWS_REGION before all.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 from urllib.parse import unquote_to_bytes
 
+from taskpacks.contract import Variable
 from taskpacks.errors import BadInputError
 
 if TYPE_CHECKING:
@@ -281,4 +283,5 @@ def _s3() -> Any:
     # A session of its own: boto3's default one is not safe to share with forked processes.
     from boto3.session import Session  # noqa: PLC0415 - heavy, and only for s3://
 
-    return Session().client("s3")
+    # boto3 itself reads AWS_DEFAULT_REGION only; without a region it would ask us-east-1.
+    return Session().client("s3", region_name=os.environ.get(Variable.REGION))

@@ -13,6 +13,7 @@ from local.cloud.job_logs import LogStream, log_of
 from local.cloud.process import (
     CannotStartError,
     JobProcess,
+    added_by_the_platform,
     base_environment,
     merged_environment,
     with_parameters,
@@ -145,10 +146,11 @@ class Runner:
         }
         if job.array_index is not None:
             batch["AWS_BATCH_JOB_ARRAY_INDEX"] = str(job.array_index)
+        own = merged_environment(job.container.get("environment") or ())
         return {
             **base_environment(scratch),
-            **merged_environment(job.container.get("environment") or ()),
-            **self._environment,
+            **own,
+            **added_by_the_platform(own, self._environment),
             **batch,
         }
 

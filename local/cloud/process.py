@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _DRAIN_SECONDS: Final = 1.0
 _CHUNK_BYTES: Final = 64 * 1024
 _PARAMETER: Final = re.compile(r"Ref::([A-Za-z0-9_-]+)")
+_REGIONS: Final = frozenset({"AWS_REGION", "AWS_DEFAULT_REGION"})
 _SIGNALLED: Final = 128
 """A shell and a container runtime report a death by signal n as exit code 128 + n."""
 
@@ -58,6 +59,17 @@ def base_environment(scratch: Path) -> dict[str, str]:
         "LANG": "C.UTF-8",
         "PYTHONUNBUFFERED": "1",
     }
+
+
+def added_by_the_platform(own: Mapping[str, str], platform: Mapping[str, str]) -> dict[str, str]:
+    """Returns what the platform adds to a job's own variables.
+
+    It adds the region only where the job names none, in either variable:
+    https://github.com/aws/amazon-ecs-agent/pull/4946
+    """
+    if _REGIONS.isdisjoint(own):
+        return dict(platform)
+    return {name: value for name, value in platform.items() if name not in _REGIONS}
 
 
 def container_details(

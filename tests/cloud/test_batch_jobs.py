@@ -60,7 +60,7 @@ def test_a_job_sees_its_own_environment_and_not_ours(fleet, monkeypatch):
     fleet.wait(job_id)
     environment = json.loads("".join(fleet.log(job_id)))
     assert {"A": "1", "B": "2"}.items() <= environment.items()
-    assert fleet.cloud.environment.items() <= environment.items()
+    assert fleet.cloud.environment.items() <= environment.items()  # also what fits the region
     assert {
         "AWS_BATCH_JOB_ID": job_id,
         "AWS_BATCH_JOB_ATTEMPT": "1",
@@ -68,6 +68,16 @@ def test_a_job_sees_its_own_environment_and_not_ours(fleet, monkeypatch):
         "AWS_BATCH_CE_NAME": "environment",
     }.items() <= environment.items()
     assert not environment.keys() & {"OUR_SECRET", "AWS_BATCH_JOB_ARRAY_INDEX", "VIRTUAL_ENV"}
+
+
+def test_a_job_that_names_its_region_in_one_variable_is_given_no_other(fleet):
+    """So the agent on EC2: https://github.com/aws/amazon-ecs-agent/pull/4946."""
+    own = [{"name": "AWS_REGION", "value": "us-east-1"}]
+    job_id = fleet.submit(fleet.define("region", PRINT_ENVIRONMENT, container={"environment": own}))
+    fleet.wait(job_id)
+    environment = json.loads("".join(fleet.log(job_id)))
+    assert environment["AWS_REGION"] == "us-east-1"
+    assert "AWS_DEFAULT_REGION" not in environment
 
 
 def test_a_job_runs_in_the_program_folder_and_its_own_scratch_is_removed(fleet):

@@ -37,6 +37,12 @@ def bucket(s3_server, monkeypatch):
     client.close()
 
 
+def test_s3_is_asked_in_the_region_that_the_job_names(monkeypatch):
+    monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
+    monkeypatch.setenv("AWS_REGION", "eu-central-1")
+    assert storage._s3().meta.region_name == "eu-central-1"
+
+
 def names(folder):
     return sorted(path.name for path in folder.iterdir())
 

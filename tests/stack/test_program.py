@@ -70,6 +70,8 @@ def test_the_job_definition_tells_the_worker_all_that_it_must_know(project):
     assert environment["TASKPACKS_QUEUE_URL"] == made["queue_url"]
     assert environment["TASKPACKS_RESULT_BACKEND"] == outputs["producer"]["result_backend"]
     assert environment["TASKPACKS_URI_SCHEMES"] == "s3,file"
+    # The SDKs differ in which they read: https://github.com/aws/containers-roadmap/issues/1611
+    assert environment["AWS_REGION"] == environment["AWS_DEFAULT_REGION"] == "us-east-1"
     assert container["image"].endswith(":small-v1")
     assert definition["timeout"] == {"attemptDurationSeconds": 86_400}
 

@@ -57,11 +57,13 @@ def endpoint():
 
 @pytest.fixture
 def aws(endpoint, monkeypatch, tmp_path):
-    """The environment of any AWS client, here and in workers."""
+    """The environment of any AWS client, here and in workers.
+
+    Workers have no AWS_DEFAULT_REGION, the only one that boto3 reads: they pass the region.
+    """
     variables = {
         "AWS_ENDPOINT_URL": endpoint,
         "AWS_REGION": REGION,
-        "AWS_DEFAULT_REGION": REGION,
         "AWS_ACCESS_KEY_ID": "test",
         "AWS_SECRET_ACCESS_KEY": "test",
         "AWS_CONFIG_FILE": os.devnull,
@@ -69,6 +71,7 @@ def aws(endpoint, monkeypatch, tmp_path):
     }
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
     return variables
 
 
