@@ -86,11 +86,11 @@ class Queue:
 
     @property
     def journal(self) -> Path:
-        """What its tasks write to."""
+        """Returns the file that its tasks write to."""
         return self.folder / "journal"
 
     def events(self) -> list[tuple[str, float]]:
-        """What tasks wrote, and when, in monotonic seconds."""
+        """Returns what tasks wrote, and when, in monotonic seconds."""
         if not self.journal.exists():
             return []
         lines = [line.split() for line in self.journal.read_text().splitlines()]
@@ -240,7 +240,7 @@ class Running:
         return now
 
     def memory_mib(self) -> float:
-        """What its processes take, with shared pages divided among those that share them."""
+        """Returns the memory of its processes, each shared page divided among its users."""
         total = 0
         for pid in (self.process.pid, *descendants(self.process.pid)):
             with suppress(OSError):  # it has ended meanwhile

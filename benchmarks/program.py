@@ -29,7 +29,7 @@ from rich.table import Table
 ROOT: Final = Path(__file__).resolve().parents[1]
 SIZES: Final = (1, 10, 50)
 RATIO_GOAL: Final = 3
-"""Fifty deployments take at most so many times as long as one."""
+"""The most that fifty deployments may take, as a multiple of one."""
 LINEAR_GOAL: Final = 1.25
 """What a deployment costs between 10 and 50, over what it costs between 1 and 10."""
 WIDTH: Final = 100

@@ -146,7 +146,7 @@ def score(runs: Sequence[Figures], limits: Limits) -> Score:
 
 
 def limits_of(case: Case) -> Limits:
-    """What all policies are told."""
+    """Returns the limits that all policies get."""
     return Limits(
         max_workers=WORKERS,
         max_vcpus=WORKERS,
@@ -218,7 +218,7 @@ def table(case: Case, scores: Mapping[str, Score]) -> Table:
 
 
 def goals(results: Mapping[str, Mapping[str, Score]]) -> Table:
-    """What was aimed at, and what came of it."""
+    """Returns each goal with its figure and whether it is met."""
     made = Table(title="goals", title_justify="left")
     for heading in ("load", "goal", "figure", ""):
         made.add_column(heading)

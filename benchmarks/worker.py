@@ -119,7 +119,7 @@ class Results:
 
     @property
     def tasks_per_second(self) -> float:
-        """Of no-op tasks."""
+        """Returns the median rate of no-op tasks."""
         return median(each.tasks_per_second for each in self.served)
 
     @property

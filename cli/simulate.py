@@ -230,7 +230,7 @@ def _limits(stack: str | None, deployment: str | None, pack: str | None) -> Limi
 
 
 def limits_of(spec: PackSpec) -> Limits:
-    """What a spec says to the policy: the names are the same on both sides."""
+    """Returns the policy's limits of a spec: the names are the same on both sides."""
     values: dict[str, Any] = {}
     for field in fields(Limits):
         home = spec.scaling if hasattr(spec.scaling, field.name) else spec.resources

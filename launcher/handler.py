@@ -34,7 +34,7 @@ SECOND_LOOK_SECONDS: Final = 3
 executions lags. None starts anything before its second look."""
 TROUBLES_MAX: Final = 5
 """So many rounds in a row that could not observe or submit end the execution as failed, which
-raises an alarm; the next pulse begins anew."""
+raises an alarm; the next pulse begins a new execution."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +57,7 @@ class Memory:
 
 
 def recall(state: object, now: float) -> tuple[Memory, str]:
-    """What is to be known in this round.
+    """Returns what this round must know.
 
     Args:
         state: The state machine's: what an earlier round returned with what came of it, or what
@@ -118,7 +118,7 @@ def settled(decision: Decision, memory: Memory) -> Decision:
 
 
 def output(decision: Decision, memory: Memory, trouble: str) -> dict[str, Any]:
-    """What the state machine gets: the decision, and the memory for the next round.
+    """Returns the state machine's input: the decision, and the memory for the next round.
 
     Args:
         decision: Settled.
@@ -213,7 +213,7 @@ class Launcher:
 
 
 def stand_down(older: str) -> dict[str, Any]:
-    """What the state machine gets when another execution is at work already."""
+    """Returns the state machine's input when another execution is at work already."""
     return {
         "verb": "stand_down",
         "start": 0,

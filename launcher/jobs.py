@@ -70,7 +70,7 @@ class Workers:
     ended: list[Ended] = field(default_factory=list[Ended])
 
     def vcpu_hours_last_day(self, vcpus: float, now: float) -> float:
-        """What they used in the 24 hours before now.
+        """Returns what they used in the 24 hours before now.
 
         Of a job that Batch retried, the last attempt counts: it tells the times of no other.
         """
@@ -200,7 +200,7 @@ class JobBook:
         return counts
 
     def _ended_children(self, job_id: str, *, at_least: int) -> list[Ended]:
-        """All children of an array job that have ended, listed anew when there are more."""
+        """Returns the ended children of an array job, listed again when there are more."""
         keys = [(job_id, status) for status in _ENDED]
         if sum(len(self._children.get(key, ())) for key in keys) < at_least:
             for key in keys:

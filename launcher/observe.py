@@ -217,7 +217,7 @@ def endings_of(workers: Workers, now: float) -> tuple[Ending, ...]:
 
 
 def mean(means: Points, tasks: Points) -> float | None:
-    """What a task took of late, on average: so much work is a message.
+    """Returns the mean time of recent tasks: the work that one message stands for.
 
     Args:
         means: Of each hour.

@@ -134,7 +134,7 @@ def _after_failures(limits: Limits, observation: Observation) -> dict[str, Any]:
         return {
             "verb": "halt",
             "reason": f"the breaker is open: {what}; {observation.visible} messages wait; read the "
-            "workers' log, mend what ends them; a probe starts "
+            "workers' log, fix what ends them; a probe starts "
             f"{limits.breaker_cooldown_seconds - ago:.0f} s from now",
             "halted_by": "breaker",
         }

@@ -48,7 +48,9 @@ class Settings:
         """
         text = os.environ.get(SETTINGS_VARIABLE)
         if not text:
-            raise ValueError(f"{SETTINGS_VARIABLE} is not set: the stack writes it; deploy it anew")
+            raise ValueError(
+                f"{SETTINGS_VARIABLE} is not set: the stack writes it; deploy it again"
+            )
         values = json.loads(text)
         limits = Limits.from_json(values.pop("limits"))
         codes, reasons = values.pop("excused_exit_codes"), values.pop("excused_reasons")

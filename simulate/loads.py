@@ -49,7 +49,7 @@ class Load:
 
     @property
     def work_seconds(self) -> float:
-        """What all tasks take together."""
+        """Returns the time of all tasks together."""
         return math.fsum(self.task_seconds)
 
 

@@ -17,8 +17,8 @@ class Setting:
         idle_seconds: How long a worker that finds nothing stays.
         lease_seconds: After how long the message of a worker that vanished is visible again.
         spot_per_hour: How often a worker is taken away, per hour that it runs. Batch starts the
-            job anew.
-        count_lag_seconds: SQS's counts are up to so old.
+            job again.
+        count_lag_seconds: the greatest age of SQS's counts.
         metric_delay_seconds: From a minute's sample of SQS to the alarm that sees it.
         seed: All randomness comes from it.
     """

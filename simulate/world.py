@@ -91,7 +91,7 @@ class World:
         return self._seen
 
     def oldest_age_seconds(self) -> float:
-        """Of the oldest message, in flight or not; 0 when there is none."""
+        """Returns the age of the oldest message, in flight or not; 0 when there is none."""
         arrivals = self._load.arrivals
         candidates = [arrivals[self._queue[0]]] if self._queue else []
         candidates += [arrivals[message] for message in self._message if message >= 0]
@@ -112,7 +112,7 @@ class World:
         return len(self._finished) - before
 
     def worker_hours_last_day(self) -> float:
-        """Of all workers that are, and that ended in the last day."""
+        """Returns the hours of all workers that run, or that ended in the last day."""
         while self._ended and self._ended[0][0] < self.now - 86_400:
             self._ended_seconds -= self._ended.popleft()[1]
         return (self._ended_seconds + self._open_seconds()) / 3600
@@ -183,11 +183,11 @@ class World:
         return self._sequence
 
     def _open_seconds(self) -> float:
-        """What the workers that are placed have cost so far."""
+        """Returns what the workers that are placed have cost so far."""
         return self._placed * self.now - self._placed_since
 
     def _look(self) -> None:
-        """What the counts say from now on: the state before the event that comes."""
+        """Notes the counts that are seen from now on: the state before the event that comes."""
         self._seen = (self.visible, self.in_flight)
         self.figures.timeline.append(
             Sample(
@@ -315,7 +315,7 @@ class World:
             return
         self.figures.taken += 1
         self._cut(worker)
-        self._state[worker] = _CALL  # Batch starts the job anew
+        self._state[worker] = _CALL  # Batch starts the job again
         self.starting += 1
         self._runnable.append(worker)
         self._place()

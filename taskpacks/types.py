@@ -30,7 +30,7 @@ _S3_PREFIX = r"^s3://[a-z0-9.-]{3,63}/[^*?]*$"
 
 
 class _Record(BaseModel):
-    # Strict: a YAML "2" for a number is a mistake to be told, not to be guessed at.
+    # Strict: a YAML "2" for a number is a mistake: it is refused, not converted.
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 

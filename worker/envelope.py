@@ -82,7 +82,7 @@ def read(text: object, known_tasks: Collection[str]) -> Envelope:
 def _decoded(text: object) -> object:
     if not isinstance(text, str) or not text:
         raise PoisonError("the message has no body")
-    # kombu's producers wrap the JSON in base64 unless they are told not to.
+    # kombu's producers wrap the JSON in base64 unless a setting turns it off.
     candidate = text if text.lstrip()[:1] == "{" else _from_base64(text, "the message")
     return _from_json(candidate, "the message")
 

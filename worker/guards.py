@@ -101,6 +101,6 @@ def _is_declared(app: Any, attribute: str, said: Any) -> bool:
 
 
 def _ending_on_request() -> bool:
-    """This process was told to end, so that what unwinds is not the task's own doing."""
+    """Says whether this process was asked to end, so that what unwinds is not the task's doing."""
     ours: Any = billiard
     return ours.terminate_handler_fired()

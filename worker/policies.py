@@ -35,7 +35,7 @@ class Phase(Enum):
     """How far a worker that was asked to leave has got."""
 
     FINISH = "the running task may finish"
-    CANCEL = "the running task is told to stop and to clean up"
+    CANCEL = "the running task must stop and clean up"
     KILL = "what still runs is killed"
 
 
@@ -52,7 +52,7 @@ class GracePolicy:
     cleanup_seconds: float
 
     def phase(self, asked_at: float, now: float) -> Phase:
-        """What is due, both times in the same seconds."""
+        """Returns the phase that is due; both times in the same seconds."""
         waited = now - asked_at
         if waited < self.grace_seconds:
             return Phase.FINISH

@@ -34,7 +34,7 @@ class WorkerSettings:
 
     @property
     def client_settings(self) -> dict[str, Any]:
-        """Of botocore, for the task queue's clients: patient with faults, not with hangs."""
+        """Returns botocore's settings of task queue clients, which retry and never hang."""
         return {
             "connect_timeout": 5,
             "read_timeout": 6,

@@ -72,8 +72,8 @@ class LocalCloud:
             workdir: A folder of its own, for what jobs write to their HOME and TMPDIR.
             program_folder: Where jobs run, as in an image's working folder.
             pace: How many seconds pass for the cloud in a real second: for metrics, alarms,
-                schedules and state machines. Messages, tasks and jobs live in real time; what
-                is told of their times is told by the cloud's clock.
+                schedules and state machines. Messages, tasks and jobs live in real time; their
+                times are reported in the cloud's time.
             max_running_jobs: Processes that run at once, whatever the compute environments
                 allow. None means two for each CPU of this machine.
             region: The region of everything.
@@ -118,7 +118,7 @@ class LocalCloud:
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """What points any process's boto3 at this cloud, and away from the real one."""
+        """Returns the variables that point any process's boto3 at this cloud, and away from AWS."""
         return {
             "AWS_ENDPOINT_URL": self.endpoint_url,
             "AWS_REGION": self._region,
@@ -211,7 +211,7 @@ class LocalCloud:
         stack.enter_context(self.faults.in_place())
 
     def _job_line(self, line: str) -> None:
-        """A job lives in real time: its metrics are told by the cloud's clock."""
+        """Adds a job's metrics: the job lives in real time, its metrics have the cloud's time."""
         clock = self._clock
         self._metrics.add(*data_points(line, moment=clock.cloud_seconds, second=clock.pace))
 

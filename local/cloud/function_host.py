@@ -1,7 +1,7 @@
 """Runs a Lambda function's handler: a program of its own, standard library only.
 
 It reads one invocation a line from its standard input and answers each with a line on the file
-descriptor that it is told. Standard output is the function's own: its log.
+descriptor that it is given. Standard output is the function's own: its log.
 https://docs.aws.amazon.com/lambda/latest/dg/python-handler.html
 """
 
@@ -32,7 +32,7 @@ class CloudTime:
 
 
 def context_of(invocation: dict[str, Any]) -> SimpleNamespace:
-    """What a handler gets beside its event."""
+    """Returns the context object, the second argument of a handler."""
     ends = time.monotonic() + invocation["timeout_seconds"]
     return SimpleNamespace(
         aws_request_id=invocation["request_id"],
@@ -91,7 +91,7 @@ def main() -> None:
 
 
 def answered(handler: Any, invocation: dict[str, Any]) -> dict[str, Any]:
-    """What the handler returns, or how it failed."""
+    """Returns the handler's result, or how it failed."""
     try:
         value = handler(invocation["event"], context_of(invocation))
     except Exception as error:  # noqa: BLE001 - whatever it is: the answer

@@ -194,7 +194,7 @@ class FunctionProcess:
 
 
 def _available(descriptor: int) -> bytes:
-    """What can be read now without waiting."""
+    """Returns what can be read now without waiting."""
     chunks: list[bytes] = []
     with contextlib.suppress(BlockingIOError):
         while chunk := os.read(descriptor, _CHUNK_BYTES):

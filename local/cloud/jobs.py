@@ -87,7 +87,7 @@ class LocalJob(batch.Job):
 
     @property
     def vcpus(self) -> float:
-        """What it takes of its compute environment."""
+        """Returns the vCPUs that it takes of its compute environment."""
         return vcpus_of(self.container)
 
     @property

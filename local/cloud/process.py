@@ -47,7 +47,7 @@ def merged_environment(*layers: Iterable[Mapping[str, str]]) -> dict[str, str]:
 
 
 def base_environment(scratch: Path) -> dict[str, str]:
-    """What an image would set: nothing of this process's own environment.
+    """Returns the variables that an image would set: none of this process's own environment.
 
     Args:
         scratch: The job's own folder, its HOME and TMPDIR.

@@ -70,7 +70,7 @@ class StateMachines:
         """Runs nothing yet.
 
         Args:
-            events: Where executions are told of.
+            events: Receives what happens to executions.
             clock: The cloud's, whose pace waits and retries go by.
             client: Gives the boto3 client of a service of this cloud.
             metrics: Where counts of executions go.

@@ -40,7 +40,7 @@ _FIGURE: Final = re.compile(r"\d[\d.,_]*")
 TRACE_LINES: Final = 4
 """Of an error's trace: where it was raised, and what."""
 FINDINGS_TOLD: Final = 6
-"""Of a deployment; of more findings than these only the number is told."""
+"""Of a deployment; of more findings than these only the number is shown."""
 
 
 class Display:
@@ -190,7 +190,7 @@ def trigger_name(alarm: str, deployment: str) -> str:
 
 
 def story_table(progress: Progress) -> Table:
-    """What happened, in figures, by deployment."""
+    """Returns a table of what happened, in figures, by deployment."""
     table = Table(title="The story in figures (seconds: median / longest)")
     for heading in (
         "deployment",

@@ -226,7 +226,7 @@ class Progress:
 
 
 def _dimensions(alarm: Mapping[str, Any]) -> list[dict[str, str]]:
-    """Of an alarm's metric, or of all the metrics of its math."""
+    """Returns the dimensions of an alarm's metric, or of all the metrics of its math."""
     inner = (metric.get("MetricStat") for metric in alarm.get("Metrics", ()))
     return [
         *alarm.get("Dimensions", ()),

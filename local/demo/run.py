@@ -174,7 +174,7 @@ def _watch(options: DemoOptions, cloud: LocalCloud, progress: Progress, display:
 
 
 def what_lasts(progress: Progress) -> str:
-    """What the demo still waits for, and how many tasks failed meanwhile."""
+    """Says what the demo still waits for, and how many tasks failed meanwhile."""
     working = sum(made.working for made in progress.deployments.values())
     parts = (
         (progress.unfinished(), "task", "without a final report"),
@@ -226,7 +226,7 @@ def _check(samples: Sequence[Sample], progress: Progress, display: Display) -> N
 
 
 def _finding(sample: Sample, task: Task) -> str:
-    """What the pack found to be right, or the result itself when the pack does not check.
+    """Returns what the pack found to be right, or the result when the pack does not check it.
 
     Raises:
         AssertionError: The task failed, or its result is wrong.

@@ -33,7 +33,7 @@ class Masks:
     delimiter: bytes
     carriage_return: bytes
     separator: bytes
-    """Occurs in no record at all: the engine is told that columns end here."""
+    """Occurs in no record: the engine takes it as the end of a column."""
 
     def replaced(self, delimiter: bytes) -> tuple[bytes, bytes]:
         """Gives what is masked and, in the same order, what masks it."""
