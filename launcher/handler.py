@@ -138,7 +138,7 @@ def output(decision: Decision, memory: Memory, trouble: str) -> dict[str, Any]:
     return {**told, "memory": asdict(memory)}
 
 
-class Launcher:
+class Handler:
     """Everything that stays the same from one invocation of a warm process to the next."""
 
     def __init__(
@@ -273,7 +273,7 @@ def _directive(dimensions: list[str], measured: Mapping[str, float]) -> dict[str
 
 
 @cache
-def _launcher() -> Launcher:
+def _handler() -> Handler:
     """Made at the first invocation, and kept for as long as the process is."""
     # Imported here: the pure parts of this file need no AWS.
     import boto3  # noqa: PLC0415 - as said above
@@ -283,7 +283,7 @@ def _launcher() -> Launcher:
         connect_timeout=3, read_timeout=10, retries={"total_max_attempts": 3, "mode": "standard"}
     )
     names = ("sqs", "batch", "cloudwatch", "stepfunctions")
-    return Launcher(
+    return Handler(
         Settings.from_environment(), {name: boto3.client(name, config=config) for name in names}
     )
 
@@ -292,9 +292,9 @@ def handle(event: Mapping[str, Any], _context: object) -> dict[str, Any]:
     """Lambda's entry.
 
     Args:
-        event: As `Launcher.answer` takes it.
+        event: As `Handler.answer` takes it.
 
     Returns:
         As `output` says, or `stand_down`.
     """
-    return _launcher().answer(event)
+    return _handler().answer(event)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from local.demo.progress import Decision, DeploymentProgress, Progress
+    from local.demo.progress import DecisionLine, DeploymentProgress, Progress
 
 _STYLES: Final = {"ALARM": "bold red", "OK": "green", "INSUFFICIENT_DATA": "dim"}
 _TOLD_LOGGERS: Final = ("worker.run", "worker.shutdown")
@@ -71,7 +71,7 @@ class Display:
         elif is_told(event):
             self.say(str(event), style="red" if event.level >= logging.ERROR else "")
 
-    def _decision(self, decision: Decision) -> None:
+    def _decision(self, decision: DecisionLine) -> None:
         """Writes a decision, unless it says the same as the last of its kind but for figures."""
         kind = decision.deployment, decision.verb
         words = decision.verb if decision.verb == "stand_down" else without_figures(decision.reason)

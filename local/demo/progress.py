@@ -41,7 +41,7 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Decision:
+class DecisionLine:
     """What the launcher decided for a deployment, and why."""
 
     deployment: str
@@ -77,7 +77,7 @@ class DeploymentProgress:
     """Messages in its dead-letter queue."""
     refused: bool = False
     """A worker of it ended before its first message, as starting it again would."""
-    decision: Decision | None = None
+    decision: DecisionLine | None = None
     """The launcher's latest; None in mode `alarms`, and before it was asked."""
     last_task_at: datetime | None = None
     last_exit_at: datetime | None = None
@@ -239,10 +239,10 @@ def task_report(line: str) -> dict[str, Any] | None:
     return _with_keys(line, "TaskId", "Outcome")
 
 
-def decision_of(line: str) -> Decision | None:
+def decision_of(line: str) -> DecisionLine | None:
     """The launcher's decision, when a line of a function's log is one."""
     found = _with_keys(line, "Deployment", "Verb", "Reason")
-    return Decision(found["Deployment"], found["Verb"], found["Reason"]) if found else None
+    return DecisionLine(found["Deployment"], found["Verb"], found["Reason"]) if found else None
 
 
 def log_record(line: str) -> dict[str, Any] | None:

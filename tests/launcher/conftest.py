@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from launcher.handler import Launcher
+from launcher.handler import Handler
 from tests.launcher.fakes import EXECUTION, MACHINE, NOW, SETTINGS, FakeAws
 
 
@@ -17,7 +17,7 @@ def aws():
 @pytest.fixture
 def ask(aws):
     """Asks the launcher as the state machine does."""
-    launcher = Launcher(SETTINGS, aws, now=lambda: aws.now)
+    launcher = Handler(SETTINGS, aws, now=lambda: aws.now)
 
     def ask(state=None, **more):
         event = {
