@@ -45,6 +45,7 @@ network = Network(
     NetworkArgs(
         subnet_ids=stack.subnet_ids,
         security_group_ids=stack.security_group_ids,
+        assign_public_ip=stack.assign_public_ip,
         egress=stack.egress,
         interface_services=interface_services(each.spec for each in stack.deployments),
         context=context,

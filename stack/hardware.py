@@ -245,7 +245,11 @@ def container_properties(
         "executionRoleArn": execution_role_arn,
         "resourceRequirements": requirements,
         "environment": [
-            {"name": name, "value": value} for name, value in sorted(environment.items())
+            # AWS takes an empty value and drops it, and the provider warns of each:
+            # https://github.com/hashicorp/terraform-provider-aws/pull/29820
+            {"name": name, "value": value}
+            for name, value in sorted(environment.items())
+            if value
         ],
         "logConfiguration": {
             "logDriver": "awslogs",

@@ -57,6 +57,7 @@ class NetworkArgs:
     """The operator's subnets and groups, or both empty to have a network made.
 
     Attributes:
+        assign_public_ip: Workers on Fargate get public addresses in the operator's subnets.
         egress: How workers in a made network reach AWS.
         interface_services: The endpoints that egress "endpoints" makes.
         context: The stack's.
@@ -64,6 +65,7 @@ class NetworkArgs:
 
     subnet_ids: tuple[str, ...] = field(default=())
     security_group_ids: tuple[str, ...] = field(default=())
+    assign_public_ip: bool
     egress: Egress
     interface_services: tuple[str, ...]
     context: StackContext
@@ -89,7 +91,9 @@ class Network(pulumi.ComponentResource):
     ) -> None:
         super().__init__("taskpacks:stack:Network", name, None, opts)
         self._child = pulumi.ResourceOptions(parent=self)
-        self.assign_public_ip = not args.subnet_ids and args.egress == "public"
+        self.assign_public_ip = (
+            args.assign_public_ip if args.subnet_ids else args.egress == "public"
+        )
         self.connections = []
         if args.subnet_ids:
             self.subnet_ids = pulumi.Output.from_input(list(args.subnet_ids))

@@ -174,6 +174,18 @@ def _notes(
             f"The prices are those of {prices.region}, and the stack is in {region}: "
             "give yours with --prices FILE."
         )
+    on_fargate = [
+        each.name for each in parsed.deployments if each.spec.resources.platform == "fargate"
+    ]
+    if on_fargate and parsed.subnet_ids and not parsed.assign_public_ip:
+        # https://docs.aws.amazon.com/AmazonECS/latest/developerguide/fargate-task-networking.html
+        notes.append(
+            f"{', '.join(on_fargate)}: workers on Fargate get no public address in "
+            f"{', '.join(parsed.subnet_ids)}: if they are public subnets (their way out is an "
+            "internet gateway), workers have no way out and cannot pull their image; then set "
+            f"{settings.NAMESPACE}:assign_public_ip: true. Private subnets need a NAT gateway or "
+            "endpoints."
+        )
     for deployment in parsed.deployments:
         unknown = [
             name

@@ -57,6 +57,7 @@ class StackSettings:
             None leaves that to keys that AWS manages.
         subnet_ids: The operator's own subnets; empty makes a small network.
         security_group_ids: The operator's own; given together with subnet_ids.
+        assign_public_ip: Workers on Fargate get public addresses in the operator's subnets.
         uri_schemes: Where tasks may read and write: "s3", and "file" on one machine only.
         notify: E-mail addresses and https:// URLs that are told of alarms.
         share_compute_environments: Deployments of equal hardware run on the same machines.
@@ -70,6 +71,7 @@ class StackSettings:
     kms_key: str | None = None
     subnet_ids: tuple[str, ...] = ()
     security_group_ids: tuple[str, ...] = ()
+    assign_public_ip: bool = False
     uri_schemes: tuple[str, ...] = ("s3",)
     notify: tuple[str, ...] = ()
     share_compute_environments: bool = False
@@ -80,6 +82,7 @@ STRUCTURED: Final = (
     "build_images",
     "subnet_ids",
     "security_group_ids",
+    "assign_public_ip",
     "uri_schemes",
     "notify",
     "share_compute_environments",
@@ -114,6 +117,7 @@ def parse(config: Mapping[str, object], modules: Mapping[str, str] | None = None
         kms_key=_optional_text("kms_key", given),
         subnet_ids=_texts("subnet_ids", given.get("subnet_ids", ())),
         security_group_ids=_texts("security_group_ids", given.get("security_group_ids", ())),
+        assign_public_ip=_flag("assign_public_ip", given.get("assign_public_ip", False)),
         uri_schemes=_texts("uri_schemes", given.get("uri_schemes", StackSettings.uri_schemes)),
         notify=_texts("notify", given.get("notify", ())),
         share_compute_environments=_flag(
@@ -191,6 +195,12 @@ def _check_together(settings: StackSettings) -> None:
             f"{NAMESPACE}:subnet_ids is {list(settings.subnet_ids)} and "
             f"{NAMESPACE}:security_group_ids is {list(settings.security_group_ids)}: workers in "
             "your own network need both; give both, or neither to have a network made."
+        )
+    if settings.assign_public_ip and not settings.subnet_ids:
+        raise RefusedSettingsError(
+            f"{NAMESPACE}:assign_public_ip is True and {NAMESPACE}:subnet_ids is []: it is about "
+            "public subnets of your own; give subnet_ids and security_group_ids, or set "
+            f"{NAMESPACE}:egress: public to have a network with public addresses made."
         )
     made = pools.pools(settings.deployments, shared=settings.share_compute_environments)
     environments = sum(len(pool.shape.purchases) for pool in made)

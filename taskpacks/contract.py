@@ -29,7 +29,7 @@ launcher, which imports nothing of ours, says it again (launcher/observe.py)."""
 
 
 class Variable(StrEnum):
-    """The worker's environment, as the job definition sets it."""
+    """The worker's environment, as the job definition sets it; what is empty is left out."""
 
     REGION = "AWS_REGION"
     """AWS's own name, which the worker and most SDKs read."""
@@ -42,7 +42,7 @@ class Variable(StrEnum):
     """Name of the deployment, which is Celery's name of its task queue."""
     QUEUE_URL = "TASKPACKS_QUEUE_URL"
     RESULT_BACKEND = "TASKPACKS_RESULT_BACKEND"
-    """A Celery result backend URL; empty stores no results."""
+    """A Celery result backend URL; without it no results are stored."""
     VCPUS = "TASKPACKS_VCPUS"
     MEMORY_MIB = "TASKPACKS_MEMORY_MIB"
     IDLE_SECONDS = "TASKPACKS_IDLE_SECONDS"
@@ -52,7 +52,7 @@ class Variable(StrEnum):
     RETRY_BACKOFF_MAX_SECONDS = "TASKPACKS_RETRY_BACKOFF_MAX_SECONDS"
     STOP_GRACE_SECONDS = "TASKPACKS_STOP_GRACE_SECONDS"
     SPOT_ENDPOINT = "TASKPACKS_SPOT_ENDPOINT"
-    """The instance metadata service, where Spot notices are looked for; empty does not look."""
+    """The instance metadata service, where Spot notices are looked for; without it nobody looks."""
     DATA_URI = "TASKPACKS_DATA_URI"
     """For packs: the deployment's own folder in the stack's bucket, with a slash at the end."""
     SCRATCH_URI = "TASKPACKS_SCRATCH_URI"

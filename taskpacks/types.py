@@ -269,7 +269,8 @@ class PackSpec(_Record):
     image: Image = Image()
     permissions: Permissions = Permissions()
     environment: Mapping[Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")], str] = {}
-    """Plain variables for the worker. Names starting with TASKPACKS_ and AWS_ are taken."""
+    """Plain variables for the worker. Names starting with TASKPACKS_ and AWS_ are taken. AWS Batch
+    drops a variable with an empty value: the worker does not have it."""
     secrets: Mapping[
         Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")],
         Annotated[str, Field(pattern=_REFERENCE)],

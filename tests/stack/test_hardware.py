@@ -286,7 +286,7 @@ def properties(resources):
         resources,
         image="repo:pi-latest",
         command=("python", "-m", "worker"),
-        environment={"B": "2", "A": "1"},
+        environment={"B": "2", "A": "1", "EMPTY": ""},
         secrets={"KEY": "arn:secret"},
         job_role_arn="arn:job",
         execution_role_arn="arn:execution",

@@ -217,6 +217,22 @@ def test_sharing_is_suggested_when_quotas_get_near():
     assert "share_compute_environments: true takes 38 compute environments fewer" in note
 
 
+OWN_NETWORK = {"subnet_ids": ["subnet-1"], "security_group_ids": ["sg-1"]}
+
+
+def test_subnets_of_your_own_that_may_be_public_are_noted_for_fargate():
+    (note,) = planned({"pi": {}}, **OWN_NETWORK).notes
+    assert note.startswith("pi: ")
+    assert "if they are public" in note
+    assert "taskpacks:assign_public_ip: true" in note
+
+
+def test_subnets_of_your_own_are_not_noted_where_public_addresses_are_settled():
+    on_ec2 = {"resources": {"platform": "ec2"}}
+    assert not planned({"pi": {}}, assign_public_ip=True, **OWN_NETWORK).notes
+    assert not planned({"pi": on_ec2}, **OWN_NETWORK).notes
+
+
 def test_what_cannot_be_known_is_noted():
     made = planned(
         {"big": {"pack": "video_encoding", "resources": {"instance_types": ["p5.48xlarge"]}}},

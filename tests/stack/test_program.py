@@ -149,15 +149,28 @@ def test_destroy_leaves_nothing(project):
     assert not [name for name in resource_names(project) if name.startswith(("small", "other"))]
 
 
-def test_the_operators_own_network_is_used_and_none_is_made(project):
+@pytest.mark.parametrize("assign_public_ip", [False, True])
+def test_the_operators_own_network_is_used_and_none_is_made(assign_public_ip, project):
     ec2 = project.client("ec2")
     before = len(ec2.describe_vpcs()["Vpcs"])
     subnet = ec2.describe_subnets()["Subnets"][0]["SubnetId"]
     group = ec2.describe_security_groups()["SecurityGroups"][0]["GroupId"]
-    project.select({"small": {}}, subnet_ids=[subnet], security_group_ids=[group]).up()
+    engine = project.select(
+        {"small": {}},
+        subnet_ids=[subnet],
+        security_group_ids=[group],
+        assign_public_ip=assign_public_ip,
+    )
+    engine.up()
     assert len(ec2.describe_vpcs()["Vpcs"]) == before
     (environment,) = project.client("batch").describe_compute_environments()["computeEnvironments"]
     assert environment["computeResources"]["subnets"] == [subnet]
+    made = engine.outputs()["deployments"]["small"]
+    (definition,) = project.client("batch").describe_job_definitions(
+        jobDefinitionName=made["job_definition"], status="ACTIVE"
+    )["jobDefinitions"]
+    network = definition["containerProperties"]["networkConfiguration"]
+    assert network == {"assignPublicIp": "ENABLED" if assign_public_ip else "DISABLED"}
 
 
 REFUSED = {

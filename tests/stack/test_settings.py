@@ -96,6 +96,12 @@ def test_subnets_without_security_groups_are_refused(modules):
     assert "give both, or neither" in text
 
 
+def test_public_addresses_are_for_subnets_of_your_own(modules):
+    text = refusal({"packs": {"small": {}}, "assign_public_ip": True}, modules)
+    assert text.startswith("taskpacks:assign_public_ip is True and taskpacks:subnet_ids is []")
+    assert "set taskpacks:egress: public" in text
+
+
 def test_a_uri_scheme_that_tasks_cannot_use_is_refused(modules):
     text = refusal({"packs": {"small": {}}, "uri_schemes": ["s3", "http"]}, modules)
     assert "'http'" in text
