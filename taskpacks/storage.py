@@ -3,14 +3,17 @@
 A reader of a destination sees what was there before or the whole new object, never a part:
 a file is written beside its destination and renamed, S3 shows an object once it is complete.
 S3's endpoint and credentials come from the environment, as boto3 reads it; its region too, and
-from AWS_REGION before all.
+from AWS_REGION before all. Of files, only regular ones outside of the system's own folders are
+read or replaced, whatever links say.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
-from contextlib import contextmanager
+import stat
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
@@ -27,6 +30,15 @@ SCHEMES: Final = frozenset({"file", "s3"})
 
 _CHUNK_BYTES: Final = 4 * 1024 * 1024
 _DENIED: Final = frozenset({"403", "AccessDenied", "AllAccessDisabled"})
+_SYSTEM_FOLDERS: Final = (Path("/dev"), Path("/proc"), Path("/sys"))
+"""What lies in them is the machine, its processes and their environment, and no data."""
+_SPECIAL: Final = {
+    stat.S_IFBLK: "block device",
+    stat.S_IFCHR: "character device",
+    stat.S_IFIFO: "FIFO",
+    stat.S_IFSOCK: "socket",
+}
+_UNUSABLE_NAMES: Final = frozenset({errno.ELOOP, errno.ENAMETOOLONG})
 _MISSING: Final = frozenset({"404", "NoSuchKey", "NotFound", "NoSuchBucket"})
 
 
@@ -82,7 +94,7 @@ def check_source(uri: object, schemes: Collection[str]) -> int:
     if source.path is None:
         with _s3_refusals(source):
             return int(_s3().head_object(Bucket=source.bucket, Key=source.key)["ContentLength"])
-    with _file_refusals(source), _open_source(source.path) as file:
+    with _file_refusals(source), _open_source(source, source.path) as file:
         return os.fstat(file.fileno()).st_size
 
 
@@ -98,9 +110,11 @@ def check_destination(
             second run would take the first one's result for its source.
 
     Raises:
-        BadInputError: It is a folder, or the source itself.
+        BadInputError: It is a folder, the source itself, or a file that is no data.
     """
     destination = locate(uri, schemes)
+    if destination.path:
+        _real_path(destination, destination.path)
     if destination.uri.endswith("/") or (destination.path and destination.path.is_dir()):
         raise BadInputError(
             f"'{uri}' is a folder: name the object to write in it, as in "
@@ -125,7 +139,7 @@ def fetch(uri: object, path: Path, schemes: Collection[str]) -> None:
             with _s3_refusals(source):
                 _s3().download_fileobj(source.bucket, source.key, file)
         else:
-            with _file_refusals(source), _open_source(source.path) as content:
+            with _file_refusals(source), _open_source(source, source.path) as content:
                 _copy(content, file)
 
 
@@ -150,10 +164,8 @@ def publish(path: Path, uri: object, schemes: Collection[str]) -> int:
             # By name: S3 takes 10 000 parts, and only a known size fits itself into them.
             _s3().upload_file(str(path), destination.bucket, destination.key)
     else:
-        with path.open("rb") as content, _file_refusals(destination):
-            destination.path.parent.mkdir(parents=True, exist_ok=True)
-            with _replacing(destination.path) as file:
-                _copy(content, file)
+        with path.open("rb") as content, _destination_file(destination, destination.path) as file:
+            _copy(content, file)
     return path.stat().st_size
 
 
@@ -165,10 +177,8 @@ def publish_bytes(content: bytes, uri: object, schemes: Collection[str]) -> int:
         with _s3_refusals(destination):
             _s3().put_object(Bucket=destination.bucket, Key=destination.key, Body=content)
     else:
-        with _file_refusals(destination):
-            destination.path.parent.mkdir(parents=True, exist_ok=True)
-            with _replacing(destination.path) as file:
-                file.write(content)
+        with _destination_file(destination, destination.path) as file:
+            file.write(content)
     return len(content)
 
 
@@ -189,20 +199,57 @@ def _file_path(uri: str, rest: str) -> Path:
     path = os.fsdecode(unquote_to_bytes(rest))
     if not path.startswith("/") or "\0" in path:
         raise BadInputError(f"'{uri}' is no absolute path; write file:///folder/name.")
-    return Path(path)
+    return Path("/" + path.lstrip("/"))  # two slashes at the beginning would be kept
 
 
 def _same(one: Location, other: Location) -> bool:
     if one.path and other.path:
-        return one.path.resolve() == other.path.resolve()
+        return os.path.realpath(one.path) == os.path.realpath(other.path)
     return (one.path, one.bucket, one.key) == (other.path, other.bucket, other.key)
 
 
-def _open_source(path: Path) -> BinaryIO:
-    # Opening a FIFO or a device could wait for ever.
-    if path.exists() and not path.is_file():
-        raise IsADirectoryError(path)
-    return path.open("rb")
+def _real_path(location: Location, path: Path) -> Path:
+    """The path without links, of a file that is there or not.
+
+    Raises:
+        BadInputError: It is the system's own, or a device, a FIFO or a socket, whose opening
+            could wait for ever.
+    """
+    real = Path(os.path.realpath(path))
+    # The path as it is written counts too: links in /proc lead into other processes' files.
+    for each in (Path(os.path.normpath(path)), real):
+        for folder in _SYSTEM_FOLDERS:
+            if each.is_relative_to(folder):
+                leads = "" if each == path else f" leads to {each}, which"
+                raise BadInputError(
+                    f"'{location.uri}'{leads} lies in {folder}: tasks neither read nor replace the "
+                    "system's own files; name a file of data."
+                )
+    with _file_refusals(location), suppress(FileNotFoundError):
+        if special := _SPECIAL.get(stat.S_IFMT(real.stat().st_mode)):
+            raise BadInputError(
+                f"'{location.uri}' is a {special}: tasks read and replace regular files only; name "
+                "a file of data."
+            )
+    return real
+
+
+def _open_source(location: Location, path: Path) -> BinaryIO:
+    real = _real_path(location, path)
+    if real.is_dir():
+        raise IsADirectoryError(real)
+    return real.open("rb")
+
+
+@contextmanager
+def _destination_file(location: Location, path: Path) -> Generator[BinaryIO]:
+    """Gives a file that takes the destination's place, in folders that are made if need be."""
+    _real_path(location, path)
+    with _file_refusals(location):
+        folder = Path(os.path.realpath(path.parent))
+        folder.mkdir(parents=True, exist_ok=True)
+        with _replacing(folder / path.name) as file:
+            yield file
 
 
 def _copy(source: BinaryIO, destination: BinaryIO) -> None:
@@ -245,6 +292,12 @@ def _file_refusals(location: Location) -> Generator[None]:
         raise BadInputError(
             f"'{location.uri}' is no regular file, or lies below something that is no folder; "
             "name a file."
+        ) from error
+    except OSError as error:
+        if error.errno not in _UNUSABLE_NAMES:
+            raise
+        raise BadInputError(
+            f"'{location.uri}' names no file: {error.strerror}; check the name and its links."
         ) from error
 
 

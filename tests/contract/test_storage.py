@@ -1,5 +1,6 @@
 import os
 import signal
+import socket
 from pathlib import Path
 
 import boto3
@@ -198,17 +199,79 @@ def test_an_outage_of_s3_is_not_called_bad_input(monkeypatch):
         storage.check_source("s3://data-bucket/a", BOTH)
 
 
-def test_a_missing_file_a_folder_and_a_device_are_no_sources(tmp_path):
+def test_a_missing_file_and_a_folder_are_no_sources(tmp_path):
     for uri, said in [
         ((tmp_path / "none").as_uri(), "no such file"),
         (tmp_path.as_uri(), "no regular file"),
-        ("file:///dev/zero", "no regular file"),
     ]:
         with pytest.raises(BadInputError, match=said):
             storage.check_source(uri, BOTH)
         with pytest.raises(BadInputError, match=said):
             storage.fetch(uri, tmp_path / "copy", BOTH)
     assert names(tmp_path) == []
+
+
+def refused_as_source_and_destination(uri, said, tmp_path):
+    (tmp_path / "content").write_bytes(b"x")
+    for attempt in (
+        lambda: storage.check_source(uri, BOTH),
+        lambda: storage.fetch(uri, tmp_path / "copy", BOTH),
+        lambda: storage.check_destination(uri, BOTH),
+        lambda: storage.publish(tmp_path / "content", uri, BOTH),
+        lambda: storage.publish_bytes(b"x", uri, BOTH),
+    ):
+        with pytest.raises(BadInputError, match=said) as caught:
+            attempt()
+        assert uri in str(caught.value)
+    assert not (tmp_path / "copy").exists()
+
+
+SYSTEM_FILES = (
+    "file:///proc/self/environ",
+    "file:////proc/self/environ",
+    "file:///tmp/../proc/1/cmdline",
+    "file:///proc/self/root/etc/hosts",
+    "file:///sys/kernel/notes",
+    "file:///dev/zero",
+    "file:///dev/shm/new",
+    "file:///proc/new",
+)
+
+
+@pytest.mark.parametrize("uri", SYSTEM_FILES)
+def test_the_systems_own_files_are_neither_read_nor_replaced(uri, tmp_path):
+    refused_as_source_and_destination(uri, "name a file of data", tmp_path)
+
+
+@pytest.mark.parametrize("target", ["/proc/self/environ", "/proc/self", "/dev/null", "/sys/new"])
+def test_a_link_into_the_systems_own_files_is_neither_read_nor_replaced(target, tmp_path):
+    link = tmp_path / "link"
+    link.symlink_to(target)
+    uri = f"{link.as_uri()}/environ" if Path(target).is_dir() else link.as_uri()
+    refused_as_source_and_destination(uri, "name a file of data", tmp_path)
+    assert link.is_symlink()
+
+
+@pytest.mark.parametrize("through_link", [False, True])
+@pytest.mark.parametrize("kind", ["FIFO", "socket"])
+def test_what_waits_for_another_process_is_neither_read_nor_replaced(kind, through_link, tmp_path):
+    special = tmp_path / "special"
+    listening = socket.socket(socket.AF_UNIX)
+    if kind == "FIFO":
+        os.mkfifo(special)
+    else:
+        listening.bind(str(special))
+    (tmp_path / "link").symlink_to(special)
+    name = "link" if through_link else "special"
+    with listening:
+        refused_as_source_and_destination((tmp_path / name).as_uri(), f"is a {kind}", tmp_path)
+    assert not special.is_file()
+
+
+def test_a_name_that_leads_to_nothing_but_itself_is_bad_input(tmp_path):
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    with pytest.raises(BadInputError, match="Too many levels"):
+        storage.check_source((tmp_path / "loop").as_uri(), BOTH)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
