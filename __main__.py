@@ -27,7 +27,7 @@ from stack.results import ResultStore
 
 gc.disable()  # the program lives for seconds, of which collecting garbage took a third
 
-stack = settings.parse(settings.from_config(pulumi.Config(settings.NAMESPACE)))
+stack = settings.read(*settings.from_pulumi())
 context = StackContext(
     project=pulumi.get_project(),
     stack=pulumi.get_stack(),

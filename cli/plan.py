@@ -33,6 +33,7 @@ def run(project_folder: Path, stack_file: Path, price_file: Path | None) -> Plan
         project=project.name,
         stack=project.stack,
         prices=prices.load(price_file),
+        encrypted=project.encrypted,
     )
 
 

@@ -217,9 +217,8 @@ def _limits(stack: str | None, deployment: str | None, pack: str | None) -> Limi
     if pack:
         return limits_of(settings.parse({"packs": {pack: {}}}).deployments[0].spec)
     project = load_for_reading(PROJECT_FOLDER, PROJECT_FOLDER / f"Pulumi.{stack}.yaml")
-    deployments = {
-        each.name: each for each in settings.parse(settings.from_texts(project.config)).deployments
-    }
+    parsed = settings.read(project.config, project.encrypted)
+    deployments = {each.name: each for each in parsed.deployments}
     name = deployment or next(iter(deployments))
     if name not in deployments:
         raise RefusedSettingsError(

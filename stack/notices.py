@@ -82,7 +82,8 @@ class Notices(pulumi.ComponentResource):
                 subscription_name(name, endpoint),
                 topic=topic.arn,
                 protocol=protocol(endpoint),
-                endpoint=endpoint,
+                # An address may hold a token, and is nobody's business in any case.
+                endpoint=pulumi.Output.secret(str(endpoint)),
                 opts=child,
             )
         self.topic_arn = topic.arn

@@ -9,7 +9,7 @@ from stack import costs, hardware, instances, pools, rules, settings, synthesis,
 from taskpacks.errors import TaskpacksError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
     from pathlib import Path
 
     from stack.prices import Prices
@@ -102,7 +102,13 @@ class Plan:
 
 
 def make(
-    program: Path, config: Mapping[str, str], *, project: str, stack: str, prices: Prices
+    program: Path,
+    config: Mapping[str, str],
+    *,
+    project: str,
+    stack: str,
+    prices: Prices,
+    encrypted: Collection[str] = (),
 ) -> Plan:
     """Plans a stack: from its settings alone, without an account or a network.
 
@@ -112,9 +118,10 @@ def make(
         project: The project's name.
         stack: The stack's name.
         prices: What AWS asks.
+        encrypted: The full keys of settings that cannot be read here, and are not in `config`.
     """
     try:
-        parsed = settings.parse(settings.from_texts(config))
+        parsed = settings.read(config, encrypted)
         resources = synthesis.synthesize(program, config, project=project, stack=stack)
     except TaskpacksError as error:
         return Plan(refused=tuple(str(error).splitlines()))
@@ -124,7 +131,10 @@ def make(
         deployments=tuple(_deployment(each, resources, prices) for each in parsed.deployments),
         quotas=tuple(rules.usage(resources)),
         at_rest=costs.at_rest(resources, prices),
-        notes=tuple(_notes(parsed, resources, prices, config.get("aws:region", ""))),
+        notes=(
+            *_unread(encrypted),
+            *_notes(parsed, resources, prices, config.get("aws:region", "")),
+        ),
         price_region=prices.region,
         price_dates=(oldest.isoformat(), newest.isoformat()),
     )
@@ -151,6 +161,13 @@ def _deployment(
         max_workers=costs.max_workers(deployment.spec),
         worst_usd_per_hour=costs.worst_hour(deployment.spec, prices),
     )
+
+
+def _unread(encrypted: Collection[str]) -> list[str]:
+    return [
+        f"{key} is encrypted, which only the Pulumi CLI can read: this plan is without it."
+        for key in sorted(encrypted)
+    ]
 
 
 def _notes(

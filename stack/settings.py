@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, get_args
+from typing import TYPE_CHECKING, Any, Final, cast, get_args
+from urllib.parse import urlsplit
 
 # Pulumi's own Config reads one known key at a time; unknown ones must be seen to be refused.
-from pulumi.runtime.config import CONFIG, get_config_env
+from pulumi.runtime.config import (
+    CONFIG,
+    get_config_env,
+    get_config_secret_keys_env,
+    is_config_secret,
+)
 
 from stack import hardware, pools
 from stack.images import ecr_repository_arn
@@ -18,13 +25,17 @@ from taskpacks import limits, manager
 from taskpacks.errors import RefusedSettingsError, TaskpacksError, UnknownPackError, nearest
 
 if TYPE_CHECKING:
-    import pulumi
+    from collections.abc import Collection, Iterable, Sequence
 
     from taskpacks.types import PackSpec
 
 NAMESPACE: Final = "taskpacks"
 """The prefix of our keys in Pulumi.<stack>.yaml."""
 URI_SCHEMES: Final = ("s3", "file")
+ENDPOINTS: Final = "aws:endpoints"
+"""The provider's own setting: where AWS's services are, if they are not AWS's."""
+SECRET: Final = ("notify",)
+"""Settings that may be secret: what they hold stays so from the configuration to the state."""
 
 _NOTIFIABLE = re.compile(r"https://[^\s/]+\S*|[^\s@/:]+@[^\s@/:]+\.[^\s@/:]+")
 _KEY_ARN = re.compile(r"arn:[a-z-]+:kms:[a-z0-9-]+:\d{12}:key/\S+")
@@ -58,7 +69,7 @@ class StackSettings:
         subnet_ids: The operator's own subnets; empty makes a small network.
         security_group_ids: The operator's own; given together with subnet_ids.
         assign_public_ip: Workers on Fargate get public addresses in the operator's subnets.
-        uri_schemes: Where tasks may read and write: "s3", and "file" on one machine only.
+        uri_schemes: Where tasks may read and write: "s3", and "file" in a cloud on this machine.
         notify: E-mail addresses and https:// URLs that are told of alarms.
         share_compute_environments: Deployments of equal hardware run on the same machines.
     """
@@ -90,12 +101,69 @@ STRUCTURED: Final = (
 KEYS: Final = (*STRUCTURED, "owner", "image_tag", "egress", "kms_key")
 
 
-def parse(config: Mapping[str, object], modules: Mapping[str, str] | None = None) -> StackSettings:
-    """Checks a stack's configuration.
+def read(texts: Mapping[str, str], secret_keys: Collection[str] = ()) -> StackSettings:
+    """Checks a stack's whole configuration: our keys, and what they must agree with.
+
+    Args:
+        texts: The settings by full key ("taskpacks:packs"), each as text, structured ones as JSON.
+        secret_keys: The full keys of those that are secret, or hold something secret.
+
+    Raises:
+        TaskpacksError: As `parse`; or a setting is secret that could not stay so.
+    """
+    prefix = f"{NAMESPACE}:"
+    secret = {key.removeprefix(prefix) for key in secret_keys if key.startswith(prefix)}
+    if exposed := sorted(secret - set(SECRET)):
+        raise RefusedSettingsError(
+            f"{NAMESPACE}:{exposed[0]} is secret, in whole or in part: what it says goes into job "
+            "definitions, policies and tags, where it could be read; set it without --secret, "
+            "and have tasks read secret values by reference: name the ARN of each in "
+            f"{NAMESPACE}:packs, below the deployment's `secrets`."
+        )
+    config = {
+        key.removeprefix(prefix): _structured(key.removeprefix(prefix), text, secret)
+        for key, text in texts.items()
+        if key.startswith(prefix)
+    }
+    return parse(config, endpoints=addresses(texts))
+
+
+def from_pulumi() -> tuple[dict[str, str], set[str]]:
+    """What `read` takes, as the engine that runs the program gives it."""
+    # An engine in this process sets the first; the CLI hands over the second.
+    texts = {**CONFIG.get(), **get_config_env()}
+    return texts, {*filter(is_config_secret, texts), *get_config_secret_keys_env()}
+
+
+def addresses(texts: Mapping[str, str]) -> list[str]:
+    """The addresses in `aws:endpoints`."""
+    given: list[dict[str, str]] = json.loads(texts.get(ENDPOINTS) or "[]")
+    return [address for each in given for address in each.values() if address]
+
+
+def is_loopback(address: str) -> bool:
+    """Whether a URL can lead to this machine only: no name is looked up."""
+    host = urlsplit(address).hostname or ""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def parse(
+    config: Mapping[str, object],
+    modules: Mapping[str, str] | None = None,
+    *,
+    endpoints: Sequence[str] = (),
+) -> StackSettings:
+    """Checks the settings of our own namespace.
 
     Args:
         config: The values of the keys in `KEYS`; a missing or None value takes its default.
         modules: The packs to choose from, as `manager.available()` gives them; None asks it.
+        endpoints: Where the stack's cloud is; empty is AWS.
 
     Raises:
         TaskpacksError: Naming the key's path, the value, the rule and the remedy.
@@ -125,6 +193,7 @@ def parse(config: Mapping[str, object], modules: Mapping[str, str] | None = None
         ),
     )
     _check_forms(settings)
+    _check_schemes(settings.uri_schemes, endpoints)
     _check_together(settings)
     return settings
 
@@ -226,13 +295,23 @@ def _check_together(settings: StackSettings) -> None:
             )
 
 
-def _check_forms(settings: StackSettings) -> None:
-    for scheme in settings.uri_schemes:
+def _check_schemes(schemes: Iterable[str], endpoints: Sequence[str]) -> None:
+    for scheme in schemes:
         if scheme not in URI_SCHEMES:
             raise RefusedSettingsError(
                 f"{NAMESPACE}:uri_schemes has {scheme!r}: tasks read and write only "
                 f"{' and '.join(URI_SCHEMES)}; leave it out."
             )
+        if scheme == "file" and not (endpoints and all(map(is_loopback, endpoints))):
+            raise RefusedSettingsError(
+                f"{NAMESPACE}:uri_schemes has 'file' and {ENDPOINTS} is {list(endpoints)}: whoever "
+                "sends a task could read and replace files of its worker, so 'file' is only for "
+                "a cloud on this machine, where every address is a loopback one "
+                "(http://127.0.0.1:PORT); leave 'file' out."
+            )
+
+
+def _check_forms(settings: StackSettings) -> None:
     for index, endpoint in enumerate(settings.notify):
         if not _NOTIFIABLE.fullmatch(endpoint):
             raise RefusedSettingsError(
@@ -290,32 +369,34 @@ def _texts(key: str, value: object) -> tuple[str, ...]:
     return tuple(_text(key, item) for item in value)
 
 
-def from_config(config: pulumi.Config) -> dict[str, object]:
-    """Reads every key of our namespace as the YAML has it: structured where it is, else text.
+class _Concealed(str):
+    """A secret text, which shows itself in no message."""
 
-    Keys that there are not come along, so that `parse` can refuse them by name.
-    """
-    # An engine in this process sets the first; the CLI hands over the second.
-    return from_texts({**CONFIG.get(), **get_config_env()}, config.name)
+    __slots__ = ()
 
-
-def from_texts(config: Mapping[str, str], namespace: str = NAMESPACE) -> dict[str, object]:
-    """As `from_config`, of settings by full key, each as text."""
-    prefix = f"{namespace}:"
-    return {
-        key.removeprefix(prefix): _structured(key.removeprefix(prefix), text)
-        for key, text in config.items()
-        if key.startswith(prefix)
-    }
+    def __repr__(self) -> str:
+        return "[secret]"
 
 
-def _structured(name: str, text: str | None) -> object:
-    if text is None or name not in STRUCTURED:
+def _structured(name: str, text: str, secret: Collection[str]) -> object:
+    """A setting as the YAML has it: structured where it is, else text."""
+    if name not in STRUCTURED:
         return text
     try:
-        return json.loads(text)
+        value = json.loads(text)
     except ValueError as error:
+        shown = _Concealed(text) if name in secret else text
         raise RefusedSettingsError(
-            f"{NAMESPACE}:{name} is {text!r}: it must be a YAML list, mapping or true/false; see "
+            f"{NAMESPACE}:{name} is {shown!r}: it must be a YAML list, mapping or true/false; see "
             "docs/deploying.md for an example."
-        ) from error
+        ) from (None if name in secret else error)
+    return _concealed(value) if name in secret else value
+
+
+def _concealed(value: object) -> object:
+    if isinstance(value, list):
+        return [_concealed(item) for item in cast("list[object]", value)]
+    if isinstance(value, dict):
+        items = cast("dict[str, object]", value).items()
+        return {key: _concealed(item) for key, item in items}
+    return _Concealed(value) if isinstance(value, str) else value

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -32,6 +33,8 @@ LOOK_SECONDS: Final = 0.5
 """Between two looks at the cloud."""
 RESULT_SECONDS: Final = 10
 """How long the result of a finished task may take to be read."""
+WITH_FILES: Final = MappingProxyType({"taskpacks:uri_schemes": ["s3", "file"]})
+"""Not in the stack's own file, which could be deployed to AWS, where `file` is refused."""
 
 
 class DemoFailedError(TaskpacksError):
@@ -120,6 +123,7 @@ def _deploy(
         options.stack,
         endpoint_url=cloud.endpoint_url,
         state_file=folder / "cloud" / "state.json",
+        config=WITH_FILES,
     )
     summary = engine.up()
     counts = ", ".join(f"{count} {action}" for action, count in summary.counts.items())

@@ -63,7 +63,7 @@ def refuse_secret_identity(handler: Handler, goal: Goal) -> None:
     """
     for name in sorted(goal.secrets & handler.properties.keys()):
         spec = handler.properties[name]
-        if spec.replaces or spec.public:
+        if (spec.replaces and not spec.secret) or spec.public:
             raise UnsupportedError(
                 f"{goal.type} '{goal.name}': '{name}' cannot be secret, because the resource is "
                 "found by it or AWS shows it to everyone. Give a value that is not marked secret."

@@ -25,6 +25,8 @@ _PROVIDER_SETTINGS = frozenset(
     }
 )  # fmt: skip
 
+_READ_BY_THE_PROGRAM = ("aws:region", "aws:endpoints")
+
 
 @dataclass(frozen=True)
 class Project:
@@ -35,6 +37,8 @@ class Project:
     program: Path
     config: Mapping[str, str]
     """As the real CLI hands it over: every value is text, structured ones are JSON."""
+    encrypted: frozenset[str] = frozenset()
+    """Keys whose values only the real CLI can read; they are not in `config`."""
 
     @property
     def region(self) -> str:
@@ -64,26 +68,29 @@ def load_project(folder: Path, stack: str, overrides: Mapping[str, Any]) -> Proj
 
 
 def load_for_reading(folder: Path, stack_file: Path) -> Project:
-    """Reads a stack's own settings and its region, for whoever does not deploy it.
+    """Reads a stack's own settings, region and endpoints, for whoever does not deploy it.
 
     Args:
         folder: The project's folder.
         stack_file: The stack's settings, wherever they are: Pulumi.STACK.yaml.
 
     Raises:
-        ProjectError: As `load_project`; of the provider's settings only the region is looked at.
+        ProjectError: As `load_project`, but for encrypted values, which are left out, and for
+            the provider's other settings, which are not looked at.
     """
     name, program, defaults = _project(folder)
     settings = {**defaults, **_section(_mapping(stack_file), stack_file)}
     ours = {
-        key: value
+        key if ":" in key else f"{name}:{key}": value
         for key, value in settings.items()
-        if ":" not in key or key == "aws:region" or key.startswith(f"{name}:")
+        if ":" not in key or key in _READ_BY_THE_PROGRAM or key.startswith(f"{name}:")
     }
-    config = _config(name, stack_file, ours)
+    encrypted = frozenset(key for key, value in ours.items() if _encrypted(value))
+    plain = {key: value for key, value in ours.items() if key not in encrypted}
+    config = _config(name, stack_file, plain)
     _check_region(stack_file, config)
     stack = stack_file.stem.removeprefix("Pulumi.")
-    return Project(name, stack, program, config)
+    return Project(name, stack, program, config, encrypted)
 
 
 def _project(folder: Path) -> tuple[str, Path, dict[str, Any]]:

@@ -29,6 +29,8 @@ class Property:
     """AWS's name, where it is not the wire name in the service's casing."""
     replaces: bool = False
     """A change makes a new resource. Such properties identify it, so they may not be secret."""
+    secret: bool = False
+    """May be secret although it replaces: the resource is found without it."""
     public: bool = False
     """May not be secret: AWS shows it to everyone who may list the resource."""
     json: bool = False

@@ -2,6 +2,7 @@ import json
 
 import pytest
 
+from local.engine import Action
 from stack import notices, resource_policies, settings
 from taskpacks import TaskpacksError
 
@@ -40,6 +41,19 @@ def test_the_senders_of_notices_may_use_the_topics_key():
     *_, senders = resource_policies.notices_key("111122223333", "aws")["Statement"]
     assert senders["Principal"] == {"Service": ["cloudwatch.amazonaws.com", "events.amazonaws.com"]}
     assert json.dumps(senders["Action"]) == '["kms:Decrypt", "kms:GenerateDataKey*"]'
+
+
+def test_addresses_are_secret_from_the_program_on(project):
+    address = "https://hooks.example.com/hush"
+    engine = project.select({"small": {}}, notify=[address])
+    engine.up()
+    (subscription,) = project.client("sns").list_subscriptions()["Subscriptions"]
+    assert subscription["Endpoint"] == address
+    assert "notices-topic" in (project.folder / "state.json").read_text()
+    assert "hush" not in (project.folder / "state.json").read_text()
+    assert set(engine.up().counts) == set(engine.refresh().counts) == {Action.UNCHANGED}
+    other = project.select({"small": {}}, notify=["https://hooks.example.com/other"]).up()
+    assert sorted(other.counts) == [Action.CREATED, Action.DELETED, Action.UNCHANGED]
 
 
 def test_a_subscription_keeps_its_name_when_others_come_and_shows_no_address():

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from cli import plan as plan_command
 from stack import costs, instances, plan, prices, rules
 from stack.rules import Registration
 from taskpacks import PackSpec, manager
@@ -17,6 +18,40 @@ def planned(packs, region="us-east-1", known=USD, **settings):
     config = {"aws:region": region, "taskpacks:packs": json.dumps(packs)}
     config |= {f"taskpacks:{name}": json.dumps(value) for name, value in settings.items()}
     return plan.make(ROOT / "__main__.py", config, project="taskpacks", stack="test", prices=known)
+
+
+def planned_from(file, tmp_path, **settings):
+    (tmp_path / file).write_text(
+        yaml.safe_dump({"config": {"aws:region": "us-east-1", **settings}})
+    )
+    return plan_command.run(ROOT, tmp_path / file, None)
+
+
+def test_a_stack_for_a_cloud_on_this_machine_is_planned_by_its_addresses(tmp_path):
+    files = {"taskpacks:packs": {"pi": {}}, "taskpacks:uri_schemes": ["file"]}
+    (refused,) = planned_from("Pulumi.mine.yaml", tmp_path, **files).refused
+    assert "aws:endpoints is []" in refused
+    here = {"aws:endpoints": [{"sqs": "http://127.0.0.1:5000"}]}
+    assert planned_from("Pulumi.mine.yaml", tmp_path, **files, **here).refused == ()
+
+
+def test_what_only_the_cli_can_read_is_planned_without_or_refused(tmp_path):
+    secret = {"secure": "v1:abc"}
+    planned = planned_from(
+        "Pulumi.mine.yaml",
+        tmp_path,
+        **{"taskpacks:packs": {"pi": {}}, "taskpacks:notify": ["ops@example.com", secret]},
+    )
+    assert planned.refused == ()
+    assert planned.notes[0].startswith("taskpacks:notify is encrypted")
+    packs = {"pi": {"environment": {"TOKEN": secret}}}
+    (refused,) = planned_from("Pulumi.mine.yaml", tmp_path, **{"taskpacks:packs": packs}).refused
+    assert refused.startswith("taskpacks:packs is secret, in whole or in part")
+
+
+@pytest.mark.parametrize("stack", ["dev", "local"])
+def test_nothing_is_refused_of_the_stacks_that_come_with_it(stack):
+    assert plan_command.run(ROOT, ROOT / f"Pulumi.{stack}.yaml", None).refused == ()
 
 
 def spec(**resources):

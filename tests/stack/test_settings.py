@@ -1,10 +1,12 @@
+import contextvars
 import json
+import traceback
 import types
 from pathlib import Path
 
-import pulumi
 import pytest
 import yaml
+from pulumi.runtime import set_all_config
 
 from stack import settings
 from taskpacks import PackSpec, TaskpacksError, hookimpl
@@ -108,12 +110,119 @@ def test_a_uri_scheme_that_tasks_cannot_use_is_refused(modules):
     assert "s3 and file" in text
 
 
-def test_the_settings_that_the_cli_hands_over_are_read(monkeypatch, modules):
-    config = {"taskpacks:packs": '{"small": {}}', "taskpacks:image_tag": "v7", "aws:region": "x"}
-    monkeypatch.setenv("PULUMI_CONFIG", json.dumps(config))
-    found = settings.from_config(pulumi.Config(settings.NAMESPACE))
-    assert found == {"packs": {"small": {}}, "image_tag": "v7"}
-    assert settings.parse(found, modules).image_tag == "v7"
+def handed_over(monkeypatch, config, *secret):
+    """As the CLI hands a configuration over."""
+    texts = {
+        key: value if isinstance(value, str) else json.dumps(value) for key, value in config.items()
+    }
+    monkeypatch.setenv("PULUMI_CONFIG", json.dumps(texts))
+    monkeypatch.setenv("PULUMI_CONFIG_SECRET_KEYS", json.dumps(secret))
+
+
+def test_the_settings_that_the_cli_hands_over_are_read(monkeypatch):
+    config = {"taskpacks:packs": {"pi": {}}, "taskpacks:image_tag": "v7", "aws:region": "x"}
+    handed_over(monkeypatch, config)
+    parsed = settings.read(*settings.from_pulumi())
+    assert [each.name for each in parsed.deployments] == ["pi"]
+    assert parsed.image_tag == "v7"
+
+
+# `file`.
+
+
+HERE = ["http://127.0.0.1:5000", "http://localhost:4566", "https://[::1]:1", "http://127.8.0.9"]
+ELSEWHERE = [
+    "https://sqs.us-east-1.amazonaws.com",
+    "http://10.0.0.7:5000",
+    "http://127.0.0.1.example.com",
+    "http://127.0.0.1@example.com",
+    "http://localhost.localstack.cloud:4566",
+    "http://0.0.0.0:5000",
+    "127.0.0.1:5000",
+]
+
+
+@pytest.mark.parametrize("address", HERE)
+def test_files_may_be_named_where_every_address_is_on_this_machine(address, modules):
+    config = {"packs": {"small": {}}, "uri_schemes": ["s3", "file"]}
+    parsed = settings.parse(config, modules, endpoints=[*HERE, address])
+    assert parsed.uri_schemes == ("s3", "file")
+
+
+@pytest.mark.parametrize("address", ELSEWHERE)
+def test_one_address_elsewhere_refuses_files(address, modules):
+    config = {"packs": {"small": {}}, "uri_schemes": ["file"]}
+    with pytest.raises(TaskpacksError) as caught:
+        settings.parse(config, modules, endpoints=[*HERE, address])
+    assert address in str(caught.value)
+    assert "leave 'file' out" in str(caught.value)
+
+
+def test_files_are_refused_in_aws_which_is_where_no_address_is_given(modules):
+    text = refusal({"packs": {"small": {}}, "uri_schemes": ["file"]}, modules)
+    assert text.startswith("taskpacks:uri_schemes has 'file' and aws:endpoints is []")
+
+
+def test_the_addresses_are_those_of_the_provider():
+    texts = {"taskpacks:packs": '{"pi": {}}', "taskpacks:uri_schemes": '["file"]'}
+    here = json.dumps([{"sqs": "http://127.0.0.1:1", "s3": ""}, {"batch": "http://127.0.0.1:1"}])
+    assert settings.read({**texts, "aws:endpoints": here}).uri_schemes == ("file",)
+    mixed = json.dumps([{"sqs": "http://127.0.0.1:1", "batch": "https://batch.example.com"}])
+    with pytest.raises(TaskpacksError, match=r"batch\.example\.com"):
+        settings.read({**texts, "aws:endpoints": mixed})
+
+
+# Secrets.
+
+
+@pytest.mark.parametrize("key", sorted(set(settings.KEYS) - {"notify"}))
+def test_a_secret_setting_that_could_not_stay_so_is_refused_without_its_value(key, monkeypatch):
+    config = {"taskpacks:packs": {"pi": {}}, f"taskpacks:{key}": "hush"}
+    handed_over(monkeypatch, config, f"taskpacks:{key}", "aws:secretKey")
+    with pytest.raises(TaskpacksError) as caught:
+        settings.read(*settings.from_pulumi())
+    assert str(caught.value).startswith(f"taskpacks:{key} is secret")
+    assert "below the deployment's `secrets`" in str(caught.value)
+    assert "hush" not in str(caught.value)
+
+
+def test_an_engine_in_this_process_says_what_is_secret_too():
+    texts = {"taskpacks:packs": '{"pi": {}}'}
+
+    def refused():
+        set_all_config(texts, ["taskpacks:packs"])
+        with pytest.raises(TaskpacksError, match="taskpacks:packs is secret"):
+            settings.read(*settings.from_pulumi())
+
+    contextvars.copy_context().run(refused)
+
+
+def test_the_providers_own_secrets_are_left_to_it(monkeypatch):
+    config = {"taskpacks:packs": {"pi": {}}, "aws:secretKey": "hush"}
+    handed_over(monkeypatch, config, "aws:secretKey")
+    assert settings.read(*settings.from_pulumi()).deployments
+
+
+HOOK = "https://hooks.example.com/hush"
+
+
+def test_addresses_of_notices_may_be_secret(monkeypatch):
+    config = {"taskpacks:packs": {"pi": {}}, "taskpacks:notify": [HOOK]}
+    handed_over(monkeypatch, config, "taskpacks:notify")
+    assert settings.read(*settings.from_pulumi()).notify == (HOOK,)
+
+
+@pytest.mark.parametrize(
+    "notify", [["http://example.com/hush"], "hush", {"to": "hush"}, "[hush", [["hush"]]]
+)
+def test_what_is_wrong_with_a_secret_is_told_without_its_value(notify, monkeypatch):
+    config = {"taskpacks:packs": {"pi": {}}, "taskpacks:notify": notify}
+    handed_over(monkeypatch, config, "taskpacks:notify")
+    with pytest.raises(TaskpacksError) as caught:
+        settings.read(*settings.from_pulumi())
+    assert "[secret]" in str(caught.value)
+    shown = "".join(traceback.format_exception(caught.value))
+    assert "hush" not in shown
 
 
 def test_a_key_that_there_is_not_names_the_nearest_one(modules):

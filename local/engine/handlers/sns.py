@@ -112,7 +112,7 @@ class TopicSubscription(Handler):
     resource_type = "aws:sns/topicSubscription:TopicSubscription"
     properties: ClassVar[Mapping[str, Property]] = {
         "topic": Property(api="TopicArn", replaces=True),
-        "endpoint": Property(replaces=True),
+        "endpoint": Property(replaces=True, secret=True),
         "protocol": Property(replaces=True),
         "confirmationTimeoutInMinutes": Property(engine_only=True, default=1),
         "deliveryPolicy": Property(json=True, default=""),

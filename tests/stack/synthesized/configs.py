@@ -23,7 +23,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "taskpacks:owner": "media-team",
         "taskpacks:image_tag": "2024.1",
         "taskpacks:kms_key": KEY,
-        "taskpacks:uri_schemes": ["s3", "file"],
+        "taskpacks:uri_schemes": ["s3"],
         "taskpacks:notify": ["ops@example.com", "https://example.com/hook"],
         "taskpacks:packs": {
             "pi-urgent": {
