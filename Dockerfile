@@ -1,6 +1,8 @@
 # syntax=docker/dockerfile:1
 # The worker and one pack:  docker build --build-arg PACK=pi -t …:pi-v1 .
-ARG BASE=python:3.12-slim-bookworm
+# The base, by the digest of the index of all its platforms, which never becomes another image.
+# A newer one:  docker buildx imagetools inspect python:3.12-slim-bookworm
+ARG BASE=python:3.12-slim-bookworm@sha256:54c85f3c47607a77f32adec749d3c81d1348bf25833671f512b26a9b6d778cb3
 
 # What the pack declares, read without installing it.
 FROM ${BASE} AS declaration

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import pulumi
 import pulumi_aws as aws
 import pulumi_docker_build as docker_build
 
-from taskpacks.errors import RefusedSettingsError
+from stack.build_context import FOLDER, ROOT, build_files, content_digest, write_context
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from stack.model import StackContext
     from stack.settings import Deployment
@@ -24,19 +22,12 @@ if TYPE_CHECKING:
 PLATFORMS: Final = {"x86_64": "linux/amd64", "arm64": "linux/arm64"}
 KEPT_IMAGES_PER_PACK: Final = 50
 UNTAGGED_DAYS: Final = 7
+# What the stack itself pushes, as PACK-ARCHITECTURE-…: job definitions name it by its digest.
+# https://docs.aws.amazon.com/AmazonECR/latest/userguide/image-tag-mutability.html
+BUILT_TAGS: Final = tuple(f"*-{architecture}-*" for architecture in PLATFORMS)
 # https://docs.aws.amazon.com/AmazonECR/latest/userguide/lifecycle_policy_parameters.html
 LIFECYCLE_RULES_MAX: Final = 50
 
-_ROOT: Final = Path(__file__).parents[1]
-# What .dockerignore lets through, but for the packs: a change here changes every image.
-_COMMON: Final = (
-    "Dockerfile",
-    ".dockerignore",
-    "pyproject.toml",
-    "requirements.lock",
-    "taskpacks/*.py",
-    "worker/**/*",
-)
 _ECR: Final = re.compile(
     r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(\.cn)?/(?P<name>[^:@]+)"
 )
@@ -79,40 +70,39 @@ def lifecycle(packs: Iterable[str]) -> dict[str, Any]:
     }
 
 
-def content_digest(pack: str, root: Path = _ROOT) -> str:
-    """Twelve hex digits of all that goes into a pack's image, which make its tag immutable.
-
-    Args:
-        pack: A pack whose folder is in this checkout.
-        root: The checkout.
-
-    Raises:
-        RefusedSettingsError: The pack is no folder here, so that its image cannot be built.
-    """
-    if not (root / "taskpacks" / pack).is_dir():
-        raise RefusedSettingsError(
-            f"taskpacks:build_images: the pack '{pack}' is installed and not a folder of this "
-            "checkout, so its image cannot be built here; build it where the pack lives and "
-            "give each of its deployments image: {uri: ...}."
-        )
-    digest = hashlib.sha256()
-    for file in _inputs(pack, root):
-        content = file.read_bytes()
-        digest.update(f"{file.relative_to(root).as_posix()}\0{len(content)}\0".encode())
-        digest.update(content)
-    return digest.hexdigest()[:12]
-
-
-def _inputs(pack: str, root: Path) -> Iterator[Path]:
-    for pattern in (*_COMMON, f"taskpacks/{pack}/**/*"):
-        for file in sorted(root.glob(pattern)):
-            if file.is_file() and not {"__pycache__", "tests"} & set(file.parts):
-                yield file
-
-
 def build_arguments(pack: str, base: str | None) -> dict[str, str]:
     """The Dockerfile's arguments; without a base it takes its own."""
     return {"PACK": pack, **({"BASE": base} if base else {})}
+
+
+def cache_in_ecr(ref: pulumi.Input[str]) -> docker_build.CacheToRegistryArgsDict:
+    """Where a build leaves its layers for the next one, in the one form that ECR takes.
+
+    https://aws.amazon.com/blogs/containers/announcing-remote-cache-support-in-amazon-ecr-for-buildkit-clients/
+    """
+    return {
+        "ref": ref,
+        "mode": docker_build.CacheMode.MAX,  # the layers of all stages
+        "image_manifest": True,
+        "oci_media_types": True,
+        "ignore_error": True,  # the image is there then: the next build only takes longer
+    }
+
+
+def tag_mutability(*, build: bool) -> dict[str, Any]:
+    """Which tags may be pushed a second time: those of the stack's own builds, no others.
+
+    A change that is taken back leads to a tag that is there already, and so does an `up` that is
+    repeated after it was interrupted; each build also overwrites its cache.
+    """
+    if not build:
+        return {"image_tag_mutability": "IMMUTABLE"}
+    return {
+        "image_tag_mutability": "IMMUTABLE_WITH_EXCLUSION",
+        "image_tag_mutability_exclusion_filters": [
+            {"filter": tags, "filter_type": "WILDCARD"} for tags in BUILT_TAGS
+        ],
+    }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,8 +125,8 @@ class ImageRepositoryArgs:
 class ImageRepository(pulumi.ComponentResource):
     """One repository for a stack's worker images.
 
-    Consists of: an ECR repository whose tags never change and that scans on push, its
-    lifecycle policy, and, where the stack builds, an image per pack and architecture.
+    Consists of: an ECR repository that scans on push and where tags that people push never
+    change, its lifecycle policy, and, where the stack builds, an image per pack and architecture.
     """
 
     url: pulumi.Output[str]
@@ -149,7 +139,7 @@ class ImageRepository(pulumi.ComponentResource):
         self._args = args
         self._repository = aws.ecr.Repository(
             f"{name}-repository",
-            image_tag_mutability="IMMUTABLE",
+            **tag_mutability(build=args.build),
             image_scanning_configuration={"scan_on_push": True},
             # Every image can be built again from the checkout: none holds up a `destroy`.
             force_delete=True,
@@ -191,15 +181,22 @@ class ImageRepository(pulumi.ComponentResource):
         }
         built: dict[tuple[str, str], pulumi.Output[str]] = {}
         for (pack, architecture), base in sorted(wanted.items()):
-            tag = f"{pack}-{architecture}-{content_digest(pack)}"
+            files, arguments = build_files(pack), build_arguments(pack, base)
+            content = content_digest(files, arguments)
+            # Relative to the project's folder: the same on every machine that deploys. Named for
+            # the content: what one `up` builds, another that runs beside it never changes.
+            context = f"{FOLDER}/{pack}-{content}"
+            write_context(files, ROOT / context)
+            cache = pulumi.Output.concat(self.url, f":{pack}-{architecture}-cache")
             image = docker_build.Image(
                 f"{name}-{pack}-{architecture}",
-                # Relative to the project's folder: the same on every machine that deploys.
-                context={"location": "."},
-                dockerfile={"location": "Dockerfile"},
-                build_args=build_arguments(pack, base),
+                context={"location": context},
+                dockerfile={"location": f"{context}/Dockerfile"},
+                build_args=arguments,
                 platforms=[docker_build.Platform(PLATFORMS[architecture])],
-                tags=[pulumi.Output.concat(self.url, ":", tag)],
+                cache_from=[{"registry": {"ref": cache}}],
+                cache_to=[{"registry": cache_in_ecr(cache)}],
+                tags=[pulumi.Output.concat(self.url, f":{pack}-{architecture}-{content}")],
                 push=True,
                 build_on_preview=False,
                 registries=[
@@ -211,5 +208,7 @@ class ImageRepository(pulumi.ComponentResource):
                 ],
                 opts=pulumi.ResourceOptions(parent=self),
             )
-            built[pack, architecture] = image.ref
+            # Of the two forms that ECS documents (with a tag, with a digest), the one that lasts:
+            # https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ContainerDefinition.html
+            built[pack, architecture] = pulumi.Output.concat(self.url, "@", image.digest)
         return built

@@ -19,6 +19,7 @@ from pulumi.runtime.config import (
 )
 
 from stack import hardware, pools
+from stack.build_context import PINNED, build_files
 from stack.images import ecr_repository_arn
 from stack.network import Egress
 from taskpacks import limits, manager
@@ -284,6 +285,9 @@ def _check_together(settings: StackSettings) -> None:
             f"{NAMESPACE}:packs needs {environments} compute environments: AWS Batch allows "
             f"{limits.COMPUTE_ENVIRONMENTS_PER_REGION} in a region; {remedy}."
         )
+    for deployment in settings.deployments if settings.build_images else ():
+        if not deployment.spec.image.uri:
+            _check_built(deployment)
     for deployment in settings.deployments:
         uri = deployment.spec.image.uri
         closed = settings.egress == "endpoints" and not settings.subnet_ids
@@ -293,6 +297,18 @@ def _check_together(settings: StackSettings) -> None:
                 f"{NAMESPACE}:egress 'endpoints' reach no registry but ECR; copy the image to "
                 "ECR, or set egress: nat."
             )
+
+
+def _check_built(deployment: Deployment) -> None:
+    base, pack = deployment.spec.image.base, deployment.pack.name
+    if base and not PINNED.fullmatch(base):
+        raise RefusedSettingsError(
+            f"{NAMESPACE}:build_images: the pack '{pack}' declares image.base {base!r}: a tag may "
+            "lead to another image tomorrow, so an image that the stack builds starts from a "
+            "digest. Declare NAME:TAG@sha256:DIGEST; `docker buildx imagetools inspect "
+            f"{base.partition('@')[0]}` prints the digest."
+        )
+    build_files(pack)
 
 
 def _check_schemes(schemes: Iterable[str], endpoints: Sequence[str]) -> None:

@@ -243,7 +243,8 @@ class Image(_Record):
     """Debian packages."""
     base: Annotated[str, Field(pattern=r"^[a-z0-9][\w.:/@-]+$")] | None = None
     """What the image is built from: anything of Debian's kind with `python` (3.11 to 3.13) and pip.
-    None is the Dockerfile's own."""
+    None is the Dockerfile's own. An image that the stack builds needs it with its digest, as
+    NAME:TAG@sha256:DIGEST."""
     uri: Annotated[str, Field(pattern=r"^[a-z0-9][\w.:/@-]+$")] | None = None
     """An image that is there already, as REGISTRY/NAME:TAG; a deployment's override. It holds
     the worker and the pack; what else stands here is not built then."""

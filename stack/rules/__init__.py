@@ -9,7 +9,7 @@ from __future__ import annotations
 from itertools import chain
 from typing import TYPE_CHECKING, Final
 
-from stack.rules import alarms, batch, functions, identity, machines, queues, storage
+from stack.rules import alarms, batch, functions, identity, images, machines, queues, storage
 from stack.rules.findings import UNKNOWN, Finding, Registration
 from stack.rules.quotas import QUOTAS, Usage, together, usage
 
@@ -25,6 +25,7 @@ RULES: Final = {
     **batch.RULES,
     **functions.RULES,
     **identity.RULES,
+    **images.RULES,
     **machines.RULES,
     **queues.RULES,
     **storage.RULES,

@@ -300,6 +300,25 @@ it = aws.batch.JobQueue("it", priority=<V>, state="ENABLED", tags={"v": "<V>"},
         ("MUTABLE", "IMMUTABLE"),
     ),
     Case(
+        "aws:ecr/repository:Repository",
+        'it = aws.ecr.Repository("it", image_tag_mutability="IMMUTABLE_WITH_EXCLUSION", '
+        'tags={"v": "<V>"}, image_tag_mutability_exclusion_filters='
+        '[{"filter": "<V>", "filter_type": "WILDCARD"}])',
+        "*-x86_64-*",
+        "*-arm64-*",
+        described(
+            "ecr",
+            "describe_repositories",
+            lambda name: {"repositoryNames": [name]},
+            "repositories",
+            0,
+            "imageTagMutabilityExclusionFilters",
+            0,
+            "filter",
+        ),
+        ("*-x86_64-*", "*-arm64-*"),
+    ),
+    Case(
         "aws:ecr/lifecyclePolicy:LifecyclePolicy",
         """r = aws.ecr.Repository("r")
 it = aws.ecr.LifecyclePolicy("it", repository=r.name, policy=json.dumps({"rules": [
@@ -514,6 +533,29 @@ it = aws.batch.ComputeEnvironment("it", type="MANAGED", service_role=role.arn, c
     assert not engine.refresh().changed
     assert not engine.up().changed
     engine.destroy()
+
+
+def test_a_repository_may_exclude_tags_from_its_rule_and_take_that_back(project):
+    def repository(arguments):
+        return project.write(f'aws.ecr.Repository("it", image_tag_mutability={arguments})')
+
+    def mutability():
+        (found,) = project.client("ecr").describe_repositories()["repositories"]
+        return found["imageTagMutability"], found.get("imageTagMutabilityExclusionFilters")
+
+    filters = [{"filter": "*-cache", "filter_type": "WILDCARD"}]
+    excluding = f'"IMMUTABLE_WITH_EXCLUSION", image_tag_mutability_exclusion_filters={filters}'
+    repository('"IMMUTABLE"').up()
+    assert repository(excluding).up().counts[Action.UPDATED] == 1
+    assert mutability() == (
+        "IMMUTABLE_WITH_EXCLUSION",
+        [{"filter": "*-cache", "filterType": "WILDCARD"}],
+    )
+    assert not project.engine().refresh().changed
+    assert repository('"IMMUTABLE"').up().counts[Action.UPDATED] == 1
+    assert mutability()[0] == "IMMUTABLE"
+    assert not project.engine().refresh().changed
+    assert not project.engine().up().changed
 
 
 def test_a_bucket_with_objects_goes_only_if_it_says_so(project):

@@ -1,11 +1,16 @@
+import os
+import re
 import shutil
+import stat
 import subprocess
 import sys
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
+from docker.utils.build import exclude_paths
 
-from stack import images
+from stack import build_context, images
 from taskpacks import TaskpacksError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -49,25 +54,144 @@ def test_the_repository_of_an_image_is_read_from_its_uri(uri, arn):
     assert images.ecr_repository_arn(uri, "aws") == arn
 
 
+def tag(checkout, pack="pi", base=None):
+    files = build_context.build_files(pack, checkout)
+    return build_context.content_digest(files, images.build_arguments(pack, base))
+
+
+def append(file):
+    file.parent.mkdir(exist_ok=True)
+    with file.open("a") as text:
+        text.write("\n# changed\n")
+
+
 @pytest.mark.parametrize(
     "file",
     ["Dockerfile", "requirements.lock", "taskpacks/types.py", "taskpacks/pi/tasks.py",
-     "worker/run.py"],
+     "worker/run.py", "taskpacks/pi/data/new.csv"],
 )  # fmt: skip
 def test_a_change_of_what_goes_into_an_image_makes_a_new_tag(file, checkout):
-    before = images.content_digest("pi", checkout)
-    with (checkout / file).open("a") as text:
-        text.write("\n# changed\n")
-    assert images.content_digest("pi", checkout) != before
+    before = tag(checkout)
+    append(checkout / file)
+    assert tag(checkout) != before
 
 
-@pytest.mark.parametrize("file", ["taskpacks/csv_sort/tasks.py", "taskpacks/pi/tests/test_new.py"])
+def test_a_file_that_becomes_executable_makes_a_new_tag(checkout):
+    before = tag(checkout)
+    (checkout / "taskpacks/pi/tasks.py").chmod(0o755)
+    assert tag(checkout) != before
+
+
+def test_a_renamed_file_makes_a_new_tag(checkout):
+    before = tag(checkout)
+    (checkout / "taskpacks/pi/tasks.py").rename(checkout / "taskpacks/pi/tasks2.py")
+    assert tag(checkout) != before
+
+
+@pytest.mark.parametrize(
+    "file",
+    ["taskpacks/csv_sort/tasks.py", "taskpacks/pi/tests/test_new.py", "taskpacks/pi/.env",
+     "taskpacks/notes.txt", "README.md", "taskpacks/pi/__pycache__/tasks.pyc"],
+)  # fmt: skip
 def test_a_change_elsewhere_keeps_the_tag(file, checkout):
-    before = images.content_digest("pi", checkout)
-    (checkout / file).parent.mkdir(exist_ok=True)
-    with (checkout / file).open("a") as text:
-        text.write("\n# changed\n")
-    assert images.content_digest("pi", checkout) == before
+    before = tag(checkout)
+    append(checkout / file)
+    assert tag(checkout) == before
+
+
+def test_the_umask_of_who_checked_out_keeps_the_tag(checkout):
+    before = tag(checkout)
+    (checkout / "worker/run.py").chmod(0o600)
+    assert tag(checkout) == before
+
+
+def test_a_checkout_may_lie_below_a_folder_called_tests(checkout, tmp_path):
+    below = shutil.copytree(checkout, tmp_path / "tests" / "checkout")
+    assert tag(below) == tag(checkout)
+    assert build_context.build_files("pi", below)
+
+
+def test_another_base_makes_a_new_tag(checkout):
+    assert len({tag(checkout), tag(checkout, base="a"), tag(checkout, base="b")}) == 3
+
+
+def test_an_image_of_links_is_not_built(checkout):
+    (checkout / "taskpacks/pi/data").symlink_to(checkout / "worker")
+    with pytest.raises(TaskpacksError, match=r"taskpacks/pi/data is a symbolic link: .* Put the"):
+        build_context.build_files("pi", checkout)
+
+
+def listed(folder):
+    return {
+        path.relative_to(folder).as_posix(): stat.S_IMODE(path.stat().st_mode)
+        for path in folder.rglob("*")
+    }
+
+
+@pytest.mark.parametrize("umask", [0o077, 0o002])
+def test_the_context_of_a_pack_is_what_its_tag_is_made_of(umask, checkout, tmp_path):
+    (checkout / "taskpacks/pi/run.sh").touch(mode=0o700)
+    files = build_context.build_files("pi", checkout)
+    before = os.umask(umask)
+    try:
+        build_context.write_context(files, tmp_path / "build" / "pi")
+    finally:
+        os.umask(before)
+    written = listed(tmp_path / "build" / "pi")
+    assert {name for name, mode in written.items() if mode == 0o644} == {
+        each.path for each in files if not each.executable
+    }
+    assert written["taskpacks/pi/run.sh"] == written["taskpacks/pi"] == 0o755
+    assert {"Dockerfile", "worker/__main__.py", "taskpacks/pi/tasks.py"} <= set(written)
+    assert not [name for name in written if "csv_sort" in name or "tests" in name]
+
+
+def test_a_context_that_was_changed_is_written_again(checkout, tmp_path):
+    files, folder = build_context.build_files("pi", checkout), tmp_path / "build" / "pi"
+    build_context.write_context(files, folder)
+    inode = (folder / "Dockerfile").stat().st_ino
+    build_context.write_context(files, folder)
+    assert (folder / "Dockerfile").stat().st_ino == inode  # nothing to do
+    append(folder / "worker" / "stray.py")
+    (folder / "Dockerfile").unlink()
+    build_context.write_context(files, folder)
+    assert not (folder / "worker" / "stray.py").exists()
+    assert (folder / "Dockerfile").read_bytes() == (checkout / "Dockerfile").read_bytes()
+
+
+def dockerfile():
+    return (ROOT / "Dockerfile").read_text()
+
+
+def test_all_that_the_dockerfile_copies_is_in_the_context(checkout, tmp_path):
+    build_context.write_context(build_context.build_files("pi", checkout), tmp_path / "context")
+    copied = re.findall(r"^COPY (?!--from)(.+) \S+$", dockerfile(), re.MULTILINE)
+    sources = {source for line in copied for source in line.split()}
+    assert len(sources) > 3
+    for source in sources:
+        assert list((tmp_path / "context").glob(source.replace("${PACK}", "pi"))), source
+
+
+def test_a_build_by_hand_sees_what_the_stack_sees(checkout):
+    """docker's own reading of .dockerignore, by its SDK for Python."""
+    for junk in ("taskpacks/pi/.env", "taskpacks/pi/tests/test_x.py", "worker/__pycache__/x.pyc",
+                 ".git/config", "stack/images.py"):  # fmt: skip
+        append(checkout / junk)
+    patterns = (checkout / ".dockerignore").read_text().splitlines()
+    seen = {name for name in exclude_paths(checkout, patterns) if (checkout / name).is_file()}
+    packs = {
+        path.name for path in (checkout / "taskpacks").iterdir() if (path / "tasks.py").exists()
+    }
+    assert len(packs) > 2
+    wanted = {each.path for pack in packs for each in build_context.build_files(pack, checkout)}
+    assert seen - {".dockerignore"} == wanted  # docker's client always sends both files
+
+
+def test_the_dockerfiles_own_base_is_named_by_its_digest():
+    (base,) = re.findall(r"^ARG BASE=(.+)$", dockerfile(), re.MULTILINE)
+    assert build_context.PINNED.fullmatch(base)
+    stages = re.findall(r"^FROM (\S+)", dockerfile(), re.MULTILINE)
+    assert set(stages) == {"${BASE}"}
 
 
 def declared_packages(pack, base, path=ROOT):
@@ -115,7 +239,17 @@ def test_a_declared_base_is_an_argument_of_the_build():
 
 def test_an_installed_pack_cannot_be_built_here():
     with pytest.raises(TaskpacksError, match=r"the pack 'bought' is installed .* image: \{uri"):
-        images.content_digest("bought")
+        build_context.build_files("bought")
+
+
+def test_only_what_the_stack_builds_may_be_pushed_a_second_time():
+    def moved(tag):
+        found = images.tag_mutability(build=True)["image_tag_mutability_exclusion_filters"]
+        return any(fnmatchcase(tag, each["filter"]) for each in found)
+
+    assert all(map(moved, ("csv_sort-x86_64-cache", "pi-arm64-0123456789ab")))
+    assert not any(map(moved, ("pi-v1", "csv_sort-2026-06-01", "x86_64")))
+    assert images.tag_mutability(build=False) == {"image_tag_mutability": "IMMUTABLE"}
 
 
 def test_each_packs_newest_images_are_kept_whatever_the_others_push():

@@ -85,6 +85,10 @@ GOOD = {
         "metadataOptions": {"httpTokens": "required"},
         "blockDeviceMappings": [{"ebs": {"encrypted": "true", "volumeSize": 130}}],
     },
+    "aws:ecr/repository:Repository": {
+        "imageTagMutability": "IMMUTABLE_WITH_EXCLUSION",
+        "imageTagMutabilityExclusionFilters": [{"filter": "*-arm64-*", "filterType": "WILDCARD"}],
+    },
     "aws:iam/role:Role": {"assumeRolePolicy": json.dumps({"Statement": []})},
     "aws:iam/rolePolicy:RolePolicy": {"role": "r", "policy": json.dumps({"Statement": []})},
     "aws:iam/policy:Policy": {"policy": json.dumps({"Statement": []})},
@@ -329,6 +333,21 @@ def test_a_name_that_pulumi_makes_of_the_logical_one_has_to_fit_too(token, lengt
 def test_a_bucket_that_is_called_after_its_deployment_may_not_take_over_its_underscores():
     (finding,) = rules.check(Registration("aws:s3/bucket:Bucket", "my_pack-results", {}))
     assert str(finding).startswith("Bucket 'my_pack-results' bucket is 'my_pack-results-0123abc'")
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"imageTagMutabilityExclusionFilters": None}, "says which tags are excluded"),
+        ({"imageTagMutability": "IMMUTABLE"}, "only a mutability that ends in _WITH_EXCLUSION"),
+        ({"imageTagMutabilityExclusionFilters": [{"filter": "*a*b*"}]}, "at most 2 '*'"),
+        ({"imageTagMutabilityExclusionFilters": [{"filter": "v1/*"}]}, "other characters"),
+        ({"imageTagMutabilityExclusionFilters": [{"filter": "a"}] * 6}, "at most 5 filters"),
+    ],
+)
+def test_which_tags_may_be_moved_is_said_as_ecr_takes_it(changes, why):
+    (finding,) = broken("aws:ecr/repository:Repository", **changes)
+    assert why in finding
 
 
 def test_on_fargate_nothing_of_ec2_is_taken():

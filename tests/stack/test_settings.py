@@ -1,5 +1,6 @@
 import contextvars
 import json
+import sys
 import traceback
 import types
 from pathlib import Path
@@ -9,7 +10,7 @@ import yaml
 from pulumi.runtime import set_all_config
 
 from stack import settings
-from taskpacks import PackSpec, TaskpacksError, hookimpl
+from taskpacks import Image, PackSpec, TaskpacksError, hookimpl
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -26,7 +27,7 @@ def modules(monkeypatch):
 
     module.taskpack_spec = hookimpl(taskpack_spec)
     module.taskpack_register_tasks = hookimpl(taskpack_register_tasks)
-    monkeypatch.setitem(__import__("sys").modules, "small_pack", module)
+    monkeypatch.setitem(sys.modules, "small_pack", module)
     return {"small": "small_pack", "other": "small_pack"}
 
 
@@ -244,6 +245,35 @@ def test_an_image_that_no_worker_could_pull_is_refused(modules):
     assert text.startswith("taskpacks:packs.small.image.uri is 'docker.io/team/pi:v1'")
     assert "set egress: nat" in text
     assert settings.parse({"packs": packs, "egress": "nat"}, modules).egress == "nat"
+
+
+def declaring(base, modules, monkeypatch):
+    declared = hookimpl(lambda: PackSpec(image=Image(base=base)))
+    monkeypatch.setattr(sys.modules[modules["small"]], "taskpack_spec", declared)
+    monkeypatch.setattr(settings, "build_files", lambda _pack: ())  # the pack is no folder here
+    return modules
+
+
+@pytest.mark.parametrize("base", ["cuda:12", "cuda:12@sha256:0123"])
+def test_the_stack_builds_on_no_base_that_may_become_another(base, modules, monkeypatch):
+    modules = declaring(base, modules, monkeypatch)
+    text = refusal({"packs": {"small": {}}, "build_images": True}, modules)
+    assert text.startswith(f"taskpacks:build_images: the pack 'small' declares image.base '{base}'")
+    assert "`docker buildx imagetools inspect cuda:12` prints the digest" in text
+    settings.parse({"packs": {"small": {}}}, modules)  # images are pushed by hand
+    uri = "123456789012.dkr.ecr.us-east-1.amazonaws.com/ours:v7"
+    packs = {"small": {"image": {"uri": uri}}}  # an image is given
+    settings.parse({"packs": packs, "build_images": True}, modules)
+
+
+def test_the_stack_builds_on_a_base_that_is_named_by_its_digest(modules, monkeypatch):
+    modules = declaring(f"cuda:12@sha256:{'0' * 64}", modules, monkeypatch)
+    assert settings.parse({"packs": {"small": {}}, "build_images": True}, modules).build_images
+
+
+def test_a_pack_that_cannot_be_built_here_is_refused_with_the_settings(modules):
+    text = refusal({"packs": {"small": {}}, "build_images": True}, modules)
+    assert "the pack 'small' is installed and not a folder of this checkout" in text
 
 
 REFUSED = {

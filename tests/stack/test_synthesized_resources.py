@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from tests.stack.synthesized import configs, recording
 from tests.stack.synthesized.recording import changed, listed, policies
 
+ROOT = Path(__file__).resolve().parents[2]
 TAGGED = {"taskpacks:stack", "taskpacks:owner", "taskpacks:deployment", "taskpacks:pack"}
 # The first test that asks for a stack waits until it is recorded.
 pytestmark = pytest.mark.timeout(300)
@@ -99,11 +102,25 @@ def test_an_image_is_built_for_each_pack_and_architecture(recorded_of):
         (tag,) = image.inputs["tags"]
         pack = image.inputs["buildArgs"]["PACK"]
         assert f":{pack}-" in tag
+        (cached_from,) = image.inputs["cacheFrom"]
+        (cached_to,) = image.inputs["cacheTo"]
+        assert cached_to["registry"]["ref"] == cached_from["registry"]["ref"]
+        assert cached_to["registry"]["ref"] == f"{tag.rpartition('-')[0]}-cache"
+        assert cached_to["registry"]["imageManifest"] is True
+        context = ROOT / image.inputs["context"]["location"]
+        assert {each.name for each in (context / "taskpacks").iterdir() if each.is_dir()} == {pack}
+        assert image.inputs["dockerfile"]["location"].startswith(
+            image.inputs["context"]["location"]
+        )
+        assert tag.endswith(context.name.removeprefix(pack))
     platforms = {image.inputs["platforms"][0] for image in images}
     assert platforms == {"linux/amd64", "linux/arm64"}
     definitions = recorded.of_type("aws:batch/jobDefinition:JobDefinition")
     for each in definitions:
-        assert "@sha256:" in json.loads(each.inputs["containerProperties"])["image"]
+        image = json.loads(each.inputs["containerProperties"])["image"]
+        assert re.fullmatch(r"[^:]+@sha256:[0-9a-f]{64}", image)  # ECS documents no tag beside it
+    (repository,) = recorded.of_type("aws:ecr/repository:Repository")
+    assert repository.inputs["imageTagMutability"] == "IMMUTABLE_WITH_EXCLUSION"
 
 
 def untagged(recorded, wanted):

@@ -40,6 +40,9 @@ class Repository(Handler):
             default={"scanOnPush": False}, fields={"scanOnPush": Property()}
         ),
         "imageTagMutability": Property(default="MUTABLE"),
+        "imageTagMutabilityExclusionFilters": Property(
+            default=(), fields={"filter": Property(), "filterType": Property()}
+        ),
         "tags": TAGS,
         "region": REGION,
     }
@@ -70,9 +73,12 @@ class Repository(Handler):
     def update(self, cloud: Cloud, change: Update) -> str:
         """Sets mutability, scanning and tags."""
         ecr, name = cloud.client("ecr"), change.id
-        if "imageTagMutability" in change.changed:
+        if {"imageTagMutability", "imageTagMutabilityExclusionFilters"} & set(change.changed):
+            filters = change.new.get("imageTagMutabilityExclusionFilters")
             ecr.put_image_tag_mutability(
-                repositoryName=name, **self.api(self.wanted(change.new, ["imageTagMutability"]))
+                repositoryName=name,
+                **self.api(self.wanted(change.new, ["imageTagMutability"])),
+                **({"imageTagMutabilityExclusionFilters": filters} if filters else {}),
             )
         if "imageScanningConfiguration" in change.changed:
             ecr.put_image_scanning_configuration(

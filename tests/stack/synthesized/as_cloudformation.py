@@ -153,7 +153,16 @@ def _lifecycle_rule(rule: Values) -> Values:
 
 
 def _repository(inputs: Values, recorded: Recorded) -> Values:
-    made = renamed({"name": "RepositoryName"}, dropped=("forceDelete",))(inputs, recorded)
+    dropped = ("forceDelete", "imageTagMutabilityExclusionFilters")
+    made = renamed({"name": "RepositoryName"}, dropped=dropped)(inputs, recorded)
+    if filters := inputs.get("imageTagMutabilityExclusionFilters"):
+        made["ImageTagMutabilityExclusionFilters"] = [
+            {
+                "ImageTagMutabilityExclusionFilterType": each["filterType"],
+                "ImageTagMutabilityExclusionFilterValue": each["filter"],
+            }
+            for each in filters
+        ]
     kind = "aws:ecr/lifecyclePolicy:LifecyclePolicy"
     for lifecycle in _inputs_of(recorded, kind, "repository", inputs["name"]):
         made["LifecyclePolicy"] = {"LifecyclePolicyText": lifecycle["policy"]}

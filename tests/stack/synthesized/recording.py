@@ -69,8 +69,8 @@ class BuiltImage(Handler):
     resource_type = "docker-build:index:Image"
     properties = MappingProxyType(
         dict.fromkeys(
-            ("buildArgs", "buildOnPreview", "context", "dockerfile", "network", "platforms", "push",
-             "registries", "tags"),
+            ("buildArgs", "buildOnPreview", "cacheFrom", "cacheTo", "context", "dockerfile",
+             "network", "platforms", "push", "registries", "tags"),
             Property(),
         )
     )  # fmt: skip
