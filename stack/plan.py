@@ -203,6 +203,15 @@ def _notes(
             f"{settings.NAMESPACE}:assign_public_ip: true. Private subnets need a NAT gateway or "
             "endpoints."
         )
+    if wild := [
+        deployment.name
+        for deployment in parsed.deployments
+        if deployment.spec.permissions.allow_wildcard
+    ]:
+        notes.append(
+            f"{', '.join(wild)}: permissions.allow_wildcard is set, so that tasks may reach "
+            "resources that no statement names."
+        )
     for deployment in parsed.deployments:
         unknown = [
             name

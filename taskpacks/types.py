@@ -6,11 +6,11 @@ the field before any resource exists.
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from taskpacks import limits
+from taskpacks import limits, statements
 from taskpacks.errors import RefusedDeclarationError, nearest
 
 Architecture = Literal["x86_64", "arm64"]
@@ -23,6 +23,9 @@ MIN_LEASE_SECONDS = 10
 
 RESERVED_PREFIXES = ("TASKPACKS_", "AWS_")
 """Of environment variables: the worker's own, and AWS's."""
+
+_REMOVABLE = ("environment", "secrets")
+"""Mappings of the pack's own keys: elsewhere null is no value, and a slip."""
 
 _INSTANCE_TYPE = r"^[a-z][a-z0-9-]*(\.[a-z0-9-]+)?$"
 _REFERENCE = r"^arn:[a-z-]+:(secretsmanager|ssm):.+"
@@ -258,7 +261,20 @@ class Permissions(_Record):
     write: tuple[Annotated[str, Field(pattern=_S3_PREFIX)], ...] = ()
     """S3 prefixes that tasks may write."""
     statements: tuple[Mapping[str, Any], ...] = ()
-    """Further IAM policy statements, as they stand in a policy document."""
+    """Further IAM policy statements, as they stand in a policy document. They name their
+    actions and resources (`taskpacks.statements`)."""
+    allow_wildcard: bool = False
+    """The statements may say "*" for a resource also where their actions take a narrower one."""
+
+    @model_validator(mode="after")
+    def _names_what_it_allows(self) -> Self:
+        if refused := [
+            f"statements[{index}]: {refusal}"
+            for index, statement in enumerate(self.statements)
+            for refusal in statements.refusals(statement, allow_wildcard=self.allow_wildcard)
+        ]:
+            raise ValueError("; ".join(refused))
+        return self
 
 
 class PackSpec(_Record):
@@ -289,6 +305,20 @@ class PackSpec(_Record):
                 raise ValueError(
                     f"environment variable {name}: the prefixes {' and '.join(RESERVED_PREFIXES)} "
                     "belong to the worker and to AWS; choose another name"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _gives_each_variable_one_source(self) -> Self:
+        for name, arn in self.secrets.items():
+            if name in self.environment:
+                raise ValueError(
+                    f"{name} is in environment and in secrets: a variable has one source; leave "
+                    f"one out, or, if the pack declares it, remove it with `{name}: null`"
+                )
+            if any(sign in arn for sign in "*?"):
+                raise ValueError(
+                    f"secrets.{name} is {arn!r}: a variable holds one secret; write the whole ARN"
                 )
         return self
 
@@ -335,10 +365,17 @@ class PackSpec(_Record):
     def overlaid(self, overrides: Mapping[str, Any], where: str) -> Self:
         """Returns this spec with nested overrides applied, validated again as a whole.
 
+        In `environment` and `secrets` a None removes what this spec declares.
+
         Raises:
-            RefusedDeclarationError: As `declared` does.
+            RefusedDeclarationError: As `declared` does; or there is nothing to remove.
         """
-        return self.declared(_merged(self.model_dump(), overrides), where)
+        merged = _merged(self.model_dump(), overrides)
+        for field in _REMOVABLE:
+            merged[field] = _without_removed(
+                merged[field], getattr(self, field), f"{where}.{field}"
+            )
+        return self.declared(merged, where)
 
 
 def _merged(base: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
@@ -350,6 +387,19 @@ def _merged(base: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, 
         else:
             merged[key] = value
     return merged
+
+
+def _without_removed(merged: object, declared: Mapping[str, str], where: str) -> object:
+    if not isinstance(merged, Mapping):
+        return merged  # to be refused
+    variables = cast("Mapping[str, object]", merged)
+    for name, value in variables.items():
+        if value is None and name not in declared:
+            raise RefusedDeclarationError(
+                f"{where}.{name} is null, which removes what the pack declares, and it declares "
+                f"no such variable; leave it out.{nearest(name, declared)}"
+            )
+    return {name: value for name, value in variables.items() if value is not None}
 
 
 def _tupled(value: object) -> object:

@@ -60,7 +60,8 @@ def test_declared_prefixes_become_exactly_what_reading_and_writing_needs():
 
 
 def test_declared_statements_are_added_as_they_are():
-    own = {"Effect": "Allow", "Action": ["polly:SynthesizeSpeech"], "Resource": ["arn:x"]}
+    lexicon = "arn:aws:polly:us-east-1:111122223333:lexicon/x"
+    own = {"Effect": "Allow", "Action": ["polly:SynthesizeSpeech"], "Resource": [lexicon]}
     document = worker_policy(Permissions(statements=(own,)))
     assert document["Statement"][-1] == own
 

@@ -49,6 +49,13 @@ def test_what_only_the_cli_can_read_is_planned_without_or_refused(tmp_path):
     assert refused.startswith("taskpacks:packs is secret, in whole or in part")
 
 
+def test_a_plan_tells_which_tasks_may_reach_what_no_statement_names():
+    statement = {"Effect": "Allow", "Action": "s3:GetObject", "Resource": "*"}
+    wild = {"statements": [statement], "allow_wildcard": True}
+    noted = planned({"pi": {}, "more": {"pack": "pi", "permissions": wild}}).notes
+    assert any(note.startswith("more: permissions.allow_wildcard is set") for note in noted)
+
+
 @pytest.mark.parametrize("stack", ["dev", "local"])
 def test_nothing_is_refused_of_the_stacks_that_come_with_it(stack):
     assert plan_command.run(ROOT, ROOT / f"Pulumi.{stack}.yaml", None).refused == ()
@@ -238,8 +245,9 @@ def test_a_plan_of_what_is_refused_says_all_that_is():
 
 
 def test_a_broken_rule_about_a_resource_is_told_beside_the_table():
+    lexicon = f"arn:aws:polly:us-east-1:111122223333:lexicon/{'x' * 60}"
     statements = [
-        {"Effect": "Allow", "Action": ["polly:SynthesizeSpeech"], "Resource": [f"arn:{'x' * 90}"]}
+        {"Effect": "Allow", "Action": ["polly:SynthesizeSpeech"], "Resource": [lexicon]}
     ] * 80
     made = planned({"pi": {"permissions": {"statements": statements}}})
     assert len(made.deployments) == 1

@@ -59,6 +59,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
                     "stop_grace_seconds": 5,
                 },
                 "permissions": {
+                    "allow_wildcard": True,
                     "read": ["s3://inbox/raw/"],
                     "write": ["s3://outbox/done/"],
                     "statements": [
