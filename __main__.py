@@ -63,12 +63,7 @@ images = ImageRepository(
     ),
 )
 notices = Notices("notices", NoticesArgs(subscriptions=stack.notify, context=context))
-machines = machines_of(
-    stack.deployments,
-    shared=stack.share_compute_environments,
-    network=network,
-    context=context,
-)
+machines = machines_of(stack, network=network, images=images, context=context)
 
 keep_messages = keeper(context.region)
 deployments = {

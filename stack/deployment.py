@@ -80,6 +80,7 @@ class PackDeployment(pulumi.ComponentResource):
         )
         log_group = aws.cloudwatch.LogGroup(
             f"{name}-log",
+            name=context.worker_log_group(name),
             retention_in_days=context.log_retention_days,
             kms_key_id=context.kms_key,
             opts=child,

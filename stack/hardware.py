@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import math
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,7 +12,7 @@ from taskpacks import limits
 from taskpacks.contract import ExitCode
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from taskpacks.types import Resources
 
@@ -40,8 +40,10 @@ ROOT_DEVICE: Final = "/dev/xvda"
 https://docs.aws.amazon.com/batch/latest/userguide/launch-templates.html"""
 ROOT_GIB: Final = 30
 """What the machine image's own volume has, for the system and the container image."""
-METADATA_HOPS: Final = 2
-"""From a container's own network to the metadata service, where workers look for Spot notices.
+METADATA_HOPS: Final = 1
+"""How far the metadata service's answers go: workers have their instance's own network, and look
+for Spot notices there. More would let containers behind a bridge reach the instance's role too.
+https://docs.aws.amazon.com/batch/latest/userguide/networking-modes-jobs.html
 https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/configuring-instance-metadata-options.html"""
 
 ON_DEMAND: Final = "on-demand"
@@ -78,8 +80,8 @@ class Shape:
         """A name for it in a stack: readable, and another one for another shape."""
         label = f"{self.platform}-{'-then-'.join(self.purchases)}"
         if self.platform == "ec2":
-            exact = f"{self.instance_types} {self.architecture} {self.image_type} {self.volume_gib}"
-            label += f"-{hashlib.sha256(exact.encode()).hexdigest()[:6]}"
+            exact = (self.instance_types, self.architecture, self.image_type, self.volume_gib)
+            label += f"-{short_digest(*exact)}"
         return label
 
 
@@ -160,12 +162,85 @@ def allocation_strategy(purchase: str) -> str:
     return "SPOT_PRICE_CAPACITY_OPTIMIZED" if purchase == SPOT else "BEST_FIT_PROGRESSIVE"
 
 
-def update_minutes(task_time_limit_seconds: int) -> int:
-    """How long running jobs may go on when their compute environment gets new instances.
+def kind(resources: Resources) -> str:
+    """Returns what a job queue's compute environments have in common for good.
 
-    Long enough for the running task, as far as AWS goes; what is cut comes back to its queue.
+    A job queue stays on the platform that it began with, and on EC2 with one architecture; on
+    Fargate each job brings its own.
+    https://docs.aws.amazon.com/batch/latest/userguide/fargate-job-queues.html
+    https://docs.aws.amazon.com/batch/latest/APIReference/API_CreateJobQueue.html
     """
-    return min(math.ceil(task_time_limit_seconds / 60), limits.JOB_EXECUTION_MINUTES_MAX)
+    return "fargate" if resources.platform == "fargate" else resources.architecture
+
+
+def launch_template(volume_gib: int) -> dict[str, Any]:
+    """Returns how an instance starts: with IMDSv2 only and an encrypted volume."""
+    return {
+        "metadata_options": {
+            "http_endpoint": "enabled",
+            "http_tokens": "required",
+            "http_put_response_hop_limit": METADATA_HOPS,
+        },
+        "block_device_mappings": [
+            {
+                "device_name": ROOT_DEVICE,
+                "ebs": {
+                    "volume_type": "gp3",
+                    "volume_size": volume_gib,
+                    "encrypted": "true",
+                    "delete_on_termination": "true",
+                },
+            }
+        ],
+    }
+
+
+def instance_settings(shape: Shape, purchase: str) -> dict[str, Any]:
+    """Returns which instances an EC2 compute environment starts."""
+    return {
+        "type": compute_type(shape.platform, purchase),
+        "allocation_strategy": allocation_strategy(purchase),
+        "instance_types": list(shape.instance_types),
+        "ec2_configurations": [{"image_type": shape.image_type}],
+    }
+
+
+def machines_digest(
+    shape: Shape,
+    purchase: str,
+    *,
+    network_ids: Iterable[str],
+    tags: Mapping[str, str],
+    machine_image_generation: int,
+) -> str:
+    """Returns what tells an EC2 compute environment from the one that must replace it.
+
+    Nothing in it may change in place: AWS would replace the instances below running jobs, and
+    take longer for it than the provider waits (20 minutes, which cannot be set). What is not in
+    it (the ceiling of vCPUs, the state) AWS changes without touching an instance.
+    https://docs.aws.amazon.com/batch/latest/userguide/infrastructure-updates.html
+
+    Args:
+        shape: Of the machines.
+        purchase: "spot" or "on-demand".
+        network_ids: The operator's own subnets and security groups; none of a made network, whose
+            own stay.
+        tags: On the instances.
+        machine_image_generation: What an operator raises to have the newest machine image.
+    """
+    return short_digest(
+        launch_template(shape.volume_gib),
+        instance_settings(shape, purchase),
+        shape.architecture,
+        sorted(network_ids),
+        dict(tags),
+        machine_image_generation,
+    )
+
+
+def short_digest(*facts: object) -> str:
+    """Returns six hex digits that other facts would not have, for a resource's name."""
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:6]
 
 
 def evaluate_on_exit() -> tuple[dict[str, str], ...]:

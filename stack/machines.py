@@ -12,19 +12,37 @@ from stack import documents, hardware, policies, tags
 from stack.pools import Pool, pools
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
+    from stack.images import ImageRepository
     from stack.model import StackContext
     from stack.network import Network
-    from stack.settings import Deployment
+    from stack.settings import StackSettings
 
 
 @dataclass(frozen=True, kw_only=True)
 class MachinesArgs:
-    """Who runs on the machines, and in which network."""
+    """Who runs on the machines, and in which network.
+
+    Attributes:
+        pool: Whose machines they are.
+        network: Where they are.
+        own_network_ids: Subnets and security groups that the operator gave; empty where a network
+            is made.
+        images: Where the workers' images are.
+        instance_tags: On EC2 instances and their volumes, which do not take over what their
+            compute environment carries:
+            https://docs.aws.amazon.com/batch/latest/APIReference/API_ComputeResource.html
+        machine_image_generation: EC2 only: raised to have the newest machine image.
+        context: The stack's.
+    """
 
     pool: Pool
     network: Network
+    own_network_ids: tuple[str, ...]
+    images: ImageRepository
+    instance_tags: Mapping[str, str]
+    machine_image_generation: int
     context: StackContext
 
 
@@ -33,6 +51,9 @@ class Machines(pulumi.ComponentResource):
 
     Consists of: one compute environment for each way of purchase; on EC2 also a launch
     template (IMDSv2 only, an encrypted volume), and the instances' role and profile.
+
+    Other machines are other compute environments under other names, never an update: they are
+    there before the job queue turns to them, and the old ones go last.
     """
 
     environment_arns: tuple[pulumi.Output[str], ...]
@@ -42,120 +63,133 @@ class Machines(pulumi.ComponentResource):
         self, name: str, args: MachinesArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("taskpacks:stack:Machines", name, None, opts)
-        self._rights: list[pulumi.Resource] = []
-        on_ec2 = self._instances(name, args) if args.pool.shape.platform == "ec2" else {}
-        self.environment_arns = tuple(
-            self._environment(name, purchase, on_ec2, args)
-            for purchase in args.pool.shape.purchases
-        )
+        # AWS needs these until the last machine is gone.
+        self._until_the_end = list(args.network.connections)
+        if args.pool.shape.platform == "ec2":
+            environments = self._on_ec2(name, args)
+        else:
+            environments = self._on_fargate(name, args)
+        self.environment_arns = tuple(each.arn for each in environments)
         self.register_outputs({"environment_arns": list(self.environment_arns)})
 
-    def _environment(
-        self, name: str, purchase: str, on_ec2: Mapping[str, Any], args: MachinesArgs
-    ) -> pulumi.Output[str]:
-        strategy: dict[str, Any] = {}
-        policy = None
-        if on_ec2:
-            strategy = {"allocation_strategy": hardware.allocation_strategy(purchase)}
-            policy = aws.batch.ComputeEnvironmentUpdatePolicyArgs(
-                job_execution_timeout_minutes=args.pool.update_minutes,
-                terminate_jobs_on_update=False,
+    def _on_fargate(self, name: str, args: MachinesArgs) -> list[aws.batch.ComputeEnvironment]:
+        shape = args.pool.shape
+        return [
+            self._environment(
+                f"{name}-{purchase}-fargate",
+                args,
+                {"type": hardware.compute_type(shape.platform, purchase)},
             )
-        # Machines of another architecture or platform are another environment, not an update of
-        # this one: it is there before the job queue turns to it, and the old one goes last.
-        kind = args.pool.shape.architecture if on_ec2 else args.pool.shape.platform
+            for purchase in shape.purchases
+        ]
+
+    def _on_ec2(self, name: str, args: MachinesArgs) -> list[aws.batch.ComputeEnvironment]:
+        shape = args.pool.shape
+        template = self._launch_template(name, shape.volume_gib)
+        common = {
+            "min_vcpus": 0,
+            "instance_role": self._instance_profile(name, args).arn,
+            "launch_template": {
+                "launch_template_id": template.id,
+                "version": template.latest_version.apply(str),
+            },
+            "tags": args.instance_tags,
+        }
+        environments: list[aws.batch.ComputeEnvironment] = []
+        for purchase in shape.purchases:
+            digest = hardware.machines_digest(
+                shape,
+                purchase,
+                network_ids=args.own_network_ids,
+                tags=args.instance_tags,
+                machine_image_generation=args.machine_image_generation,
+            )
+            environments.append(
+                self._environment(
+                    f"{name}-{purchase}-{shape.architecture}-{digest}",
+                    args,
+                    {**common, **hardware.instance_settings(shape, purchase)},
+                )
+            )
+        return environments
+
+    def _environment(
+        self, name: str, args: MachinesArgs, resources: Mapping[str, Any]
+    ) -> aws.batch.ComputeEnvironment:
         return aws.batch.ComputeEnvironment(
-            f"{name}-{purchase}-{kind}",
+            name,
             type="MANAGED",
             compute_resources=aws.batch.ComputeEnvironmentComputeResourcesArgs(
-                type=hardware.compute_type(args.pool.shape.platform, purchase),
                 max_vcpus=args.pool.max_vcpus,
                 subnets=args.network.subnet_ids,
                 security_group_ids=args.network.security_group_ids,
-                **on_ec2,
-                **strategy,
+                **resources,
             ),
-            update_policy=policy,
-            opts=pulumi.ResourceOptions(
-                # AWS needs these until the last machine is gone.
-                parent=self,
-                depends_on=[*args.network.connections, *self._rights],
-            ),
-        ).arn
-
-    def _instances(self, name: str, args: MachinesArgs) -> dict[str, Any]:
-        shape = args.pool.shape
-        template = self._launch_template(name, shape.volume_gib)
-        return {
-            "min_vcpus": 0,
-            "instance_types": list(shape.instance_types),
-            "instance_role": self._instance_profile(name, args.context.partition).arn,
-            "ec2_configurations": [{"image_type": shape.image_type}],
-            "launch_template": aws.batch.ComputeEnvironmentComputeResourcesLaunchTemplateArgs(
-                launch_template_id=template.id,
-                # Its number, not "$Latest", so that a change of it reaches the instances.
-                version=template.latest_version.apply(str),
-            ),
-        }
+            opts=pulumi.ResourceOptions(parent=self, depends_on=self._until_the_end),
+        )
 
     def _launch_template(self, name: str, volume_gib: int) -> aws.ec2.LaunchTemplate:
+        content = hardware.launch_template(volume_gib)
         return aws.ec2.LaunchTemplate(
-            f"{name}-instance",
-            metadata_options=aws.ec2.LaunchTemplateMetadataOptionsArgs(
-                http_endpoint="enabled",
-                http_tokens="required",
-                http_put_response_hop_limit=hardware.METADATA_HOPS,
-            ),
-            block_device_mappings=[
-                aws.ec2.LaunchTemplateBlockDeviceMappingArgs(
-                    device_name=hardware.ROOT_DEVICE,
-                    ebs=aws.ec2.LaunchTemplateBlockDeviceMappingEbsArgs(
-                        volume_type="gp3",
-                        volume_size=volume_gib,
-                        encrypted="true",
-                        delete_on_termination="true",
-                    ),
-                )
-            ],
+            f"{name}-instance-{hardware.short_digest(content)}",
+            **content,
             opts=pulumi.ResourceOptions(parent=self),
         )
 
-    def _instance_profile(self, name: str, partition: str) -> aws.iam.InstanceProfile:
+    def _instance_profile(self, name: str, args: MachinesArgs) -> aws.iam.InstanceProfile:
         child = pulumi.ResourceOptions(parent=self)
         role = aws.iam.Role(
             f"{name}-instance",
             assume_role_policy=documents.as_json(policies.trust(policies.EC2)),
             opts=child,
         )
-        attachment = aws.iam.RolePolicyAttachment(
+        of_deployments = args.pool.deployments
+        policy = aws.iam.RolePolicy(
             f"{name}-instance",
             role=role.name,
-            policy_arn=policies.ecs_instance(partition),
+            policy=documents.as_json(
+                pulumi.Output.all(*map(args.images.repository_arn, of_deployments)).apply(
+                    lambda arns: policies.instance(
+                        args.context,
+                        environments=name,
+                        repository_arns=arns,
+                        log_group_arns=[
+                            args.context.worker_log_group_arn(each.name) for each in of_deployments
+                        ],
+                    )
+                )
+            ),
             opts=child,
         )
-        self._rights.append(attachment)
+        self._until_the_end.append(policy)
         return aws.iam.InstanceProfile(f"{name}-instance", role=role.name, opts=child)
 
 
-def _tagged(deployment: Deployment) -> pulumi.ResourceOptions:
-    own = tags.of_deployment(deployment.name, deployment.pack.name)
-    return pulumi.ResourceOptions(transformations=[tags.adding(own)])
-
-
 def machines_of(
-    deployments: Sequence[Deployment], *, shared: bool, network: Network, context: StackContext
+    settings: StackSettings, *, network: Network, images: ImageRepository, context: StackContext
 ) -> dict[str, Machines]:
     """Makes the machines of a stack.
 
     Returns:
         Those of each deployment, by its name.
     """
+    shared = settings.share_compute_environments
     found: dict[str, Machines] = {}
-    for pool in pools(deployments, shared=shared):
+    for pool in pools(settings.deployments, shared=shared):
+        first = pool.deployments[0]
+        own_tags = {} if shared else tags.of_deployment(first.name, first.pack.name)
         made = Machines(
             pool.name,
-            MachinesArgs(pool=pool, network=network, context=context),
-            opts=None if shared else _tagged(pool.deployments[0]),
+            MachinesArgs(
+                pool=pool,
+                network=network,
+                own_network_ids=(*settings.subnet_ids, *settings.security_group_ids),
+                images=images,
+                instance_tags={**tags.of_stack(context.stack, settings.owner), **own_tags},
+                machine_image_generation=settings.machine_image_generation,
+                context=context,
+            ),
+            opts=pulumi.ResourceOptions(transformations=[tags.adding(own_tags)]),
         )
         found |= {deployment.name: made for deployment in pool.deployments}
     return found

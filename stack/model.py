@@ -29,3 +29,16 @@ class StackContext:
     account_id: str
     kms_key: str | None
     log_retention_days: int = LOG_RETENTION_DAYS
+
+    def worker_log_group(self, deployment: str) -> str:
+        """Returns the name of the log group of a deployment's workers.
+
+        It is known before the log group is there: the policies of machines name it, and machines
+        come first.
+        """
+        return f"/taskpacks/{self.project}/{self.stack}/{deployment}"
+
+    def worker_log_group_arn(self, deployment: str) -> str:
+        """Returns its ARN."""
+        name = self.worker_log_group(deployment)
+        return f"arn:{self.partition}:logs:{self.region}:{self.account_id}:log-group:{name}"

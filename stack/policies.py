@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from stack.model import StackContext
     from taskpacks.types import Permissions
 
 _VERSION: Final = "2012-10-17"
@@ -45,9 +46,58 @@ def trust(service: str) -> dict[str, Any]:
     )
 
 
-def ecs_instance(partition: str) -> str:
-    """The AWS-managed policy that lets an EC2 instance be an ECS container instance."""
-    return f"arn:{partition}:iam::aws:policy/service-role/AmazonEC2ContainerServiceforEC2Role"
+def instance(
+    context: StackContext,
+    *,
+    environments: str,
+    repository_arns: Sequence[str | None],
+    log_group_arns: Sequence[str],
+) -> dict[str, Any]:
+    """Returns what an EC2 instance of Batch may do, and so every task that runs on it.
+
+    Workers on EC2 have their instance's network, so its role is theirs too:
+    https://docs.aws.amazon.com/batch/latest/userguide/networking-modes-jobs.html
+
+    AWS's managed policy for such instances, without: making clusters, draining instances, tags of
+    other instances and of EC2, and whatever is not this stack's:
+    https://docs.aws.amazon.com/AmazonECS/latest/developerguide/instance_IAM_role.html
+
+    Args:
+        context: The stack's.
+        environments: How the names of the compute environments begin. Batch calls their ECS
+            clusters AWSBatch-NAME-ID:
+            https://docs.aws.amazon.com/aws-managed-policy/latest/reference/BatchServiceRolePolicy.html
+        repository_arns: ECR repositories of the images; None for an image from elsewhere.
+        log_group_arns: Where the workers' output goes.
+    """
+    within = f"arn:{context.partition}:ecs:{context.region}:{context.account_id}"
+    clusters = f"{within}:cluster/AWSBatch-{environments}-*"
+    instances = f"{within}:container-instance/AWSBatch-{environments}-*"
+    return document(
+        [
+            # AWS knows no resource for it:
+            # https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonelasticcontainerservice.html
+            allow(["ecs:DiscoverPollEndpoint"], ["*"]),
+            allow(
+                [
+                    "ecs:RegisterContainerInstance",
+                    "ecs:DeregisterContainerInstance",
+                    "ecs:SubmitAttachmentStateChanges",
+                    "ecs:SubmitContainerStateChange",
+                    "ecs:SubmitTaskStateChange",
+                ],
+                [clusters],
+            ),
+            allow(["ecs:Poll", "ecs:StartTelemetrySession"], [instances]),
+            # An instance that registers with tags needs it, and for nothing else.
+            allow(
+                ["ecs:TagResource"],
+                [instances],
+                Condition={"StringEquals": {"ecs:CreateAction": "RegisterContainerInstance"}},
+            ),
+            *_run_container(repository_arns, log_group_arns),
+        ]
+    )
 
 
 def worker(
@@ -159,18 +209,14 @@ class _Prefix:
         )
 
 
-def execution(
-    repository_arn: str | None, log_group_arn: str, secret_arns: Sequence[str]
-) -> dict[str, Any]:
-    """What ECS does before and around the container: pull its image, write its log.
-
-    Args:
-        repository_arn: The image's ECR repository; None for an image from elsewhere.
-        log_group_arn: Where the worker's output goes.
-        secret_arns: What the worker's environment refers to.
-    """
-    statements = [allow(["logs:CreateLogStream", "logs:PutLogEvents"], [f"{log_group_arn}:*"])]
-    if repository_arn:
+def _run_container(
+    repository_arns: Sequence[str | None], log_group_arns: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Pulling images, and writing what containers print."""
+    statements = [
+        allow(["logs:CreateLogStream", "logs:PutLogEvents"], [f"{arn}:*" for arn in log_group_arns])
+    ]
+    if repositories := sorted({arn for arn in repository_arns if arn}):
         statements += [
             # The token is for the registry as a whole; AWS knows no resource for it:
             # https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonelasticcontainerregistry.html
@@ -181,9 +227,23 @@ def execution(
                     "ecr:GetDownloadUrlForLayer",
                     "ecr:BatchGetImage",
                 ],
-                [repository_arn],
+                repositories,
             ),
         ]
+    return statements
+
+
+def execution(
+    repository_arn: str | None, log_group_arn: str, secret_arns: Sequence[str]
+) -> dict[str, Any]:
+    """What ECS does before and around the container: pull its image, write its log.
+
+    Args:
+        repository_arn: The image's ECR repository; None for an image from elsewhere.
+        log_group_arn: Where the worker's output goes.
+        secret_arns: What the worker's environment refers to.
+    """
+    statements = _run_container([repository_arn], [log_group_arn])
     for service, action in (
         ("secretsmanager", "secretsmanager:GetSecretValue"),
         ("ssm", "ssm:GetParameters"),

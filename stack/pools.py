@@ -27,13 +27,6 @@ class Pool:
         """Of all its deployments together."""
         return sum(each.spec.resources.max_vcpus for each in self.deployments)
 
-    @property
-    def update_minutes(self) -> int:
-        """Long enough for the longest task of any."""
-        return hardware.update_minutes(
-            max(each.spec.queue.task_time_limit_seconds for each in self.deployments)
-        )
-
 
 def pools(deployments: Sequence[Deployment], *, shared: bool) -> tuple[Pool, ...]:
     """Which machines there are.

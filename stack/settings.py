@@ -73,6 +73,8 @@ class StackSettings:
         uri_schemes: Where tasks may read and write: "s3", and "file" in a cloud on this machine.
         notify: E-mail addresses and https:// URLs that are told of alarms.
         share_compute_environments: Deployments of equal hardware run on the same machines.
+        machine_image_generation: A number that is raised to have EC2 machines replaced by ones
+            with the newest machine image.
     """
 
     deployments: tuple[Deployment, ...]
@@ -87,6 +89,7 @@ class StackSettings:
     uri_schemes: tuple[str, ...] = ("s3",)
     notify: tuple[str, ...] = ()
     share_compute_environments: bool = False
+    machine_image_generation: int = 1
 
 
 STRUCTURED: Final = (
@@ -98,6 +101,7 @@ STRUCTURED: Final = (
     "uri_schemes",
     "notify",
     "share_compute_environments",
+    "machine_image_generation",
 )
 KEYS: Final = (*STRUCTURED, "owner", "image_tag", "egress", "kms_key")
 
@@ -191,6 +195,10 @@ def parse(
         notify=_texts("notify", given.get("notify", ())),
         share_compute_environments=_flag(
             "share_compute_environments", given.get("share_compute_environments", False)
+        ),
+        machine_image_generation=_positive(
+            "machine_image_generation",
+            given.get("machine_image_generation", StackSettings.machine_image_generation),
         ),
     )
     _check_forms(settings)
@@ -369,6 +377,14 @@ def _flag(key: str, value: object) -> bool:
     return value
 
 
+def _positive(key: str, value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise RefusedSettingsError(
+            f"{NAMESPACE}:{key} is {value!r}: it is a whole number from 1 on; write one."
+        )
+    return value
+
+
 def _egress(value: object) -> Egress:
     for known in get_args(Egress):
         if value == known:
@@ -403,8 +419,8 @@ def _structured(name: str, text: str, secret: Collection[str]) -> object:
     except ValueError as error:
         shown = _Concealed(text) if name in secret else text
         raise RefusedSettingsError(
-            f"{NAMESPACE}:{name} is {shown!r}: it must be a YAML list, mapping or true/false; see "
-            "docs/deploying.md for an example."
+            f"{NAMESPACE}:{name} is {shown!r}: it must be a YAML list, mapping, number or "
+            "true/false; see docs/deploying.md for an example."
         ) from (None if name in secret else error)
     return _concealed(value) if name in secret else value
 

@@ -12,7 +12,6 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 import pulumi
-import pulumi_aws as aws
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -42,25 +41,11 @@ def adding(
             return None
         properties: Any = args.props
         own = properties.get("tags") or {}
-        if isinstance(args.resource, aws.batch.ComputeEnvironment):
-            _add_to_instances(properties["compute_resources"], tags)
         return pulumi.ResourceTransformationResult(
             props={**properties, "tags": {**tags, **own}}, opts=args.opts
         )
 
     return transform
-
-
-def _add_to_instances(
-    resources: aws.batch.ComputeEnvironmentComputeResourcesArgs, tags: Mapping[str, str]
-) -> None:
-    """Instances and their volumes do not take over what their compute environment carries.
-
-    Source: https://docs.aws.amazon.com/batch/latest/APIReference/API_ComputeResource.html
-    """
-    if resources.instance_role is not None:  # Fargate has no instances, and AWS refuses the tags
-        own: Any = resources.tags or {}
-        resources.tags = {**tags, **own}
 
 
 @cache

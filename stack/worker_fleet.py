@@ -51,10 +51,11 @@ class WorkerFleet(pulumi.ComponentResource):
         self, name: str, args: WorkerFleetArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("taskpacks:stack:WorkerFleet", name, None, opts)
+        kind = hardware.kind(args.resources)
         job_queue = aws.batch.JobQueue(
-            # One for each platform: a job queue stays with the one that it began with.
-            # https://docs.aws.amazon.com/batch/latest/userguide/fargate-job-queues.html
-            f"{name}-jobs-{args.resources.platform}",
+            # Other machines are another job queue, not an update of this one: it is there before
+            # anybody turns to it, and the old one goes last.
+            f"{name}-jobs-{kind}",
             state="ENABLED",
             priority=1,
             compute_environment_orders=[
@@ -68,7 +69,8 @@ class WorkerFleet(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self),
         )
         job_definition = aws.batch.JobDefinition(
-            f"{name}-worker",
+            # As the job queue's: what was told of the old pair goes on submitting what runs there.
+            f"{name}-worker-{kind}",
             type="container",
             propagate_tags=True,
             platform_capabilities=[args.resources.platform.upper()],

@@ -31,10 +31,6 @@ EVALUATE_ON_EXIT_MAX: Final = 5
 STATE_TIME_LIMIT_SECONDS_MIN: Final = 600
 STATE_TIME_LIMIT_SECONDS_MAX: Final = 86_400
 
-# https://registry.terraform.io/providers/hashicorp/aws/latest/docs/resources/batch_compute_environment
-# The provider's range, which is narrower than the API's (7200).
-JOB_EXECUTION_MINUTES_MAX: Final = 360
-
 # https://docs.aws.amazon.com/batch/latest/APIReference/API_ResourceRequirement.html
 # vCPUs -> the memory sizes in MiB that Fargate pairs with them.
 FARGATE_MEMORY_MIB_BY_VCPUS: Final = MappingProxyType(

@@ -52,7 +52,6 @@ def compute_environment(environment: Registration) -> Iterator[Finding]:
                 f"Fargate takes at most {_FARGATE_SUBNETS_MAX} subnets",
                 "name fewer",
             )
-        yield from environment.absent("updatePolicy", "Fargate has no instances to update")
     elif kind in _ON_EC2:
         yield from _on_ec2(environment, str(kind))
 
@@ -96,12 +95,6 @@ def _on_ec2(environment: Registration, kind: str) -> Iterator[Finding]:
             "a launch template is named by its id or its name, and not by both",
             "give one of them",
         )
-    yield from environment.within(
-        "updatePolicy.jobExecutionTimeoutMinutes",
-        1,
-        limits.JOB_EXECUTION_MINUTES_MAX,
-        "the time that jobs get when instances are replaced",
-    )
 
 
 def job_queue(queue: Registration) -> Iterator[Finding]:

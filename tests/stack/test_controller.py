@@ -86,7 +86,7 @@ def test_alarms_for_people_say_which_pack_which_figure_and_what_to_do(project, d
         "small (pack small): 5 workers in a row ended in failure"
     )
     groups = project.client("logs").describe_log_groups()["logGroups"]
-    (log,) = [g["logGroupName"] for g in groups if g["logGroupName"].startswith("small-log")]
+    (log,) = [g["logGroupName"] for g in groups if g["logGroupName"].startswith("/taskpacks/")]
     assert f"({log})" in alarms["halted-by-breaker"]["AlarmDescription"]
     for name in ("halted-by-breaker", "halted-by-cap", "failed", "timed-out"):
         (action,) = alarms[name]["AlarmActions"]

@@ -10,6 +10,7 @@ from stack import (
     results,
     scaling_alarms,
 )
+from stack.model import StackContext
 from stack.settings import Deployment
 from taskpacks import PackSpec, Permissions, Scaling
 from taskpacks.manager import Pack
@@ -204,7 +205,60 @@ def test_the_age_alarm_looks_only_while_a_message_is_visible():
 def test_other_partitions_of_aws_have_their_own_arns():
     document = worker_policy(Permissions(write=("s3://outbox/",)), "aws-cn")
     assert document["Statement"][2]["Resource"] == ["arn:aws-cn:s3:::outbox/*"]
-    assert policies.ecs_instance("aws-us-gov").startswith("arn:aws-us-gov:iam::aws:policy/")
+
+
+CONTEXT = StackContext(
+    project="taskpacks",
+    stack="prod",
+    region="us-gov-west-1",
+    partition="aws-us-gov",
+    account_id="111122223333",
+    kms_key=None,
+)
+REPOSITORY = "arn:aws-us-gov:ecr:us-gov-west-1:111122223333:repository/images"
+LOG = CONTEXT.worker_log_group_arn("pi")
+
+
+def test_an_instance_may_join_its_own_clusters_pull_the_stacks_images_and_write_its_logs_only():
+    made = policies.instance(
+        CONTEXT, environments="pi", repository_arns=[REPOSITORY, None], log_group_arns=[LOG]
+    )
+    may = {}
+    for statement in made["Statement"]:
+        for resource in statement["Resource"]:
+            may.setdefault(resource, set()).update(statement["Action"])
+    ecs = "arn:aws-us-gov:ecs:us-gov-west-1:111122223333"
+    assert may == {
+        # AWS knows no resources for these two.
+        "*": {"ecs:DiscoverPollEndpoint", "ecr:GetAuthorizationToken"},
+        f"{ecs}:cluster/AWSBatch-pi-*": {
+            "ecs:DeregisterContainerInstance",
+            "ecs:RegisterContainerInstance",
+            "ecs:SubmitAttachmentStateChanges",
+            "ecs:SubmitContainerStateChange",
+            "ecs:SubmitTaskStateChange",
+        },
+        f"{ecs}:container-instance/AWSBatch-pi-*": {
+            "ecs:Poll",
+            "ecs:StartTelemetrySession",
+            "ecs:TagResource",
+        },
+        REPOSITORY: {
+            "ecr:BatchCheckLayerAvailability",
+            "ecr:BatchGetImage",
+            "ecr:GetDownloadUrlForLayer",
+        },
+        f"{LOG}:*": {"logs:CreateLogStream", "logs:PutLogEvents"},
+    }
+
+
+def test_an_instance_tags_nothing_but_itself_as_it_registers():
+    made = policies.instance(CONTEXT, environments="pi", repository_arns=[], log_group_arns=[LOG])
+    (tagging,) = [each for each in made["Statement"] if each["Action"] == ["ecs:TagResource"]]
+    assert tagging["Condition"] == {
+        "StringEquals": {"ecs:CreateAction": "RegisterContainerInstance"}
+    }
+    assert "ecr:GetAuthorizationToken" not in actions(made)
 
 
 def test_a_rule_matches_its_own_alarm_entering_alarm_only():

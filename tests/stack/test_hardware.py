@@ -234,9 +234,44 @@ def test_jobs_that_can_never_run_are_cancelled_and_those_that_wait_for_capacity_
     assert {action["max_time_seconds"] for action in hardware.state_time_limits()} == {600}
 
 
-@pytest.mark.parametrize(("seconds", "minutes"), [(60, 1), (3601, 61), (40_000, 360)])
-def test_new_instances_wait_for_the_running_task_as_far_as_they_can(seconds, minutes):
-    assert hardware.update_minutes(seconds) == minutes
+def digest(purchase="spot", network_ids=("subnet-a", "sg-a"), image=1, owner="us", **fields):
+    return hardware.machines_digest(
+        hardware.shape(ec2(**fields)),
+        purchase,
+        network_ids=network_ids,
+        tags={"taskpacks:stack": "test", "taskpacks:owner": owner},
+        machine_image_generation=image,
+    )
+
+
+# https://docs.aws.amazon.com/batch/latest/userguide/infrastructure-updates.html
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"purchase": "on-demand"},
+        {"network_ids": ("subnet-b", "sg-a")},
+        {"network_ids": ("subnet-a", "sg-b")},
+        {"image": 2},
+        {"owner": "them"},
+        {"instance_types": ("m7i.4xlarge",)},
+        {"architecture": "arm64"},
+        {"scratch_gib": 22},
+        {"gpus": 1},
+    ],
+)
+def test_what_aws_replaces_instances_for_is_in_the_digest_of_machines(change):
+    assert digest(**change) != digest()
+
+
+def test_what_aws_changes_in_place_is_not_in_the_digest_of_machines():
+    assert digest(max_vcpus=64) == digest()
+    assert digest(network_ids=("sg-a", "subnet-a")) == digest()
+
+
+def test_the_launch_template_is_in_the_digest_of_machines(monkeypatch):
+    before = digest()
+    monkeypatch.setattr(hardware, "METADATA_HOPS", 7)
+    assert digest() != before
 
 
 @pytest.mark.parametrize("purchase", ["spot", "spot_then_on_demand"])

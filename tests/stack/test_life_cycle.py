@@ -25,10 +25,10 @@ def network(project):
 def up(project, network):
     """Deploys `small` in some mode with some overrides, beside others."""
 
-    def up(mode, *, scaling=None, resources=None, others=()):
+    def up(mode, *, scaling=None, resources=None, others=(), **settings):
         small = {"scaling": {"mode": mode, **(scaling or {})}, "resources": resources or {}}
         packs = {"small": small, **{name: {"scaling": {"mode": mode}} for name in others}}
-        return project.select(packs, **network).up()
+        return project.select(packs, **{**network, **settings}).up()
 
     return up
 
@@ -84,7 +84,7 @@ def test_more_vcpus_are_a_new_revision_of_the_job_definition(up, project, mode, 
     # What submits jobs names the definition and not the revision, so it stays as it is. The
     # launcher counts vCPUs, and the dashboard their price.
     assert names(summary) == {
-        "JobDefinition small-worker updated",
+        "JobDefinition small-worker-fargate updated",
         "Dashboard dashboard-graphs updated",
         *follows,
     }
@@ -111,14 +111,14 @@ class Consumers:
     def __init__(self, project):
         self.project = project
         self.calls = []
-        """Operation, and the compute environments behind the job queue in use."""
+        """Operation, and for each job queue in use the compute environments behind it."""
 
     def look(self, model, **_details):
         if model.name.startswith(("Describe", "List", "Get")):
             return
         behind = {self.runnable(*pair) for pair in self.submitted()}
-        assert len(behind) == 1, f"after {model.name}: {behind}"
-        self.calls.append((model.name, *behind))
+        assert behind, f"after {model.name}"
+        self.calls.append((model.name, behind))
 
     def submitted(self):
         """Every pair of job queue and job definition that a rule or a state machine names."""
@@ -170,30 +170,108 @@ def consumers(project, monkeypatch):
 
 
 def check_turn(calls, old, new):
-    """The new environment is there before the queue turns to it, and the old one goes last."""
+    """The new environment is there before anybody turns to it, and the old one goes last.
+
+    Returns what the last of them turned by.
+    """
     operations = [name for name, _ in calls]
     behind = [environments for _, environments in calls]
-    turned = behind.index((new,))
-    assert set(behind[:turned]) == {(old,)}
-    assert set(behind[turned:]) == {(new,)}
-    assert operations.index("CreateComputeEnvironment") < turned
+    turned = behind.index({(new,)})
+    # Several rules turn one after the other.
+    assert set.union(*behind[:turned]) <= {(old,), (new,)}
+    assert all(each == {(new,)} for each in behind[turned:])
+    first = next(index for index, each in enumerate(behind) if (new,) in each)
+    assert operations.index("CreateComputeEnvironment") < first
     assert operations.index("DeleteComputeEnvironment") > turned
     return operations[turned]
 
 
-@BOTH_MODES
-def test_another_architecture_never_leaves_the_queue_without_a_consumer(up, consumers, mode):
+def environments(summary, action):
+    """The logical names of the compute environments that something was done to."""
+    return [
+        name.removeprefix("ComputeEnvironment ")
+        for name, done in fates(summary)
+        if name.startswith("ComputeEnvironment ") and done == action
+    ]
+
+
+@pytest.mark.parametrize(
+    ("mode", "turning"), [("alarms", "PutTargets"), ("controller", "UpdateStateMachine")]
+)
+def test_another_architecture_gets_another_job_queue_and_never_leaves_tasks_without_a_consumer(
+    up, consumers, mode, turning
+):
     up(mode, resources=EC2)
     calls = consumers()
     summary = up(mode, resources={**EC2, "architecture": "arm64"})
+    (new,), (old,) = (environments(summary, action) for action in (Action.CREATED, Action.DELETED))
+    assert new.startswith("small-on-demand-arm64-")
+    assert old.startswith("small-on-demand-x86_64-")
     assert {
-        "ComputeEnvironment small-on-demand-arm64 created",
-        "JobQueue small-jobs-ec2 updated",
-        "ComputeEnvironment small-on-demand-x86_64 deleted",
+        "JobQueue small-jobs-arm64 created",
+        "JobQueue small-jobs-x86_64 deleted",
+        "JobDefinition small-worker-arm64 created",
+        "JobDefinition small-worker-x86_64 deleted",
     } <= names(summary)
-    turned_by = check_turn(calls, "small-on-demand-x86_64", "small-on-demand-arm64")
-    assert turned_by == "UpdateJobQueue"
-    assert calls[-1][0] == "DeleteComputeEnvironment"
+    assert check_turn(calls, old, new) == turning
+    operations = [name for name, _ in calls]
+    assert operations.index("DeleteJobQueue") < operations.index("DeleteComputeEnvironment")
+
+
+REPLACED_FOR = {
+    "instance types": {"resources": {"instance_types": ["m7i.4xlarge", "m6i.4xlarge"]}},
+    "scratch": {"resources": {"scratch_gib": 100}},
+    "a machine image for GPUs": {"resources": {"gpus": 1}},
+    "the instances' tags": {"owner": "another-team"},
+    "the newest machine image": {"machine_image_generation": 2},
+    "subnets": {"subnet_ids": 1},
+}
+
+
+@pytest.mark.parametrize("what", REPLACED_FOR)
+def test_machines_are_replaced_in_safe_order_where_aws_would_replace_their_instances(
+    up, consumers, project, what
+):
+    up("alarms", resources=EC2)
+    calls = consumers()
+    changes = dict(REPLACED_FOR[what])
+    if "subnet_ids" in changes:
+        subnets = project.client("ec2").describe_subnets()["Subnets"]
+        changes["subnet_ids"] = [subnets[1]["SubnetId"]]
+    summary = up("alarms", **{**changes, "resources": {**EC2, **changes.get("resources", {})}})
+    (new,), (old,) = (environments(summary, action) for action in (Action.CREATED, Action.DELETED))
+    assert not environments(summary, Action.UPDATED)
+    assert "JobQueue small-jobs-x86_64 updated" in names(summary)
+    assert check_turn(calls, old, new) == "UpdateJobQueue"
+    # Disabled, so that it can be deleted: nothing else is ever changed of an environment.
+    assert [name for name, _ in calls].count("UpdateComputeEnvironment") == 1
+    assert set(
+        up("alarms", **{**changes, "resources": {**EC2, **changes.get("resources", {})}}).counts
+    ) == {Action.UNCHANGED}
+
+
+def test_a_higher_ceiling_of_vcpus_is_an_update_in_place(up):
+    up("alarms", resources=EC2)
+    summary = up("alarms", resources={**EC2, "max_vcpus": 32})
+    (updated,) = environments(summary, Action.UPDATED)
+    assert updated.startswith("small-on-demand-x86_64-")
+    assert not environments(summary, Action.CREATED)
+
+
+def test_other_subnets_on_fargate_are_an_update_in_place(up, project):
+    up("alarms")
+    subnets = project.client("ec2").describe_subnets()["Subnets"]
+    summary = up("alarms", subnet_ids=[subnets[1]["SubnetId"]])
+    assert names(summary) == {"ComputeEnvironment small-on-demand-fargate updated"}
+
+
+def test_a_way_of_purchase_that_joins_leaves_the_others_machines(up):
+    up("alarms", resources={**EC2, "purchase": "spot"})
+    summary = up("alarms", resources={**EC2, "purchase": "spot_then_on_demand"})
+    (made,) = environments(summary, Action.CREATED)
+    assert made.startswith("small-on-demand-x86_64-")
+    assert not environments(summary, Action.DELETED)
+    assert not environments(summary, Action.UPDATED)
 
 
 def test_another_architecture_on_fargate_is_another_job_definition_only(up, consumers):
@@ -201,10 +279,10 @@ def test_another_architecture_on_fargate_is_another_job_definition_only(up, cons
     calls = consumers()
     summary = up("alarms", resources={"architecture": "arm64"})
     assert names(summary) == {
-        "JobDefinition small-worker updated",
+        "JobDefinition small-worker-fargate updated",
         "Dashboard dashboard-graphs updated",
     }
-    assert {environments for _, environments in calls} == {("small-on-demand-fargate",)}
+    assert all(behind == {("small-on-demand-fargate",)} for _, behind in calls)
     operations = [name for name, _ in calls]
     assert operations.index("RegisterJobDefinition") < operations.index("DeregisterJobDefinition")
 
@@ -214,11 +292,13 @@ def test_the_state_machine_turns_to_another_platform_when_its_job_queue_is_there
     calls = consumers()
     summary = up("controller", resources=EC2)
     assert {
-        "JobQueue small-jobs-ec2 created",
+        "JobQueue small-jobs-x86_64 created",
         "JobQueue small-jobs-fargate deleted",
+        "JobDefinition small-worker-x86_64 created",
+        "JobDefinition small-worker-fargate deleted",
     } <= names(summary)
-    turned_by = check_turn(calls, "small-on-demand-fargate", "small-on-demand-x86_64")
-    assert turned_by == "UpdateStateMachine"
+    (new,) = environments(summary, Action.CREATED)
+    assert check_turn(calls, "small-on-demand-fargate", new) == "UpdateStateMachine"
 
 
 def test_another_pack_touches_nothing_of_the_first(up):

@@ -79,7 +79,6 @@ GOOD = {
             "ec2Configurations": [{"imageType": "ECS_AL2023"}],
             "launchTemplate": {"launchTemplateId": UNKNOWN, "version": UNKNOWN},
         },
-        "updatePolicy": {"jobExecutionTimeoutMinutes": 60, "terminateJobsOnUpdate": False},
     },
     "aws:ec2/launchTemplate:LaunchTemplate": {
         "metadataOptions": {"httpTokens": "required"},
@@ -272,7 +271,6 @@ BROKEN = [
         "by its id or its name",
     ),
     (ENVIRONMENT, {"computeResources__type": "FARGATE"}, "Fargate does not take it"),
-    (ENVIRONMENT, {"updatePolicy__jobExecutionTimeoutMinutes": 361}, "is 1 to 360"),
     # Machines
     (TEMPLATE, {"metadataOptions__httpTokens": "optional"}, "answer IMDSv2 only"),
     (TEMPLATE, {"metadataOptions": None}, "answer IMDSv2 only"),

@@ -343,6 +343,17 @@ def test_a_flag_that_is_neither_true_nor_false_is_refused(modules):
     assert text == "taskpacks:share_compute_environments is 'yes': it is true or false."
 
 
+@pytest.mark.parametrize("value", [0, -1, True, 1.5, "2"])
+def test_a_machine_image_generation_is_a_whole_number(value, modules):
+    text = refusal({"packs": {"small": {}}, "machine_image_generation": value}, modules)
+    assert text == (
+        f"taskpacks:machine_image_generation is {value!r}: it is a whole number from 1 on; "
+        "write one."
+    )
+    parsed = settings.parse({"packs": {"small": {}}, "machine_image_generation": 2}, modules)
+    assert parsed.machine_image_generation == 2
+
+
 def test_more_compute_environments_than_a_region_has_are_refused_unless_they_are_shared(modules):
     packs = {
         f"s{index}": {"pack": "small", "resources": {"purchase": "spot_then_on_demand"}}

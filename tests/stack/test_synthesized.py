@@ -37,6 +37,8 @@ STRICTER_THAN_AWS = {
 STARS = {
     "ecr:GetAuthorizationToken": "a token is for the registry as a whole: "
     "https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonelasticcontainerregistry.html",
+    "ecs:DiscoverPollEndpoint": "AWS knows no resource for it: "
+    "https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonelasticcontainerservice.html",
     "batch:ListJobs": "AWS knows no resource for it: "
     "https://docs.aws.amazon.com/service-authorization/latest/reference/list_awsbatch.html",
     "batch:DescribeJobs": "as above",

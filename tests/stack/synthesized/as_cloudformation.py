@@ -26,7 +26,6 @@ NOT_TRANSLATED = {
     ),
     "aws:ecr/lifecyclePolicy:LifecyclePolicy": "part of its repository",
     "aws:cloudwatch/eventTarget:EventTarget": "part of its rule",
-    "aws:iam/rolePolicyAttachment:RolePolicyAttachment": "part of its role",
 }
 
 WITHOUT_TAGS = {
@@ -166,18 +165,6 @@ def _repository(inputs: Values, recorded: Recorded) -> Values:
     kind = "aws:ecr/lifecyclePolicy:LifecyclePolicy"
     for lifecycle in _inputs_of(recorded, kind, "repository", inputs["name"]):
         made["LifecyclePolicy"] = {"LifecyclePolicyText": lifecycle["policy"]}
-    return made
-
-
-def _role(inputs: Values, recorded: Recorded) -> Values:
-    made = parsed(
-        renamed({"name": "RoleName", "assumeRolePolicy": "AssumeRolePolicyDocument"}),
-        "AssumeRolePolicyDocument",
-    )(inputs, recorded)
-    kind = "aws:iam/rolePolicyAttachment:RolePolicyAttachment"
-    attached = _inputs_of(recorded, kind, "role", inputs["name"])
-    if attached:
-        made["ManagedPolicyArns"] = [each["policyArn"] for each in attached]
     return made
 
 
@@ -376,7 +363,13 @@ _TYPES: dict[str, tuple[str, Callable[..., Values]]] = {
         ),
     ),
     "aws:ssm/parameter:Parameter": ("AWS::SSM::Parameter", renamed({"insecureValue": "Value"})),
-    "aws:iam/role:Role": ("AWS::IAM::Role", _role),
+    "aws:iam/role:Role": (
+        "AWS::IAM::Role",
+        parsed(
+            renamed({"name": "RoleName", "assumeRolePolicy": "AssumeRolePolicyDocument"}),
+            "AssumeRolePolicyDocument",
+        ),
+    ),
     "aws:iam/rolePolicy:RolePolicy": (
         "AWS::IAM::RolePolicy",
         parsed(renamed({"name": "PolicyName", "role": "RoleName", "policy": _POLICY}), _POLICY),

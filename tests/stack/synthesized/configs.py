@@ -21,6 +21,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "aws:region": "eu-west-1",
         "taskpacks:egress": "nat",
         "taskpacks:owner": "media-team",
+        "taskpacks:machine_image_generation": 2,
         "taskpacks:image_tag": "2024.1",
         "taskpacks:kms_key": KEY,
         "taskpacks:uri_schemes": ["s3"],
