@@ -270,6 +270,7 @@ def taskpacks(folder: Path) -> Contender:
     def environment(queue: Queue) -> dict[str, str]:
         return {
             "PYTHONPATH": str(folder),
+            "TASKPACKS_STACK": "benchmark",
             "TASKPACKS_PACK": "probe",
             "TASKPACKS_DEPLOYMENT": queue.name,
             "TASKPACKS_QUEUE_URL": queue.url,

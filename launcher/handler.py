@@ -244,13 +244,13 @@ def embedded(
     if not any(measured.values()):
         # A metric is charged for each hour that has a value of it: idle pulses write none.
         measured = {}
-    directives = [_directive(["Deployment"], measured)] if measured else []
+    directives = [_directive([*settings.dimensions], measured)] if measured else []
     halted: dict[str, Any] = {}
     if told.get("halted_by"):
         halted = {"Halted": 1, "HaltedBy": told["halted_by"]}
-        directives.append(_directive(["Deployment", "HaltedBy"], {"Halted": 1}))
+        directives.append(_directive([*settings.dimensions, "HaltedBy"], {"Halted": 1}))
     line = {
-        "Deployment": settings.deployment,
+        **settings.dimensions,
         "Pack": settings.pack,
         "Verb": told["verb"],
         "Reason": told["reason"],

@@ -136,7 +136,7 @@ class Observer:
 
     def _measured(self, now: float) -> dict[str, Points]:
         """Metrics of the recent past."""
-        run = ("RunSeconds", NAMESPACE, {"Deployment": self._settings.deployment})
+        run = ("RunSeconds", NAMESPACE, self._settings.dimensions)
         queue = {"QueueName": self._settings.queue_name}
         hour = _LEARNING_PERIOD_SECONDS
         return self._metrics(

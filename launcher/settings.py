@@ -18,7 +18,8 @@ class Settings:
     """One deployment, as the launcher sees it.
 
     Attributes:
-        deployment: Its name: the dimension of its metrics.
+        stack: The stack that it belongs to.
+        deployment: Its name.
         pack: The pack that it deploys.
         queue_url: Its task queue.
         queue_name: The same, as CloudWatch's dimension.
@@ -29,6 +30,7 @@ class Settings:
         limits: What it allows and aims at.
     """
 
+    stack: str
     deployment: str
     pack: str
     queue_url: str
@@ -38,6 +40,11 @@ class Settings:
     excused_exit_codes: tuple[int, ...]
     excused_reasons: tuple[str, ...]
     limits: Limits
+
+    @property
+    def dimensions(self) -> dict[str, str]:
+        """Returns those of its metrics, the workers' among them: see taskpacks/contract.py."""
+        return {"Stack": self.stack, "Deployment": self.deployment}
 
     @classmethod
     def from_environment(cls) -> Self:

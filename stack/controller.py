@@ -87,7 +87,7 @@ class Controller(pulumi.ComponentResource):
             opts=child,
         )
         self._wake(name, args, machine)
-        for alarm in controller_alarms(name, args.pack, args.spec.scaling):
+        for alarm in controller_alarms(args.context.stack, name, args.pack, args.spec.scaling):
             aws.cloudwatch.MetricAlarm(
                 f"{name}-{alarm.name}",
                 namespace=alarm.namespace,

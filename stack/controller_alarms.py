@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from taskpacks import limits
-from taskpacks.contract import METRICS_NAMESPACE
+from taskpacks.contract import METRICS_NAMESPACE, metric_dimensions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,7 +40,9 @@ class ControllerAlarm:
     of_machine: bool = False
 
 
-def controller_alarms(deployment: str, pack: str, scaling: Scaling) -> tuple[ControllerAlarm, ...]:
+def controller_alarms(
+    stack: str, deployment: str, pack: str, scaling: Scaling
+) -> tuple[ControllerAlarm, ...]:
     """The alarms of one deployment: halted by its breaker or its cap; an execution failed."""
     who = f"{deployment} (pack {pack})"
     # A halt is told at every pulse for as long as it lasts. The minute more is for a pulse that
@@ -52,7 +54,7 @@ def controller_alarms(deployment: str, pack: str, scaling: Scaling) -> tuple[Con
             name=f"halted-by-{by}",
             namespace=METRICS_NAMESPACE,
             metric="Halted",
-            dimensions={"Deployment": deployment, "HaltedBy": by},
+            dimensions={**metric_dimensions(stack, deployment), "HaltedBy": by},
             period_seconds=period_seconds,
             description=description,
         )

@@ -9,7 +9,7 @@ import pulumi
 import pulumi_aws as aws
 
 from stack import documents
-from taskpacks.contract import METRICS_NAMESPACE
+from taskpacks.contract import METRICS_NAMESPACE, metric_dimensions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -29,6 +29,7 @@ class Row:
     """A deployment on the dashboard.
 
     Attributes:
+        stack: The stack that it belongs to.
         deployment: Its name.
         queue_name: Its task queue.
         dead_letter_name: Its dead-letter queue.
@@ -37,6 +38,7 @@ class Row:
         dollars_per_hour: Of one worker; None where no price is known.
     """
 
+    stack: str
     deployment: str
     queue_name: str
     dead_letter_name: str
@@ -62,13 +64,22 @@ class Dashboard(pulumi.ComponentResource):
         super().__init__("taskpacks:stack:Dashboard", name, None, opts)
         aws.cloudwatch.Dashboard(
             f"{name}-graphs",
-            dashboard_name=f"taskpacks-{context.stack}",
+            dashboard_name=dashboard_name(context),
             dashboard_body=documents.as_json(
                 pulumi.Output.all(*rows).apply(lambda known: body(known, context.region))
             ),
             opts=pulumi.ResourceOptions(parent=self),
         )
         self.register_outputs({})
+
+
+def dashboard_name(context: StackContext) -> str:
+    """Returns a name that no other stack's dashboard has: an account has them for all regions.
+
+    It has letters, digits, "-" and "_" only, and a stack's name may have dots:
+    https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutDashboard.html
+    """
+    return f"taskpacks-{context.stack.replace('.', '-')}-{context.region}"
 
 
 def body(rows: Iterable[Row], region: str) -> dict[str, Any]:
@@ -113,8 +124,12 @@ def _graphs(row: Row, region: str) -> list[dict[str, Any]]:
     def sqs(metric: str, queue: str, **more: Any) -> list[Any]:
         return ["AWS/SQS", metric, "QueueName", queue, {"stat": "Maximum", **more}]
 
+    dimensions = [
+        text for pair in metric_dimensions(row.stack, row.deployment).items() for text in pair
+    ]
+
     def worker(metric: str, **more: Any) -> list[Any]:
-        return [METRICS_NAMESPACE, metric, "Deployment", row.deployment, more]
+        return [METRICS_NAMESPACE, metric, *dimensions, more]
 
     spent = worker("WorkerSeconds", stat="Sum", id="seconds", visible=False)
     return [

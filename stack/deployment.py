@@ -116,7 +116,7 @@ class PackDeployment(pulumi.ComponentResource):
                 environment={
                     **hardware.gpu_environment(spec.resources),
                     **pack_environment(name, spec, own or {}),
-                    **worker_environment(args.deployment, args.settings, context.region),
+                    **worker_environment(args.deployment, args.settings, context),
                     Variable.QUEUE_URL: self.queue.url,
                     Variable.RESULT_BACKEND: args.results.backend_url,
                     Variable.DATA_URI: args.data.folder("data", name),
@@ -164,6 +164,7 @@ class PackDeployment(pulumi.ComponentResource):
             self.queue.name, self.queue.dead_letter_name, log_group.name
         ).apply(
             lambda names: Row(
+                stack=context.stack,
                 deployment=name,
                 queue_name=names[0],
                 dead_letter_name=names[1],
@@ -213,13 +214,14 @@ class PackDeployment(pulumi.ComponentResource):
 
 
 def worker_environment(
-    deployment: Deployment, settings: StackSettings, region: str
+    deployment: Deployment, settings: StackSettings, context: StackContext
 ) -> dict[str, str]:
     """The worker's settings that are known before anything is made."""
     spec = deployment.spec
     return {
-        Variable.REGION: region,
-        Variable.DEFAULT_REGION: region,
+        Variable.REGION: context.region,
+        Variable.DEFAULT_REGION: context.region,
+        Variable.STACK: context.stack,
         Variable.PACK: deployment.pack.name,
         Variable.DEPLOYMENT: deployment.name,
         Variable.VCPUS: f"{spec.resources.vcpus:g}",

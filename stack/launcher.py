@@ -42,6 +42,7 @@ def archive() -> pulumi.AssetArchive:
 
 def launcher_settings(
     *,
+    stack: str,
     deployment: str,
     pack: str,
     spec: PackSpec,
@@ -53,6 +54,7 @@ def launcher_settings(
     """What the launcher must know, as its `Settings` take it."""
     scaling, resources = spec.scaling, spec.resources
     return {
+        "stack": stack,
         "deployment": deployment,
         "pack": pack,
         "queue_url": queue_url,
@@ -150,6 +152,7 @@ class Launcher(pulumi.ComponentResource):
         def settings(known: Sequence[str]) -> dict[str, Any]:
             queue_url, queue_name, job_queue_arn, job_definition_arn = known
             return launcher_settings(
+                stack=args.context.stack,
                 deployment=name,
                 pack=args.pack,
                 spec=args.spec,

@@ -28,6 +28,14 @@ METRICS_NAMESPACE: Final = "Taskpacks"
 launcher, which imports nothing of ours, says it again (launcher/observe.py)."""
 
 
+def metric_dimensions(stack: str, deployment: str) -> dict[str, str]:
+    """Returns the dimensions of the metrics of one deployment, which no other stack's have.
+
+    The launcher says them again too (launcher/settings.py).
+    """
+    return {"Stack": stack, "Deployment": deployment}
+
+
 class Variable(StrEnum):
     """The worker's environment, as the job definition sets it; what is empty is left out."""
 
@@ -36,6 +44,8 @@ class Variable(StrEnum):
     DEFAULT_REGION = "AWS_DEFAULT_REGION"
     """The only one that boto3 reads. The platform sets neither where a job sets one of them:
     https://github.com/aws/amazon-ecs-agent/pull/4946"""
+    STACK = "TASKPACKS_STACK"
+    """Name of the stack, a dimension of the worker's metrics."""
     PACK = "TASKPACKS_PACK"
     """Name of the pack whose tasks the worker runs."""
     DEPLOYMENT = "TASKPACKS_DEPLOYMENT"

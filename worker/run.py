@@ -132,7 +132,9 @@ class _Worker:
         self._shutdown = Shutdown(
             self._leases, prefetched, grace_seconds=settings.stop_grace_seconds
         )
-        self._telemetry = Telemetry(deployment=settings.deployment, pack=settings.pack)
+        self._telemetry = Telemetry(
+            stack=settings.stack, deployment=settings.deployment, pack=settings.pack
+        )
         self._services = Services(
             leases=self._leases,
             attempts=attempt_log(settings.result_backend),

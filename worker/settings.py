@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 class WorkerSettings:
     """What a worker must know to serve its task queue."""
 
+    stack: str
     pack: str
     deployment: str
     queue_url: str
@@ -49,6 +50,7 @@ class WorkerSettings:
             RefusedSettingsError: Naming the variable, its value and what it should be.
         """
         return cls(
+            stack=_text(environment, Variable.STACK),
             pack=_text(environment, Variable.PACK),
             deployment=_text(environment, Variable.DEPLOYMENT),
             queue_url=_text(environment, Variable.QUEUE_URL),

@@ -14,7 +14,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from taskpacks.contract import METRICS_NAMESPACE
+from taskpacks.contract import METRICS_NAMESPACE, metric_dimensions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +41,7 @@ class TaskReport:
 class Telemetry:
     """Writes to standard output, which is the job's log. Safe in all threads."""
 
+    stack: str
     deployment: str
     pack: str
     tasks: int = 0
@@ -83,31 +84,38 @@ class Telemetry:
 
     def _tell(self, measured: dict[str, float | None], **facts: Any) -> None:
         line = json.dumps(
-            embedded(measured, {"Deployment": self.deployment, "Pack": self.pack, **facts})
+            embedded(
+                measured,
+                metric_dimensions(self.stack, self.deployment),
+                {"Pack": self.pack, **facts},
+            )
         )
         with self._lock:  # one line in one piece
             sys.stdout.write(f"{line}\n")
             sys.stdout.flush()
 
 
-def embedded(measured: dict[str, float | None], facts: dict[str, Any]) -> dict[str, Any]:
+def embedded(
+    measured: dict[str, float | None], dimensions: dict[str, str], facts: dict[str, Any]
+) -> dict[str, Any]:
     """A line in the embedded metric format; without metrics, when nothing was measured.
 
     Args:
         measured: Metric -> seconds; None is left out.
-        facts: What else stands in the line; has "Deployment", the metrics' dimension.
+        dimensions: The metrics' own, which stand in the line whether there are metrics or not.
+        facts: What else stands in the line.
     """
     known = {name: round(value, 3) for name, value in measured.items() if value is not None}
     if not known:
-        return facts
+        return {**dimensions, **facts}
     metrics = {
         "Timestamp": int(time.time() * 1000),
         "CloudWatchMetrics": [
             {
                 "Namespace": METRICS_NAMESPACE,
-                "Dimensions": [["Deployment"]],
+                "Dimensions": [list(dimensions)],
                 "Metrics": [{"Name": name, "Unit": "Seconds"} for name in known],
             }
         ],
     }
-    return {"_aws": metrics, **facts, **known}
+    return {"_aws": metrics, **dimensions, **facts, **known}

@@ -18,6 +18,7 @@ DEFINITION = "arn:aws:batch:us-east-1:111122223333:job-definition/pi-worker"
 MACHINE = "arn:aws:states:us-east-1:111122223333:stateMachine:pi"
 EXECUTION = "arn:aws:states:us-east-1:111122223333:execution:pi:this"
 SETTINGS = Settings(
+    stack="prod",
     deployment="pi",
     pack="pi",
     queue_url="https://sqs.us-east-1.amazonaws.com/111122223333/pi-tasks",

@@ -184,7 +184,7 @@ def test_each_round_is_a_line_that_cloudwatch_turns_into_metrics(aws, asked_agai
     _, line = lines(capsys)
     (directive,) = line["_aws"]["CloudWatchMetrics"]
     assert directive["Namespace"] == "Taskpacks"
-    assert directive["Dimensions"] == [["Deployment"]]
+    assert directive["Dimensions"] == [["Stack", "Deployment"]]
     names = [metric["Name"] for metric in directive["Metrics"]]
     assert {name: line[name] for name in names} == {
         "VisibleMessages": 1,
@@ -219,7 +219,7 @@ def test_a_halt_is_a_metric_by_its_reason(aws, ask, capsys):
     assert (answer["verb"], answer["halted_by"]) == ("halt", "breaker")
     (line,) = lines(capsys)
     _, directive = line["_aws"]["CloudWatchMetrics"]
-    assert directive["Dimensions"] == [["Deployment", "HaltedBy"]]
+    assert directive["Dimensions"] == [["Stack", "Deployment", "HaltedBy"]]
     assert (line["Halted"], line["HaltedBy"]) == (1, "breaker")
 
 

@@ -39,22 +39,23 @@ def cloud(tmp_path_factory):
 class Project:
     """A folder with the program and one stack's YAML, and an engine for it."""
 
-    def __init__(self, folder, cloud):
+    def __init__(self, folder, cloud, stack="test"):
         self.folder = folder
         self.cloud = cloud
+        self.stack = stack
         for name in ("Pulumi.yaml", "__main__.py"):
             shutil.copy(ROOT / name, folder)
 
     def select(self, packs, **settings):
         config = {"aws:region": "us-east-1", "taskpacks:packs": packs}
         config |= {f"taskpacks:{key}": value for key, value in settings.items()}
-        (self.folder / "Pulumi.test.yaml").write_text(yaml.safe_dump({"config": config}))
+        (self.folder / f"Pulumi.{self.stack}.yaml").write_text(yaml.safe_dump({"config": config}))
         return self.engine()
 
     def engine(self):
         return Engine(
             self.folder,
-            "test",
+            self.stack,
             endpoint_url=self.cloud.endpoint_url,
             state_file=self.folder / "state.json",
         )

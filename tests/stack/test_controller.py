@@ -14,8 +14,9 @@ from launcher.observe import NAMESPACE, OBSERVING_SECONDS_MAX
 from launcher.settings import SETTINGS_VARIABLE, Settings
 from stack.controller_alarms import controller_alarms
 from taskpacks import limits
-from taskpacks.contract import METRICS_NAMESPACE
+from taskpacks.contract import METRICS_NAMESPACE, metric_dimensions
 from taskpacks.types import Scaling
+from tests.launcher import fakes
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -67,12 +68,13 @@ def test_alarms_wake_at_the_first_message_and_before_the_sla(project, deployed):
 
 def test_what_the_launcher_has_to_say_again_is_the_same():
     assert NAMESPACE == METRICS_NAMESPACE
+    assert fakes.SETTINGS.dimensions == metric_dimensions("prod", "pi")
     assert ARRAY_SIZE_MAX == limits.ARRAY_SIZE_MAX
 
 
 def test_a_halt_outlasts_a_pulse_that_comes_a_little_late():
     for pulse_minutes in (1, 5, 60):
-        halts = controller_alarms("small", "pi", Scaling(pulse_minutes=pulse_minutes))[:2]
+        halts = controller_alarms("dev", "small", "pi", Scaling(pulse_minutes=pulse_minutes))[:2]
         assert [alarm.metric for alarm in halts] == ["Halted"] * 2
         assert all(alarm.period_seconds >= (pulse_minutes + 1) * 60 for alarm in halts)
 

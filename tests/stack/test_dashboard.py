@@ -3,6 +3,7 @@ import json
 from stack import dashboard
 
 ROW = dashboard.Row(
+    stack="dev",
     deployment="pi",
     queue_name="pi-tasks-1",
     dead_letter_name="pi-dead-1",
@@ -53,10 +54,14 @@ def test_cost_is_in_dollars_where_the_price_is_known_else_in_vcpu_hours():
 def test_the_metrics_are_those_that_workers_tell():
     telemetry = __import__("worker.telemetry", fromlist=["embedded"])
     told = telemetry.embedded(
-        {"WaitSeconds": 1, "RunSeconds": 1, "WorkerSeconds": 1}, {"Deployment": "pi"}
+        {"WaitSeconds": 1, "RunSeconds": 1, "WorkerSeconds": 1},
+        {"Stack": "dev", "Deployment": "pi"},
+        {},
     )
     (metrics,) = told["_aws"]["CloudWatchMetrics"]
     names = {each["Name"] for each in metrics["Metrics"]}
     text = json.dumps(dashboard.body([ROW], "eu-west-1"))
     assert all(f'"{name}"' in text for name in names)
-    assert metrics["Dimensions"] == [["Deployment"]]
+    (dimensions,) = metrics["Dimensions"]
+    for name in dimensions:
+        assert f'"{name}", "{told[name]}"' in text

@@ -168,10 +168,16 @@ def test_a_rate_of_one_is_written_in_the_singular(minutes, text):
 def test_a_halt_is_looked_for_a_minute_longer_than_a_pulse_takes():
     made = {
         alarm.name: alarm
-        for alarm in controller_alarms.controller_alarms("pi", "pi", Scaling(pulse_minutes=7))
+        for alarm in controller_alarms.controller_alarms(
+            "dev", "pi", "pi", Scaling(pulse_minutes=7)
+        )
     }
     assert made["halted-by-cap"].period_seconds == 7 * 60 + 60
-    assert made["halted-by-cap"].dimensions == {"Deployment": "pi", "HaltedBy": "cap"}
+    assert made["halted-by-cap"].dimensions == {
+        "Stack": "dev",
+        "Deployment": "pi",
+        "HaltedBy": "cap",
+    }
     assert (made["timed-out"].metric, made["failed"].metric) == (
         "ExecutionsTimedOut",
         "ExecutionsFailed",

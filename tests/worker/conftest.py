@@ -111,6 +111,7 @@ class Site:
             "HOME": str(folder),
             "TMPDIR": str(folder),
             "PYTHONPATH": str(install_probe_pack(folder / "site")),
+            "TASKPACKS_STACK": "test",
             "TASKPACKS_PACK": "probe",
             "TASKPACKS_DEPLOYMENT": name,
             "TASKPACKS_QUEUE_URL": self.url,

@@ -312,7 +312,7 @@ def test_without_a_table_receives_stand_in_for_attempts():
 
 
 def test_a_task_is_told_in_the_embedded_metric_format_without_its_arguments(capsys):
-    telemetry = Telemetry(deployment="deployment", pack="pack")
+    telemetry = Telemetry(stack="stack", deployment="deployment", pack="pack")
     telemetry.task(
         TaskReport(
             task_id="id",
@@ -327,10 +327,11 @@ def test_a_task_is_told_in_the_embedded_metric_format_without_its_arguments(caps
     (metrics,) = told.pop("_aws")["CloudWatchMetrics"]
     assert metrics == {
         "Namespace": "Taskpacks",
-        "Dimensions": [["Deployment"]],
+        "Dimensions": [["Stack", "Deployment"]],
         "Metrics": [{"Name": "WaitSeconds", "Unit": "Seconds"}],
     }
     assert told == {
+        "Stack": "stack",
         "Deployment": "deployment",
         "Pack": "pack",
         "TaskId": "id",
@@ -342,4 +343,7 @@ def test_a_task_is_told_in_the_embedded_metric_format_without_its_arguments(caps
 
 
 def test_what_has_no_metrics_is_a_plain_line():
-    assert embedded({"RunSeconds": None}, {"Deployment": "d"}) == {"Deployment": "d"}
+    assert embedded({"RunSeconds": None}, {"Stack": "s"}, {"Pack": "p"}) == {
+        "Stack": "s",
+        "Pack": "p",
+    }
