@@ -2,7 +2,7 @@
 
 On the wire one is an object with a signature, a path or a text, and, once the engine has looked
 at it, the hash of its content. So it stays in the state, where the hash alone says whether it
-is the same. https://github.com/pulumi/pulumi/blob/master/sdk/go/common/resource/asset
+is the same. The real engine hashes by itself, and leaves the content out of old values. https://github.com/pulumi/pulumi/blob/master/sdk/go/common/resource/asset
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def holds_asset(value: Any) -> bool:
 
 
 def with_hash(value: Mapping[str, Any], subject: str) -> dict[str, Any]:
-    """An asset or archive with the hash of its present content.
+    """Returns an asset or archive with a hash: the one that it came with, else its content's.
 
     Args:
         value: As it came over the wire; a relative path counts from the current folder.
@@ -57,6 +57,8 @@ def with_hash(value: Mapping[str, Any], subject: str) -> dict[str, Any]:
     Raises:
         UnsupportedError: It is remote or of an unknown format, or its file cannot be read.
     """
+    if value.get(_HASH):
+        return dict(value)
     digest = hashlib.sha256()
     for name, content in sorted(_files(value, subject)):
         digest.update(f"{len(name)} {len(content)} {name}".encode() + content)
@@ -98,6 +100,11 @@ def _files(value: Mapping[str, Any], subject: str, prefix: str = "") -> list[tup
             for name, inner in value["assets"].items()
             for file in _files(inner, subject, f"{prefix}/{name}".lstrip("/"))
         ]
+    if "path" not in value:
+        raise UnsupportedError(
+            f"{subject}: an asset or archive came with neither content nor a hash; give a path, a "
+            "text or assets."
+        )
     path = Path(str(value["path"]))
     try:
         if value.get(SIGNATURE) == _ASSET:

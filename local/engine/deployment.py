@@ -17,7 +17,7 @@ from local.engine.hooks import Hooks
 from local.engine.properties import check_known
 from local.engine.state import Record, State, deletion_order
 from local.engine.steps import Registered, Steps, Wanted, sealed
-from local.engine.summary import Action, Change
+from local.engine.summary import Action, Change, Operation
 from local.engine.urns import STACK_TYPE, alias_urns, make_urn
 from local.engine.wire import UNKNOWN, masked
 
@@ -70,6 +70,7 @@ class Deployment:
         self._deleted_early: dict[str, tuple[str, ...]] = {}
         self._stack_outputs: Values = {}
         self.changes: dict[str, Change] = {}
+        self.operations: list[Operation] = []
         self.error: BaseException | None = None
 
     @property
@@ -119,7 +120,7 @@ class Deployment:
             ]
             try:
                 refuse_protected(gone, "is not in the program any more")
-                self.delete([*gone, *self._state.pending])
+                self._delete([*gone, *self._state.pending])
             except BaseException as error:
                 self.error = error
                 raise
@@ -127,7 +128,7 @@ class Deployment:
                 self._state.stack_outputs = self._stack_outputs
                 self._state.save()
 
-    def delete(self, records: Iterable[Record]) -> None:
+    def _delete(self, records: Iterable[Record], verb: str = "delete") -> None:
         """Deletes records in order and forgets each as it goes."""
         for record in deletion_order(records):
             self.hooks.before_delete(record, dry_run=self._dry_run)
@@ -136,9 +137,11 @@ class Deployment:
             pending = [item for item in self._state.pending if item is not record]
             if len(pending) < len(self._state.pending):
                 self._state.pending = pending
+                self._did("delete-replaced", record.urn)
             else:
                 del self._state.resources[record.urn]
                 self.changes[record.urn] = Change(record.urn, Action.DELETED)
+                self._did(verb, record.urn)
             self._save()
 
     def _save(self) -> None:
@@ -225,10 +228,13 @@ class Deployment:
         }
         if old is None:
             self._note(record.urn, Action.CREATED)
+            self._did("create", record.urn)
         else:
             record.outputs, record.secret_outputs = old.outputs, old.secret_outputs
             changed = changed_properties({}, old.inputs, record.inputs)
             self._note(record.urn, Action.UPDATED if changed else Action.UNCHANGED, changed)
+            if changed:
+                self._did("update", record.urn)
         if record != old:
             self._state.resources[record.urn] = record
             self._save()
@@ -247,6 +253,7 @@ class Deployment:
         if old is None:
             why = self._deleted_early.get(record.urn)
             self._note(record.urn, Action.CREATED if why is None else Action.REPLACED, why or ())
+            self._did("create" if why is None else "create-replacement", record.urn)
             return self._preview(wanted) if self._dry_run else self._steps.create(wanted)
         changed = changed_properties(handler.properties, old.inputs, inputs)
         reasons = handler.replaced_by(old.inputs, inputs, changed)
@@ -258,6 +265,7 @@ class Deployment:
             changed |= inputs.keys() - handler.replaces
         if changed or old.incomplete:
             self._note(record.urn, Action.UPDATED, changed)
+            self._did("update", record.urn)
             if self._dry_run:
                 return self._preview(wanted, old)
             return self._steps.update(wanted, old, changed)
@@ -295,12 +303,15 @@ class Deployment:
         if delete_first(goal, wanted, old):
             dependants = self._dependants(old.urn)
             refuse_protected(dependants, "depends on something that is deleted and made anew")
-            self.delete([*dependants, old])
+            self._delete([*dependants, old], "delete-replaced")
             self.changes[record.urn] = Change(
                 record.urn, Action.REPLACED, self.changes[record.urn].properties or tuple(reasons)
             )
+            self._did("create-replacement", record.urn)
             return self._preview(wanted) if self._dry_run else self._steps.create(wanted)
+        self._did("create-replacement", record.urn)
         if self._dry_run:
+            self._state.pending.append(old)
             return self._preview(wanted)
         return self._steps.create(wanted, replaced=old)
 
@@ -345,3 +356,6 @@ class Deployment:
 
     def _note(self, urn: str, action: Action, properties: Iterable[str] = ()) -> None:
         self.changes[urn] = Change(urn, action, tuple(sorted(properties)))
+
+    def _did(self, verb: str, urn: str) -> None:
+        self.operations.append(Operation(verb, urn))

@@ -24,7 +24,7 @@ from local.engine.project import load_project
 from local.engine.properties import drifted
 from local.engine.state import State, is_hashed
 from local.engine.steps import Steps
-from local.engine.summary import Action, Change, Summary
+from local.engine.summary import Action, Change, Operation, Summary
 from taskpacks.errors import TaskpacksError
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class Engine:
         """
         state = State.load(self._file)
         deployment = self._run_program(state, dry_run=True)
-        return Summary(deployment.changes, deployment.stack_outputs)
+        return _summary(deployment)
 
     def up(self) -> Summary:
         """Runs the program and makes the cloud as it says.
@@ -91,7 +91,7 @@ class Engine:
         with exclusive(self._file, "up"):
             state = State.load(self._file)
             deployment = self._run_program(state, dry_run=False)
-            return Summary(deployment.changes, deployment.stack_outputs)
+            return _summary(deployment)
 
     def refresh(self) -> Summary:
         """Asks the cloud how every resource is now and records it; up() then repairs drift.
@@ -134,7 +134,15 @@ class Engine:
                     state.save()
                 action = Action.UPDATED if moved else Action.UNCHANGED
                 changes[record.urn] = Change(record.urn, action, tuple(drift))
-            return Summary(changes, state.stack_outputs)
+            return Summary(
+                changes,
+                state.stack_outputs,
+                tuple(
+                    Operation("delete" if each.action is Action.DELETED else "update", each.urn)
+                    for each in changes.values()
+                    if each.action is not Action.UNCHANGED
+                ),
+            )
 
     def destroy(self, *, run_program: bool = False) -> Summary:
         """Deletes everything that the state knows, dependants first.
@@ -155,7 +163,7 @@ class Engine:
                 refuse_without_program(state.resources.values())
                 deployment = Deployment(self._project, self._cloud, state, dry_run=False)
                 deployment.finish()
-            return Summary(deployment.changes)
+            return _summary(deployment)
 
     def outputs(self) -> dict[str, Any]:
         """The stack's outputs as of the last up() that ended well; "[secret]" for secret ones."""
@@ -227,3 +235,7 @@ class Engine:
             sys.argv = arguments
             if collecting:
                 gc.enable()
+
+
+def _summary(deployment: Deployment) -> Summary:
+    return Summary(deployment.changes, deployment.stack_outputs, tuple(deployment.operations))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from local.engine.urns import name_of, type_chain
 
@@ -40,6 +40,18 @@ class Change:
         return f"{self.action} {kind} {name_of(self.urn)}{why}"
 
 
+class Operation(NamedTuple):
+    """One step of a run; a replacement has two."""
+
+    verb: str
+    """The real engine's word: create, update, delete, create-replacement, delete-replaced."""
+    urn: str
+
+    def __str__(self) -> str:
+        kind = type_chain(self.urn).rpartition("$")[2].rpartition(":")[2]
+        return f"{self.verb} {kind} {name_of(self.urn)}"
+
+
 @dataclass(frozen=True)
 class Summary:
     """A whole run. Printing it lists what was not left unchanged, and the counts."""
@@ -48,6 +60,8 @@ class Summary:
     """By URN, in the order of registration; the stack and components included."""
     outputs: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """The stack's. Secret and unknown ones are words in brackets."""
+    operations: tuple[Operation, ...] = ()
+    """What was done, in order; the halves of a replacement each by itself."""
 
     @property
     def counts(self) -> Counter[Action]:
