@@ -12,7 +12,7 @@ import gc
 import pulumi
 import pulumi_aws as aws
 
-from stack import enforcement, settings, tags
+from stack import enforcement, offerings, settings, tags
 from stack.dashboard import Dashboard
 from stack.data import DataBucket
 from stack.deployment import PackDeployment, PackDeploymentArgs
@@ -36,6 +36,7 @@ context = StackContext(
     account_id=aws.get_caller_identity().account_id,
     kms_key=stack.kms_key,
 )
+stack = offerings.settled(stack, context.region)
 pulumi.runtime.register_stack_transformation(tags.adding(tags.of_stack(context.stack, stack.owner)))
 
 enforcement.refuse_what_aws_would()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from taskpacks.types import Architecture, Resources
 
@@ -121,12 +121,16 @@ def family(name: str) -> str:
     return name.partition(".")[0]
 
 
-def fitting(resources: Resources) -> tuple[str, ...]:
+def fitting(resources: Resources, offered: Collection[str] | None = None) -> tuple[str, ...]:
     """The instance types that Batch may choose from.
 
     With `resources.instance_types`, those: a known family stands for its smallest size that
     holds a worker, everything else is passed on as it is. Without, the smallest sizes of all
     known families of the architecture, as far as they are equally small.
+
+    Args:
+        resources: Of a worker.
+        offered: The instance types of a region; None where these are not known.
 
     Returns:
         Names, in the order of preference of the tables above; empty when nothing is large
@@ -135,22 +139,26 @@ def fitting(resources: Resources) -> tuple[str, ...]:
     if resources.instance_types:
         found: list[str] = []
         for name in resources.instance_types:
-            found += _smallest_of(name, resources) if _is_known_family(name) else [name]
+            if is_known_family(name):
+                found += _smallest_of(name, resources, offered)
+            elif offered is None or name in offered or name in map(family, offered):
+                found.append(name)
         return tuple(dict.fromkeys(found))
     smallest = [
         KNOWN[name]
         for each in dict.fromkeys(map(family, KNOWN))
-        for name in _smallest_of(each, resources)
+        for name in _smallest_of(each, resources, offered)
     ]
     least = min((instance.vcpus for instance in smallest), default=0)
     return tuple(instance.name for instance in smallest if instance.vcpus == least)
 
 
-def _is_known_family(name: str) -> bool:
+def is_known_family(name: str) -> bool:
+    """Whether it names a family of the tables above, and no size."""
     return any(family(known) == name for known in KNOWN)
 
 
-def _smallest_of(wanted: str, resources: Resources) -> list[str]:
+def _smallest_of(wanted: str, resources: Resources, offered: Collection[str] | None) -> list[str]:
     holding = [
         instance
         for instance in KNOWN.values()
@@ -158,6 +166,7 @@ def _smallest_of(wanted: str, resources: Resources) -> list[str]:
         and instance.architecture == resources.architecture
         and bool(instance.gpus) == bool(resources.gpus)
         and instance.workers(resources)
+        and (offered is None or instance.name in offered)
     ]
     return [min(holding, key=lambda instance: instance.vcpus).name] if holding else []
 

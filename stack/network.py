@@ -21,6 +21,11 @@ addresses of their own. What each costs at rest stands in docs/costs.md."""
 ANYWHERE_V4: Final = "0.0.0.0/0"
 CIDR: Final = "10.42.0.0/16"
 ZONES: Final = 2
+EXCLUDED_ZONE_IDS: Final = ("use1-az3", "usw1-az2", "apne1-az3")
+"""Where no subnet is made. Fargate is not in the last two; in the first it has no Graviton, and
+EC2 no instances of the families that workers get.
+https://docs.aws.amazon.com/AmazonECS/latest/developerguide/AWS_Fargate-Regions.html
+https://docs.aws.amazon.com/AmazonECS/latest/developerguide/ecs-arm64.html"""
 HTTPS: Final = 443
 
 # Free of charge, and image layers come from S3, so that NAT never bills for pulling them:
@@ -115,6 +120,7 @@ class Network(pulumi.ComponentResource):
         )
         zones = aws.get_availability_zones_output(
             state="available",
+            exclude_zone_ids=list(EXCLUDED_ZONE_IDS),
             # Not the Local Zones that an account may have opted into: Fargate is not there.
             filters=[{"name": "opt-in-status", "values": ["opt-in-not-required"]}],
             opts=pulumi.InvokeOutputOptions(parent=self),
@@ -165,7 +171,9 @@ class Network(pulumi.ComponentResource):
             # Fargate is told per job; EC2 instances get their address from the subnet.
             map_public_ip_on_launch=public,
             tags={"Name": f"{name}-{suffix}"},
-            opts=self._child,
+            # A zone that comes to a region, or is not available today, moves no subnet: machines
+            # cannot follow in place.
+            opts=pulumi.ResourceOptions(parent=self, ignore_changes=["availabilityZone"]),
         )
 
     def _routed(self, name: str, subnet: aws.ec2.Subnet, routes: aws.ec2.RouteTable) -> None:

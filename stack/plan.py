@@ -191,6 +191,13 @@ def _notes(
             f"The prices are those of {prices.region}, and the stack is in {region}: "
             "give yours with --prices FILE."
         )
+    on_ec2 = [each.name for each in parsed.deployments if each.spec.resources.platform == "ec2"]
+    if on_ec2:
+        notes.append(
+            f"{', '.join(on_ec2)}: which instance types {region} offers only AWS knows. "
+            "`pulumi up` asks, leaves out those defaults that it does not offer, and refuses what "
+            "a deployment names and it does not offer."
+        )
     on_fargate = [
         each.name for each in parsed.deployments if each.spec.resources.platform == "fargate"
     ]

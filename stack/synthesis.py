@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 ACCOUNT: Final = "111122223333"
 """AWS's own example account."""
 _ARN_SERVICES: Final = {"cloudwatch": "events", "ec2": "ec2", "sfn": "states"}
+_OFFERINGS: Final = "aws:ec2/getInstanceTypeOfferings:getInstanceTypeOfferings"
 _SIGNATURE: Final = "4dabf18193072939515e22adb298388d"
 """Pulumi's key in values that are more than JSON; ours are secrets only."""
 
@@ -165,7 +166,11 @@ class _Recorder:
         """Answers a question about the account."""
         del context
         response = resource_pb2.ResourceInvokeResponse()
-        getattr(response, "return").update(self._answers.get(request.tok, {}))
+        answer = self._answers.get(request.tok, {})
+        if request.tok == _OFFERINGS:  # a region that has all that the program could use
+            filters = MessageToDict(request.args)["filters"]
+            answer = {"instanceTypes": [name for each in filters for name in each["values"]]}
+        getattr(response, "return").update(answer)
         return response
 
     def SignalAndWaitForShutdown(  # noqa: N802 - the protocol's name

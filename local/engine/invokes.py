@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -82,6 +83,34 @@ def _availability_zones(cloud: Cloud, args: Mapping[str, Any]) -> Values:
     }
 
 
+def _instance_type_offerings(cloud: Cloud, args: Mapping[str, Any]) -> Values:
+    """What a region offers; the names in a filter may have stars, as in EC2's own."""
+    patterns: list[str] = []
+    for wanted in args.get("filters", ()):
+        if wanted["name"] != "instance-type":
+            raise UnsupportedError(
+                f"getInstanceTypeOfferings has the filter {wanted['name']!r}: this engine knows "
+                "instance-type only; filter in the program, or use the real CLI."
+            )
+        patterns += wanted["values"]
+    pages = cloud.client("ec2").get_paginator("describe_instance_type_offerings").paginate()
+    offered = sorted(
+        each["InstanceType"] for page in pages for each in page["InstanceTypeOfferings"]
+    )
+    found = [
+        name
+        for name in offered
+        if not patterns or any(fnmatchcase(name, pattern) for pattern in patterns)
+    ]
+    return {
+        "id": cloud.region,
+        "instanceTypes": found,
+        "locations": [cloud.region] * len(found),
+        "locationTypes": ["region"] * len(found),
+        **args,
+    }
+
+
 _ARGUMENTS: Final = MappingProxyType(
     {
         "aws:index/getRegion:getRegion": (_region, {"id", "name", "region"}),
@@ -90,6 +119,10 @@ _ARGUMENTS: Final = MappingProxyType(
         "aws:index/getAvailabilityZones:getAvailabilityZones": (
             _availability_zones,
             {"excludeNames", "excludeZoneIds", "filters", "id", "region", "state"},
+        ),
+        "aws:ec2/getInstanceTypeOfferings:getInstanceTypeOfferings": (
+            _instance_type_offerings,
+            {"filters", "id", "region"},
         ),
     }
 )

@@ -1,4 +1,5 @@
 import pytest
+from moto.ec2.models.availability_zones_and_regions import RegionsAndZonesBackend, Zone
 
 from stack import network
 from taskpacks import PackSpec, Resources
@@ -30,3 +31,34 @@ def spec(platform="fargate", **secrets):
 )
 def test_only_the_endpoints_that_the_deployments_need_are_made(specs, services):
     assert list(network.interface_services(specs)) == services
+
+
+def zones_are(monkeypatch, *ids):
+    """us-east-1 has zones a, b, ... with these ids."""
+    zones = [
+        Zone(f"us-east-1{letter}", "us-east-1", each)
+        for letter, each in zip("abcdef", ids, strict=False)
+    ]
+    monkeypatch.setitem(RegionsAndZonesBackend.zones, "us-east-1", zones)
+
+
+def zones_of_subnets(project):
+    subnets = project.client("ec2").describe_subnets(
+        Filters=[{"Name": "tag:Name", "Values": ["network-0", "network-1"]}]
+    )["Subnets"]
+    return sorted(each["AvailabilityZone"] for each in subnets)
+
+
+@pytest.mark.parametrize("unfit", ["use1-az3", "usw1-az2", "apne1-az3"])
+def test_no_subnet_is_made_in_a_zone_without_what_workers_need(unfit, project, monkeypatch):
+    zones_are(monkeypatch, unfit, "use1-az1", "use1-az2")
+    project.select({"small": {}}).up()
+    assert zones_of_subnets(project) == ["us-east-1b", "us-east-1c"]
+
+
+def test_subnets_stay_when_the_zones_of_a_region_change(project, monkeypatch):
+    zones_are(monkeypatch, "use1-az3", "use1-az1", "use1-az2")
+    project.select({"small": {}}).up()
+    zones_are(monkeypatch, "use1-az6", "use1-az1", "use1-az2")
+    assert not project.engine().up().changed
+    assert zones_of_subnets(project) == ["us-east-1b", "us-east-1c"]

@@ -273,7 +273,7 @@ def test_subnets_of_your_own_that_may_be_public_are_noted_for_fargate():
 def test_subnets_of_your_own_are_not_noted_where_public_addresses_are_settled():
     on_ec2 = {"resources": {"platform": "ec2"}}
     assert not planned({"pi": {}}, assign_public_ip=True, **OWN_NETWORK).notes
-    assert not planned({"pi": on_ec2}, **OWN_NETWORK).notes
+    assert not any("public" in note for note in planned({"pi": on_ec2}, **OWN_NETWORK).notes)
 
 
 def test_what_cannot_be_known_is_noted():
@@ -284,6 +284,7 @@ def test_what_cannot_be_known_is_noted():
     assert made.worst_usd_per_hour is None
     assert any("The prices are those of us-east-1" in note for note in made.notes)
     assert any("p5.48xlarge is no instance type that is known" in note for note in made.notes)
+    assert any("big: which instance types eu-west-1 offers only AWS" in note for note in made.notes)
 
 
 def test_a_plan_for_machines_is_json_with_a_unit_in_every_name():
