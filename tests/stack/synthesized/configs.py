@@ -99,6 +99,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "taskpacks:build_images": True,
         "taskpacks:subnet_ids": ["subnet-0123456789abcdef0"],
         "taskpacks:security_group_ids": ["sg-0123456789abcdef0"],
+        "taskpacks:assign_public_ip": True,
         "taskpacks:packs": {
             "encode-gpu": {
                 "pack": "video_encoding",
