@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pulumi
 import pulumi_aws as aws
 
-from stack import documents, policies, state_machine
+from stack import documents, policies, state_machine, trust
 from stack.controller_alarms import controller_alarms
 from stack.launcher import TIMEOUT_SECONDS, Launcher, LauncherArgs
 from stack.queue_alarms import VISIBLE, QueueAlarm, UndeliveredEvents, age_alarm, alarm_rule
@@ -133,10 +133,11 @@ class Controller(pulumi.ComponentResource):
         )
         role, rights = self._role(
             f"{name}-controller",
-            policies.STATES,
+            trust.STATES,
             pulumi.Output.all(
                 launcher.arn, args.fleet.job_queue_arn, args.fleet.job_definition_arn
             ).apply(lambda arns: policies.controller(arns[0], arns[1], arns[2])),
+            args.context,
         )
 
         def definition(known: Sequence[str]) -> dict[str, object]:
@@ -180,7 +181,10 @@ class Controller(pulumi.ComponentResource):
         child = pulumi.ResourceOptions(parent=self)
         scaling = args.spec.scaling
         role, _ = self._role(
-            f"{name}-wake", policies.EVENTS, machine.arn.apply(policies.start_execution)
+            f"{name}-wake",
+            trust.EVENTS,
+            machine.arn.apply(policies.start_execution),
+            args.context,
         )
         rules = {
             f"{name}-{alarm.name}": alarm_rule(
@@ -214,11 +218,17 @@ class Controller(pulumi.ComponentResource):
         self.rule_names = [rule.name for rule in rules.values()]
 
     def _role(
-        self, name: str, service: str, policy: pulumi.Output[dict[str, object]]
+        self,
+        name: str,
+        service: str,
+        policy: pulumi.Output[dict[str, object]],
+        context: StackContext,
     ) -> tuple[aws.iam.Role, aws.iam.RolePolicy]:
         child = pulumi.ResourceOptions(parent=self)
         role = aws.iam.Role(
-            name, assume_role_policy=documents.as_json(policies.trust(service)), opts=child
+            name,
+            assume_role_policy=documents.as_json(trust.trust(service, context)),
+            opts=child,
         )
         rights = aws.iam.RolePolicy(
             name, role=role.name, policy=documents.as_json(policy), opts=child

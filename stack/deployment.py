@@ -96,13 +96,17 @@ class PackDeployment(pulumi.ComponentResource):
                 log_group_arn=log_group.arn,
                 permissions=spec.permissions,
                 secret_arns=tuple(spec.secrets.values()),
+                secret_key_arns=args.settings.keys_of_secrets,
                 context=context,
             ),
             opts=child,
         )
         own = pack.hooks.taskpack_infrastructure(
             context=InfrastructureContext(
-                deployment=name, worker_role=roles.worker_name, parent=self
+                deployment=name,
+                worker_role=roles.worker_name,
+                parent=self,
+                kms_key=context.kms_key,
             )
         )
         fleet = WorkerFleet(

@@ -173,8 +173,13 @@ def kind(resources: Resources) -> str:
     return "fargate" if resources.platform == "fargate" else resources.architecture
 
 
-def launch_template(volume_gib: int) -> dict[str, Any]:
-    """Returns how an instance starts: with IMDSv2 only and an encrypted volume."""
+def launch_template(volume_gib: int, kms_key: str | None) -> dict[str, Any]:
+    """Returns how an instance starts: with IMDSv2 only and an encrypted volume.
+
+    Args:
+        volume_gib: Size of the volume.
+        kms_key: ARN of the operator's key for it; None leaves it to the account's for EBS.
+    """
     return {
         "metadata_options": {
             "http_endpoint": "enabled",
@@ -188,6 +193,7 @@ def launch_template(volume_gib: int) -> dict[str, Any]:
                     "volume_type": "gp3",
                     "volume_size": volume_gib,
                     "encrypted": "true",
+                    **({"kms_key_id": kms_key} if kms_key else {}),
                     "delete_on_termination": "true",
                 },
             }
@@ -211,6 +217,7 @@ def machines_digest(
     *,
     network_ids: Iterable[str],
     tags: Mapping[str, str],
+    kms_key: str | None,
     machine_image_generation: int,
 ) -> str:
     """Returns what tells an EC2 compute environment from the one that must replace it.
@@ -226,10 +233,11 @@ def machines_digest(
         network_ids: The operator's own subnets and security groups; none of a made network, whose
             own stay.
         tags: On the instances.
+        kms_key: ARN of the operator's key for their volumes, if there is one.
         machine_image_generation: What an operator raises to have the newest machine image.
     """
     return short_digest(
-        launch_template(shape.volume_gib),
+        launch_template(shape.volume_gib, kms_key),
         instance_settings(shape, purchase),
         shape.architecture,
         sorted(network_ids),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pulumi
 import pulumi_aws as aws
 
-from stack import documents, hardware, policies
+from stack import documents, hardware, policies, trust
 from taskpacks.contract import ExitCode
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ class Launcher(pulumi.ComponentResource):
         )
         role = aws.iam.Role(
             f"{name}-launcher",
-            assume_role_policy=documents.as_json(policies.trust(policies.LAMBDA)),
+            assume_role_policy=documents.as_json(trust.trust(trust.LAMBDA, args.context)),
             opts=child,
         )
         rights = aws.iam.RolePolicy(
@@ -123,7 +123,7 @@ class Launcher(pulumi.ComponentResource):
             role=role.name,
             policy=documents.as_json(
                 pulumi.Output.all(args.queue.arn, log_group.arn).apply(
-                    lambda arns: policies.launcher(arns[0], arns[1])
+                    lambda arns: policies.launcher(arns[0], arns[1], context=args.context)
                 )
             ),
             opts=child,
@@ -138,6 +138,7 @@ class Launcher(pulumi.ComponentResource):
             timeout=TIMEOUT_SECONDS,
             memory_size=MEMORY_MIB,
             role=role.arn,
+            kms_key_arn=args.context.kms_key,
             environment={"variables": {SETTINGS_VARIABLE: self._settings(name, args)}},
             # The text of its lines as it is: they are metrics too.
             logging_config={"log_format": "Text", "log_group": log_group.name},

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pulumi
 import pulumi_aws as aws
 
-from stack import documents, hardware, policies, tags
+from stack import documents, hardware, policies, tags, trust
 from stack.pools import Pool, pools
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class Machines(pulumi.ComponentResource):
 
     def _on_ec2(self, name: str, args: MachinesArgs) -> list[aws.batch.ComputeEnvironment]:
         shape = args.pool.shape
-        template = self._launch_template(name, shape.volume_gib)
+        template = self._launch_template(name, args)
         common = {
             "min_vcpus": 0,
             "instance_role": self._instance_profile(name, args).arn,
@@ -102,6 +102,7 @@ class Machines(pulumi.ComponentResource):
                 purchase,
                 network_ids=args.own_network_ids,
                 tags=args.instance_tags,
+                kms_key=args.context.kms_key,
                 machine_image_generation=args.machine_image_generation,
             )
             environments.append(
@@ -128,8 +129,8 @@ class Machines(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self, depends_on=self._until_the_end),
         )
 
-    def _launch_template(self, name: str, volume_gib: int) -> aws.ec2.LaunchTemplate:
-        content = hardware.launch_template(volume_gib)
+    def _launch_template(self, name: str, args: MachinesArgs) -> aws.ec2.LaunchTemplate:
+        content = hardware.launch_template(args.pool.shape.volume_gib, args.context.kms_key)
         return aws.ec2.LaunchTemplate(
             f"{name}-instance-{hardware.short_digest(content)}",
             **content,
@@ -140,7 +141,7 @@ class Machines(pulumi.ComponentResource):
         child = pulumi.ResourceOptions(parent=self)
         role = aws.iam.Role(
             f"{name}-instance",
-            assume_role_policy=documents.as_json(policies.trust(policies.EC2)),
+            assume_role_policy=documents.as_json(trust.trust(trust.EC2, args.context)),
             opts=child,
         )
         of_deployments = args.pool.deployments

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Literal
 import pulumi
 import pulumi_aws as aws
 
-from stack import documents, resource_policies
+from stack import documents, key_policies, resource_policies
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -96,7 +96,7 @@ class Notices(pulumi.ComponentResource):
             enable_key_rotation=True,
             deletion_window_in_days=KEY_DELETION_DAYS,
             policy=documents.as_json(
-                resource_policies.notices_key(args.context.account_id, args.context.partition)
+                key_policies.notices_key(args.context.account_id, args.context.partition)
             ),
             opts=pulumi.ResourceOptions(parent=self),
         ).arn

@@ -4,46 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from stack import key_policies
+from stack.statements import allow, document
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from stack.model import StackContext
     from taskpacks.types import Permissions
 
-_VERSION: Final = "2012-10-17"
-
-ECS_TASKS: Final = "ecs-tasks.amazonaws.com"
-EC2: Final = "ec2.amazonaws.com"
-EVENTS: Final = "events.amazonaws.com"
-LAMBDA: Final = "lambda.amazonaws.com"
-STATES: Final = "states.amazonaws.com"
-CLOUDWATCH: Final = "cloudwatch.amazonaws.com"
-
 DATA_AREAS: Final = ("data", "scratch")
 """The folders of the data bucket; below each, every deployment has one of its own."""
-
-
-def document(statements: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """A policy of these statements."""
-    return {"Version": _VERSION, "Statement": list(statements)}
-
-
-def allow(actions: Sequence[str], resources: Sequence[str], **more: object) -> dict[str, Any]:
-    """A statement, with whatever stands in it beside."""
-    return {"Effect": "Allow", "Action": list(actions), "Resource": list(resources), **more}
-
-
-def trust(service: str) -> dict[str, Any]:
-    """Lets an AWS service take on a role."""
-    return document(
-        [
-            {
-                "Effect": "Allow",
-                "Principal": {"Service": service},
-                "Action": "sts:AssumeRole",
-            }
-        ]
-    )
 
 
 def instance(
@@ -107,8 +78,7 @@ def worker(
     permissions: Permissions,
     *,
     deployment: str,
-    kms_key: str | None,
-    partition: str,
+    context: StackContext,
 ) -> dict[str, Any]:
     """What a pack's tasks may do: their own task queue, the results, what the pack declares.
 
@@ -118,8 +88,7 @@ def worker(
         data_arn: The stack's data bucket, of which the deployment's own folders are theirs.
         permissions: What the pack declares beyond that.
         deployment: Its name.
-        kms_key: ARN of the key that encrypts these, if the operator gave one.
-        partition: "aws", "aws-cn" or "aws-us-gov".
+        context: Of the stack.
     """
     statements = [
         allow(
@@ -146,6 +115,7 @@ def worker(
             [results_arn],
         ),
     ]
+    partition = context.partition
     for prefix in permissions.read:
         bucket = _Prefix(prefix, partition)
         statements += [bucket.may_list, allow(["s3:GetObject"], [bucket.objects_arn])]
@@ -154,8 +124,7 @@ def worker(
         for prefix in permissions.write
     ]
     statements += _own_folders(data_arn, deployment)
-    if kms_key:
-        statements.append(_use_of_key(kms_key))
+    statements += key_policies.stored_data(("sqs", "dynamodb", "s3"), context)
     statements += [dict(statement) for statement in permissions.statements]
     return document(statements)
 
@@ -173,19 +142,6 @@ def _own_folders(data_arn: str, deployment: str) -> list[dict[str, Any]]:
             [f"{data_arn}/{folder}" for folder in folders],
         ),
     ]
-
-
-def _use_of_key(kms_key: str) -> dict[str, Any]:
-    """SQS, S3 and DynamoDB use the operator's key in the name of whoever calls them.
-
-    Sources:
-    https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-key-management.html
-    https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/encryption.usagenotes.html
-    """
-    return allow(
-        ["kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:DescribeKey"],
-        [kms_key],
-    )
 
 
 class _Prefix:
@@ -234,7 +190,12 @@ def _run_container(
 
 
 def execution(
-    repository_arn: str | None, log_group_arn: str, secret_arns: Sequence[str]
+    repository_arn: str | None,
+    log_group_arn: str,
+    secret_arns: Sequence[str],
+    *,
+    keys: Sequence[str],
+    partition: str,
 ) -> dict[str, Any]:
     """What ECS does before and around the container: pull its image, write its log.
 
@@ -242,6 +203,8 @@ def execution(
         repository_arn: The image's ECR repository; None for an image from elsewhere.
         log_group_arn: Where the worker's output goes.
         secret_arns: What the worker's environment refers to.
+        keys: ARNs of the operator's keys that secrets may be encrypted with.
+        partition: "aws", "aws-cn" or "aws-us-gov".
     """
     statements = _run_container([repository_arn], [log_group_arn])
     for service, action in (
@@ -252,7 +215,7 @@ def execution(
         arns = [":".join(arn.split(":")[:7]) for arn in secret_arns if f":{service}:" in arn]
         if arns:
             statements.append(allow([action], arns))
-    return document(statements)
+    return document([*statements, *key_policies.secrets(keys, secret_arns, partition)])
 
 
 def submit(job_queue_arn: str, job_definition_arn: str) -> dict[str, Any]:
@@ -276,7 +239,11 @@ def _submit(job_queue_arn: str, job_definition_arn: str) -> dict[str, Any]:
 
 
 def producer(
-    queue_arns: Sequence[str], results_arn: str, parameter_arn: str, *, kms_key: str | None
+    queue_arns: Sequence[str],
+    results_arn: str,
+    parameter_arn: str,
+    *,
+    context: StackContext,
 ) -> dict[str, Any]:
     """What an application needs that sends tasks and reads their results, and nothing more.
 
@@ -284,7 +251,7 @@ def producer(
         queue_arns: The task queues of the stack.
         results_arn: The stack's table of results.
         parameter_arn: The SSM parameter that holds the producer document.
-        kms_key: ARN of the key that encrypts queues and results, if the operator gave one.
+        context: Of the stack.
     """
     statements = [
         # kombu declares a queue before it sends, and asks for its depth when it does.
@@ -295,11 +262,18 @@ def producer(
         ),
         allow(["ssm:GetParameter"], [parameter_arn]),
     ]
-    return document([*statements, *([_use_of_key(kms_key)] if kms_key else [])])
+    statements += key_policies.stored_data(("sqs", "dynamodb"), context)
+    return document(statements)
 
 
-def launcher(queue_arn: str, log_group_arn: str) -> dict[str, Any]:
-    """What the launcher looks at. It starts nothing itself."""
+def launcher(queue_arn: str, log_group_arn: str, *, context: StackContext) -> dict[str, Any]:
+    """What the launcher looks at. It starts nothing itself.
+
+    Args:
+        queue_arn: The deployment's task queue.
+        log_group_arn: Where its output goes.
+        context: Of the stack.
+    """
     return document(
         [
             allow(["sqs:GetQueueAttributes"], [queue_arn]),
@@ -308,6 +282,7 @@ def launcher(queue_arn: str, log_group_arn: str) -> dict[str, Any]:
             # https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazoncloudwatch.html
             allow(["batch:ListJobs", "batch:DescribeJobs", "cloudwatch:GetMetricData"], ["*"]),
             allow(["logs:CreateLogStream", "logs:PutLogEvents"], [f"{log_group_arn}:*"]),
+            *key_policies.environment(context),
         ]
     )
 

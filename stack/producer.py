@@ -109,7 +109,7 @@ class Producer(pulumi.ComponentResource):
                     [queue.arn for queue in args.queues.values()],
                     args.results.table_arn,
                     parameter.arn,
-                ).apply(lambda arns: policies.producer(*arns, kms_key=args.context.kms_key))
+                ).apply(lambda arns: policies.producer(*arns, context=args.context))
             ),
             opts=child,
         )

@@ -1,10 +1,11 @@
-"""Who may reach a queue, a topic, a bucket or a key: their own policies, as pure functions."""
+"""Who may reach a queue, a topic or a bucket: their own policies, as pure functions."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from stack.policies import CLOUDWATCH, EVENTS, allow, document
+from stack.statements import allow, document
+from stack.trust import CLOUDWATCH, EVENTS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,43 +43,34 @@ def data_bucket(bucket_arn: str) -> dict[str, Any]:
 
 
 def publish_notices(topic_arn: str, account_id: str, partition: str) -> dict[str, Any]:
-    """Lets the alarms and the rules of this account publish to the topic, over TLS only."""
+    """Lets the alarms and the rules of this account publish to the topic, over TLS only.
+
+    CloudWatch says which alarm publishes, whose ARN has the account:
+    https://docs.aws.amazon.com/sns/latest/dg/sns-access-policy-use-cases.html
+    EventBridge's documentation says that conditions on the source do not work in a topic's policy,
+    so that what it says is held to this account and its silence is let pass:
+    https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-troubleshooting.html
+    """
     region = topic_arn.split(":")[3]
-    sources = (
-        (CLOUDWATCH, f"arn:{partition}:cloudwatch:{region}:{account_id}:alarm:*"),
-        (EVENTS, f"arn:{partition}:events:{region}:{account_id}:rule/*"),
-    )
+    alarms = f"arn:{partition}:cloudwatch:{region}:{account_id}:alarm:*"
+    rules = f"arn:{partition}:events:{region}:{account_id}:rule/*"
     return document(
         [
-            *(
-                allow(
-                    ["sns:Publish"],
-                    [topic_arn],
-                    Principal={"Service": service},
-                    Condition={"ArnLike": {"aws:SourceArn": source}},
-                )
-                for service, source in sources
+            allow(
+                ["sns:Publish"],
+                [topic_arn],
+                Principal={"Service": CLOUDWATCH},
+                Condition={"ArnLike": {"aws:SourceArn": alarms}},
+            ),
+            allow(
+                ["sns:Publish"],
+                [topic_arn],
+                Principal={"Service": EVENTS},
+                Condition={
+                    "StringEqualsIfExists": {"aws:SourceAccount": account_id},
+                    "ArnLikeIfExists": {"aws:SourceArn": rules},
+                },
             ),
             _refuse_plain_http("sns:Publish", [topic_arn]),
-        ]
-    )
-
-
-def notices_key(account_id: str, partition: str) -> dict[str, Any]:
-    """A KMS key whose use the account's own IAM policies settle, and that SNS's senders may use.
-
-    In a key's policy the resource "*" is the key itself:
-    https://docs.aws.amazon.com/kms/latest/developerguide/key-policy-overview.html
-    The services' statement has no condition on the source: who may publish is settled by the
-    topic's policy, and a notice that KMS refuses would be lost without a word.
-    """
-    return document(
-        [
-            allow(["kms:*"], ["*"], Principal={"AWS": f"arn:{partition}:iam::{account_id}:root"}),
-            allow(
-                ["kms:Decrypt", "kms:GenerateDataKey*"],
-                ["*"],
-                Principal={"Service": [CLOUDWATCH, EVENTS]},
-            ),
         ]
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pulumi
 import pulumi_aws as aws
 
-from stack import documents, policies
+from stack import documents, policies, trust
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,6 +29,7 @@ class WorkerRolesArgs:
     log_group_arn: pulumi.Input[str]
     permissions: Permissions
     secret_arns: Sequence[str]
+    secret_key_arns: Sequence[str]
     context: StackContext
 
 
@@ -56,29 +57,36 @@ class WorkerRoles(pulumi.ComponentResource):
                         arns[2],
                         args.permissions,
                         deployment=args.deployment,
-                        kms_key=args.context.kms_key,
-                        partition=args.context.partition,
+                        context=args.context,
                     )
                 )
             ),
+            args.context,
         )
         execution = self._role(
             f"{name}-execution",
             documents.as_json(
                 pulumi.Output.all(args.repository_arn, args.log_group_arn).apply(
-                    lambda arns: policies.execution(arns[0], arns[1], args.secret_arns)
+                    lambda arns: policies.execution(
+                        arns[0],
+                        arns[1],
+                        args.secret_arns,
+                        keys=args.secret_key_arns,
+                        partition=args.context.partition,
+                    )
                 )
             ),
+            args.context,
         )
         self.worker_arn = worker.arn
         self.worker_name = worker.name
         self.execution_arn = execution.arn
         self.register_outputs({"worker_arn": self.worker_arn})
 
-    def _role(self, name: str, policy: pulumi.Output[str]) -> aws.iam.Role:
+    def _role(self, name: str, policy: pulumi.Output[str], context: StackContext) -> aws.iam.Role:
         role = aws.iam.Role(
             name,
-            assume_role_policy=documents.as_json(policies.trust(policies.ECS_TASKS)),
+            assume_role_policy=documents.as_json(trust.trust(trust.ECS_TASKS, context)),
             opts=pulumi.ResourceOptions(parent=self),
         )
         aws.iam.RolePolicy(

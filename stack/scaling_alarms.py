@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pulumi
 import pulumi_aws as aws
 
-from stack import documents, policies
+from stack import documents, policies, trust
 from stack.queue_alarms import VISIBLE, QueueAlarm, UndeliveredEvents, age_alarm, alarm_rule
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ class ScalingAlarms(pulumi.ComponentResource):
         child = pulumi.ResourceOptions(parent=self)
         role = aws.iam.Role(
             f"{name}-submit",
-            assume_role_policy=documents.as_json(policies.trust(policies.EVENTS)),
+            assume_role_policy=documents.as_json(trust.trust(trust.EVENTS, args.context)),
             opts=child,
         )
         aws.iam.RolePolicy(

@@ -65,8 +65,9 @@ class StackSettings:
         image_tag: Which build of each pack's image runs; the image's tag is PACK-TAG.
         build_images: Build and push each pack's image with the stack instead.
         egress: How workers in a made network reach AWS.
-        kms_key: ARN of a key of the operator's that encrypts queues, results, data and logs;
+        kms_key: ARN of a key of the operator's that encrypts all that the stack stores;
             None leaves that to keys that AWS manages.
+        secret_key_arns: ARNs of further keys that packs' secrets are encrypted with.
         subnet_ids: The operator's own subnets; empty makes a small network.
         security_group_ids: The operator's own; given together with subnet_ids.
         assign_public_ip: Workers on Fargate get public addresses in the operator's subnets.
@@ -83,6 +84,7 @@ class StackSettings:
     build_images: bool = False
     egress: Egress = "endpoints"
     kms_key: str | None = None
+    secret_key_arns: tuple[str, ...] = ()
     subnet_ids: tuple[str, ...] = ()
     security_group_ids: tuple[str, ...] = ()
     assign_public_ip: bool = False
@@ -91,10 +93,17 @@ class StackSettings:
     share_compute_environments: bool = False
     machine_image_generation: int = 1
 
+    @property
+    def keys_of_secrets(self) -> tuple[str, ...]:
+        """ARNs of all keys of the operator's that may encrypt a pack's secrets."""
+        own = (self.kms_key,) if self.kms_key else ()
+        return tuple(dict.fromkeys((*own, *self.secret_key_arns)))
+
 
 STRUCTURED: Final = (
     "packs",
     "build_images",
+    "secret_key_arns",
     "subnet_ids",
     "security_group_ids",
     "assign_public_ip",
@@ -188,6 +197,7 @@ def parse(
         build_images=_flag("build_images", given.get("build_images", False)),
         egress=_egress(given.get("egress", StackSettings.egress)),
         kms_key=_optional_text("kms_key", given),
+        secret_key_arns=_texts("secret_key_arns", given.get("secret_key_arns", ())),
         subnet_ids=_texts("subnet_ids", given.get("subnet_ids", ())),
         security_group_ids=_texts("security_group_ids", given.get("security_group_ids", ())),
         assign_public_ip=_flag("assign_public_ip", given.get("assign_public_ip", False)),
@@ -352,11 +362,19 @@ def _check_forms(settings: StackSettings) -> None:
             f"{NAMESPACE}:owner is {settings.owner!r}: it is a tag's value, 1 to 256 letters, "
             "digits, spaces and _.:/=+-@; write it without the others."
         )
-    if settings.kms_key and not _KEY_ARN.fullmatch(settings.kms_key):
+    if settings.kms_key:
+        _check_key("kms_key", settings.kms_key, "have AWS manage the keys")
+    for index, arn in enumerate(settings.secret_key_arns):
+        _check_key(
+            f"secret_key_arns[{index}]", arn, "read secrets under kms_key and AWS's own only"
+        )
+
+
+def _check_key(where: str, arn: str, without: str) -> None:
+    if not _KEY_ARN.fullmatch(arn):
         raise RefusedSettingsError(
-            f"{NAMESPACE}:kms_key is {settings.kms_key!r}: it is a key's ARN (no alias: policies "
-            "name the key itself), as arn:aws:kms:REGION:ACCOUNT:key/ID; leave it out to have "
-            "AWS manage the keys."
+            f"{NAMESPACE}:{where} is {arn!r}: it is a key's ARN (no alias: policies name the key "
+            f"itself), as arn:aws:kms:REGION:ACCOUNT:key/ID; leave it out to {without}."
         )
 
 

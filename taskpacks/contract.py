@@ -137,6 +137,9 @@ class InfrastructureContext:
     """Name of the IAM role that the tasks run under: attach what the resources need."""
     parent: pulumi.Resource
     """Give it to every resource: `opts=pulumi.ResourceOptions(parent=context.parent)`."""
+    kms_key: str | None = None
+    """ARN of the key that encrypts what the stack stores; encrypt what you store with it too. The
+    tasks may use it through S3, SQS and DynamoDB. None leaves that to keys that AWS manages."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,8 +19,9 @@ PREFIX: Final = "pi"
 def results_bucket(context: InfrastructureContext) -> Mapping[str, pulumi.Input[str]]:
     """Makes a private bucket that the tasks may add results to, and do nothing else with.
 
-    Consists of: the bucket, its public access block, a policy on the worker's role. The
-    bucket is not emptied with the stack: what was calculated stays until somebody deletes it.
+    Consists of: the bucket, its public access block, its encryption where the stack has a key, a
+    policy on the worker's role. The bucket is not emptied with the stack: what was calculated
+    stays until somebody deletes it.
     """
     opts = pulumi.ResourceOptions(parent=context.parent)
     # S3 takes no underscore in a name, and a deployment's may have some.
@@ -34,6 +35,21 @@ def results_bucket(context: InfrastructureContext) -> Mapping[str, pulumi.Input[
         restrict_public_buckets=True,
         opts=opts,
     )
+    if context.kms_key:  # S3 encrypts by itself with a key of its own
+        aws.s3.BucketServerSideEncryptionConfiguration(
+            f"{context.deployment}-results-encryption",
+            bucket=bucket.id,
+            rules=[
+                {
+                    "apply_server_side_encryption_by_default": {
+                        "sse_algorithm": "aws:kms",
+                        "kms_master_key_id": context.kms_key,
+                    },
+                    "bucket_key_enabled": True,
+                }
+            ],
+            opts=opts,
+        )
     aws.iam.RolePolicy(
         f"{context.deployment}-results-write",
         role=context.worker_role,

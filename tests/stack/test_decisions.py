@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from stack import (
@@ -19,6 +21,21 @@ QUEUE = "arn:aws:sqs:us-east-1:111122223333:pi-tasks"
 TABLE = "arn:aws:dynamodb:us-east-1:111122223333:table/results"
 
 
+CONTEXT = StackContext(
+    project="taskpacks",
+    stack="test",
+    region="us-east-1",
+    partition="aws",
+    account_id="111122223333",
+    kms_key=None,
+)
+CHINA = replace(CONTEXT, region="cn-north-1", partition="aws-cn")
+
+
+def execution(repository_arn, secret_arns):
+    return policies.execution(repository_arn, "arn:log", secret_arns, keys=[], partition="aws")
+
+
 def actions(document):
     return {action for statement in document["Statement"] for action in statement["Action"]}
 
@@ -26,10 +43,8 @@ def actions(document):
 DATA = "arn:aws:s3:::data"
 
 
-def worker_policy(permissions, partition="aws", kms_key=None):
-    return policies.worker(
-        QUEUE, TABLE, DATA, permissions, deployment="pi", kms_key=kms_key, partition=partition
-    )
+def worker_policy(permissions, context=CONTEXT):
+    return policies.worker(QUEUE, TABLE, DATA, permissions, deployment="pi", context=context)
 
 
 def test_a_worker_may_use_its_own_queue_table_and_folders_and_nothing_else():
@@ -68,7 +83,7 @@ def test_declared_statements_are_added_as_they_are():
 
 
 def test_the_only_star_is_the_registry_token():
-    document = policies.execution("arn:repo", "arn:log", [])
+    document = execution("arn:repo", [])
     stars = [s["Action"] for s in document["Statement"] if "*" in s["Resource"]]
     assert stars == [["ecr:GetAuthorizationToken"]]
 
@@ -77,7 +92,7 @@ def test_secrets_are_readable_each_by_its_own_arn():
     secret = "arn:aws:secretsmanager:us-east-1:1:secret:a"
     parameter = "arn:aws:ssm:us-east-1:1:parameter/b"
     given = [f"{secret}:a-json-key::", parameter]
-    statements = policies.execution("arn:repo", "arn:log", given)["Statement"][3:]
+    statements = execution("arn:repo", given)["Statement"][3:]
     assert [(s["Action"], s["Resource"]) for s in statements] == [
         (["secretsmanager:GetSecretValue"], [secret]),
         (["ssm:GetParameters"], [parameter]),
@@ -85,23 +100,14 @@ def test_secrets_are_readable_each_by_its_own_arn():
 
 
 def test_an_image_from_elsewhere_needs_nothing_of_ecr():
-    assert actions(policies.execution(None, "arn:log", [])) == {
+    assert actions(execution(None, [])) == {
         "logs:CreateLogStream",
         "logs:PutLogEvents",
     }
 
 
-def test_the_operators_key_may_be_used_by_workers_and_producers_and_only_when_there_is_one():
-    key = "arn:aws:kms:us-east-1:111122223333:key/1"
-    with_key = worker_policy(Permissions(), kms_key=key)["Statement"][-1]
-    assert with_key["Resource"] == [key]
-    assert "kms:GenerateDataKey*" in with_key["Action"]
-    assert policies.producer([QUEUE], TABLE, "arn:p", kms_key=key)["Statement"][-1] == with_key
-    assert not any("kms" in action for action in actions(worker_policy(Permissions())))
-
-
 def test_a_producer_sends_and_reads_results_and_does_nothing_else():
-    document = policies.producer([QUEUE], TABLE, "arn:parameter", kms_key=None)
+    document = policies.producer([QUEUE], TABLE, "arn:parameter", context=CONTEXT)
     assert actions(document) == {
         "sqs:SendMessage",
         "sqs:GetQueueAttributes",
@@ -126,7 +132,7 @@ MACHINE = "arn:aws:states:us-east-1:1:stateMachine:pi-controller"
 
 
 def test_the_launcher_looks_and_starts_nothing():
-    document = policies.launcher(QUEUE, "arn:log")
+    document = policies.launcher(QUEUE, "arn:log", context=CONTEXT)
     assert not {name for name in actions(document) if name.endswith(("SubmitJob", "Execution"))}
     stars = [s["Action"] for s in document["Statement"] if "*" in s["Resource"]]
     # AWS knows no resource for these; the log group's ":*" is its streams.
@@ -209,7 +215,7 @@ def test_the_age_alarm_looks_only_while_a_message_is_visible():
 
 
 def test_other_partitions_of_aws_have_their_own_arns():
-    document = worker_policy(Permissions(write=("s3://outbox/",)), "aws-cn")
+    document = worker_policy(Permissions(write=("s3://outbox/",)), CHINA)
     assert document["Statement"][2]["Resource"] == ["arn:aws-cn:s3:::outbox/*"]
 
 

@@ -234,12 +234,15 @@ def test_jobs_that_can_never_run_are_cancelled_and_those_that_wait_for_capacity_
     assert {action["max_time_seconds"] for action in hardware.state_time_limits()} == {600}
 
 
-def digest(purchase="spot", network_ids=("subnet-a", "sg-a"), image=1, owner="us", **fields):
+def digest(
+    purchase="spot", network_ids=("subnet-a", "sg-a"), image=1, owner="us", key=None, **fields
+):
     return hardware.machines_digest(
         hardware.shape(ec2(**fields)),
         purchase,
         network_ids=network_ids,
         tags={"taskpacks:stack": "test", "taskpacks:owner": owner},
+        kms_key=key,
         machine_image_generation=image,
     )
 
@@ -253,6 +256,7 @@ def digest(purchase="spot", network_ids=("subnet-a", "sg-a"), image=1, owner="us
         {"network_ids": ("subnet-a", "sg-b")},
         {"image": 2},
         {"owner": "them"},
+        {"key": "arn:aws:kms:us-east-1:111122223333:key/1"},
         {"instance_types": ("m7i.4xlarge",)},
         {"architecture": "arm64"},
         {"scratch_gib": 22},

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from local.engine import Action
-from stack import notices, resource_policies, settings
+from stack import key_policies, notices, resource_policies, settings
 from taskpacks import TaskpacksError
 
 TOPIC = "arn:aws:sns:eu-west-1:111122223333:notices"
@@ -29,16 +29,20 @@ def test_alarms_and_rules_of_this_account_and_region_may_publish():
     alarms, rules, refused = resource_policies.publish_notices(TOPIC, "111122223333", "aws")[
         "Statement"
     ]
-    assert [each["Condition"]["ArnLike"]["aws:SourceArn"] for each in (alarms, rules)] == [
-        "arn:aws:cloudwatch:eu-west-1:111122223333:alarm:*",
-        "arn:aws:events:eu-west-1:111122223333:rule/*",
-    ]
+    assert alarms["Condition"] == {
+        "ArnLike": {"aws:SourceArn": "arn:aws:cloudwatch:eu-west-1:111122223333:alarm:*"}
+    }
+    # EventBridge may say nothing of the source here; what it says must be right.
+    assert rules["Condition"] == {
+        "StringEqualsIfExists": {"aws:SourceAccount": "111122223333"},
+        "ArnLikeIfExists": {"aws:SourceArn": "arn:aws:events:eu-west-1:111122223333:rule/*"},
+    }
     assert refused["Effect"] == "Deny"
     assert refused["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
 
 
 def test_the_senders_of_notices_may_use_the_topics_key():
-    *_, senders = resource_policies.notices_key("111122223333", "aws")["Statement"]
+    *_, senders = key_policies.notices_key("111122223333", "aws")["Statement"]
     assert senders["Principal"] == {"Service": ["cloudwatch.amazonaws.com", "events.amazonaws.com"]}
     assert json.dumps(senders["Action"]) == '["kms:Decrypt", "kms:GenerateDataKey*"]'
 

@@ -1,8 +1,18 @@
 """The worker's role allows what a real worker does: moto checks no permissions, this does."""
 
 from stack import policies
+from stack.model import StackContext
 from taskpacks import Permissions
 from taskpacks.contract import ExitCode
+
+CONTEXT = StackContext(
+    project="taskpacks",
+    stack="test",
+    region="us-east-1",
+    partition="aws",
+    account_id="123456789012",
+    kms_key=None,
+)
 
 
 def test_the_workers_role_allows_every_call_of_a_real_worker(site, proxy, tmp_path):
@@ -21,8 +31,7 @@ def test_the_workers_role_allows_every_call_of_a_real_worker(site, proxy, tmp_pa
         "arn:data",
         Permissions(),
         deployment="site",
-        kms_key=None,
-        partition="aws",
+        context=CONTEXT,
     )
     allowed = {action for each in document["Statement"] for action in each["Action"]}
     assert asked <= {action.partition(":")[2] for action in allowed}

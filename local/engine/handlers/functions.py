@@ -37,7 +37,7 @@ class Function(Handler):
         ),
         "ephemeralStorage": Property(default={"size": 512}, fields={"size": Property()}),
         "handler": Property(),
-        "kmsKeyArn": Property(default=""),
+        "kmsKeyArn": Property(api="KMSKeyArn", default=""),
         "loggingConfig": Property(
             fields={
                 "applicationLogLevel": Property(),

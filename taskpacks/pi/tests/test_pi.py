@@ -173,7 +173,8 @@ trust = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s
 role = aws.iam.Role("worker", assume_role_policy=json.dumps(trust))
 pulumi.export("role", role.name)
 pulumi.export("variables", infrastructure.results_bucket(
-    InfrastructureContext(deployment="pi_big", worker_role=role.name, parent=role)))
+    InfrastructureContext(
+        deployment="pi_big", worker_role=role.name, parent=role, kms_key="arn:the-stacks-key")))
 """
 
 
@@ -192,6 +193,11 @@ def test_the_bucket_is_private_and_the_tasks_may_only_add_to_it(tmp_path):
         s3, iam = cloud.client("s3"), cloud.client("iam")
         block = s3.get_public_access_block(Bucket=bucket)["PublicAccessBlockConfiguration"]
         assert list(block.values()) == [True] * 4
+        (rule,) = s3.get_bucket_encryption(Bucket=bucket)["ServerSideEncryptionConfiguration"][
+            "Rules"
+        ]
+        encryption = rule["ApplyServerSideEncryptionByDefault"]
+        assert encryption["KMSMasterKeyID"] == "arn:the-stacks-key"
         (name,) = iam.list_role_policies(RoleName=outputs["role"])["PolicyNames"]
         policy = iam.get_role_policy(RoleName=outputs["role"], PolicyName=name)["PolicyDocument"]
         (statement,) = policy["Statement"]

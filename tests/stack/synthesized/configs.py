@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import BaseModel
 
 KEY = "arn:aws:kms:eu-west-1:123456789012:key/11111111-2222-3333-4444-555555555555"
+SECRETS_KEY = "arn:aws:kms:eu-west-1:210987654321:key/55555555-4444-3333-2222-111111111111"
 SECRETS = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:pi-AbCdEf"
 PARAMETER = "arn:aws:ssm:eu-west-1:123456789012:parameter/pi"
 IMAGE = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/ours:v7"
@@ -145,6 +146,8 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "endpoints for everything": {
         "aws:region": "eu-west-1",
         "taskpacks:egress": "endpoints",
+        "taskpacks:kms_key": KEY,
+        "taskpacks:secret_key_arns": [SECRETS_KEY],
         "taskpacks:packs": {
             "pi": {"secrets": {"TOKEN": SECRETS, "SALT": PARAMETER}},
             "sort": {

@@ -1,0 +1,20 @@
+"""The form of IAM's documents: statements, and policies that consist of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_VERSION: Final = "2012-10-17"
+
+
+def document(statements: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """A policy of these statements."""
+    return {"Version": _VERSION, "Statement": list(statements)}
+
+
+def allow(actions: Sequence[str], resources: Sequence[str], **more: object) -> dict[str, Any]:
+    """A statement, with whatever stands in it beside."""
+    return {"Effect": "Allow", "Action": list(actions), "Resource": list(resources), **more}
