@@ -7,10 +7,11 @@ PULUMI = build/bin/pulumi
 # Tests with the real engine take the CLI that is built here, or the one on PATH. Without both, and
 # where it cannot be built, they are skipped; in CI (the variable CI) that is an error.
 CLI = $(if $(shell command -v pulumi),:,$(if $(shell command -v go),$(MAKE) -s pulumi || test -z "$$CI",:))
+CHECKOV ?= build/checkov
 DECLARED = pyproject.toml requirements.lock $(wildcard taskpacks/*/requirements.txt taskpacks/*/demo-requirements.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format lock pulumi clean
+.PHONY: help setup demo test scan check format lock pulumi clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,7 +19,7 @@ help: ## List the targets.
 setup: $(READY) ## Set up the environment: uv where it is there, else venv and pip.
 
 $(READY): $(DECLARED)
-	PYTHON="$(PYTHON)" VENV="$(VENV)" sh tools/setup.sh
+	PYTHON="$(PYTHON)" VENV="$(VENV)" LOCK=requirements.lock sh tools/setup.sh
 	@touch $@
 
 demo: $(READY) ## Run the whole system on this machine: no cloud account, no Pulumi CLI.
@@ -33,6 +34,13 @@ pulumi: $(PULUMI) ## Build the Pulumi CLI (needs Go; a few minutes the first tim
 $(PULUMI): tools/pulumi/go.mod tools/pulumi/go.sum tools/pulumi.sh
 	@sh tools/pulumi.sh $@
 
+scan: $(READY) $(CHECKOV)/.ready ## Let checkov read the stacks; it has an environment of its own.
+	CHECKOV="$(CHECKOV)" $(RUN) pytest -q tests/stack/scan.py
+
+$(CHECKOV)/.ready: tools/checkov.lock
+	PYTHON="$(PYTHON)" VENV="$(CHECKOV)" LOCK=$< sh tools/setup.sh
+	@touch $@
+
 check: $(READY) ## Check format, lint, types, import contracts and left-over marks.
 	$(RUN) ruff format --check --quiet .
 	$(RUN) ruff check --quiet .
@@ -44,10 +52,12 @@ format: $(READY) ## Format the code and mend what lint can mend.
 	$(RUN) ruff format .
 	$(RUN) ruff check --fix .
 
-lock: $(READY) ## Write requirements.lock from pyproject.toml and the packs' requirements.
-	$(RUN) uv pip compile pyproject.toml --group dev taskpacks/*/requirements.txt --quiet --universal \
-		--python-version 3.11 --generate-hashes --no-annotate --no-header \
-		--no-emit-index-url --no-emit-find-links --output-file requirements.lock
+LOCKED = $(RUN) uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-annotate --no-header --no-emit-index-url --no-emit-find-links
+
+lock: $(READY) ## Write both lock files: of the project, and of checkov.
+	$(LOCKED) pyproject.toml --group dev taskpacks/*/requirements.txt --output-file requirements.lock
+	$(LOCKED) tools/checkov.in --output-file tools/checkov.lock
 
 clean: ## Remove the environment and what the demo wrote.
 	rm -rf $(VENV) demo-output build *.egg-info

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Sets up $VENV from requirements.lock: with uv where it is there, else with venv and pip.
+# Sets up $VENV from $LOCK: with uv where it is there, else with venv and pip. Only where that is
+# requirements.lock, the packs and the project itself follow.
 # Every package of the lock is checked against its hash; pip is one of them, since uv makes
 # environments without it and the Pulumi CLI runs it. What a pack declares that the lock does not
 # hold yet (a new pack's requirements.txt) is installed after it.
@@ -29,7 +30,8 @@ else
 fi
 
 echo "setup: installing the locked packages into $VENV (a few minutes the first time)" >&2
-install --require-hashes -r requirements.lock
+install --require-hashes -r "$LOCK"
+[ "$LOCK" = requirements.lock ] || exit 0
 for file in taskpacks/*/requirements.txt; do
     [ ! -f "$file" ] || install -r "$file"
 done

@@ -6,7 +6,7 @@ import pytest
 
 from stack import rules, synthesis
 from stack.rules import UNKNOWN, Registration
-from stack.rules.findings import compact
+from stack.rules.findings import AUTOMATIC_END, compact
 from taskpacks import TaskpacksError, limits
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -466,3 +466,15 @@ def test_settings_that_are_refused_are_refused_by_the_synthesis_too():
 def test_a_job_definition_stays_below_its_limit_with_room_for_a_packs_own_variables():
     (job,) = [each for each in synthesized({"pi": {}}) if each.type == JOB]
     assert compact(job.document("containerProperties")) < limits.JOB_DEFINITION_BYTES_MAX / 2
+
+
+def test_a_stack_that_builds_its_images_names_them_by_their_digests():
+    resources = synthesized({"pi": {}}, **{"taskpacks:build_images": "true"})
+    (job,) = [each for each in resources if each.type == JOB]
+    assert "@sha256:" in job.document("containerProperties")["image"]
+
+
+def test_the_id_of_a_bucket_is_its_name():
+    resources = synthesized({"pi": {}})
+    (wall,) = [each for each in resources if each.name == "pi-results-private"]
+    assert wall.inputs["bucket"] == f"pi-results{AUTOMATIC_END}"

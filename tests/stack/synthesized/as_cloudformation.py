@@ -370,9 +370,14 @@ _TYPES: dict[str, tuple[str, Callable[..., Values]]] = {
             "AssumeRolePolicyDocument",
         ),
     ),
+    # AWS::IAM::RolePolicy says the same, but checkov looks into this one only.
     "aws:iam/rolePolicy:RolePolicy": (
-        "AWS::IAM::RolePolicy",
-        parsed(renamed({"name": "PolicyName", "role": "RoleName", "policy": _POLICY}), _POLICY),
+        "AWS::IAM::Policy",
+        lambda inputs, recorded: {
+            "PolicyName": inputs["name"],
+            "Roles": [inputs["role"]],
+            _POLICY: json.loads(inputs["policy"]),
+        },
     ),
     "aws:iam/policy:Policy": (
         "AWS::IAM::ManagedPolicy",
