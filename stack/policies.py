@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from stack import key_policies
 from stack.statements import allow, document
+from taskpacks.contract import CELERY_RESULT_KEYS, attempts_key
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -102,17 +103,11 @@ def worker(
             ],
             [queue_arn],
         ),
-        # What Celery's DynamoDB backend calls; it finds the table made and its TTL on.
-        allow(
-            [
-                "dynamodb:GetItem",
-                "dynamodb:PutItem",
-                "dynamodb:UpdateItem",
-                "dynamodb:DeleteItem",
-                "dynamodb:DescribeTable",
-                "dynamodb:DescribeTimeToLive",
-            ],
-            [results_arn],
+        *_use_of_results(
+            ["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem"],
+            results_arn,
+            CELERY_RESULT_KEYS,
+            attempts_key(deployment, "*"),
         ),
     ]
     partition = context.partition
@@ -127,6 +122,26 @@ def worker(
     statements += key_policies.stored_data(("sqs", "dynamodb", "s3"), context)
     statements += [dict(statement) for statement in permissions.statements]
     return document(statements)
+
+
+def _use_of_results(actions: Sequence[str], results_arn: str, *keys: str) -> list[dict[str, Any]]:
+    """What Celery's DynamoDB backend calls; it finds the table made and its TTL on.
+
+    Args:
+        actions: On items; those that find items (Query, Scan) are never among them.
+        results_arn: The table.
+        keys: Patterns of the items' keys. They cannot tell one deployment's results from
+            another's: docs/adr/0016-one-result-table.md.
+    """
+    return [
+        # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/specifying-conditions.html
+        allow(
+            actions,
+            [results_arn],
+            Condition={"ForAllValues:StringLike": {"dynamodb:LeadingKeys": list(keys)}},
+        ),
+        allow(["dynamodb:DescribeTable", "dynamodb:DescribeTimeToLive"], [results_arn]),
+    ]
 
 
 def _own_folders(data_arn: str, deployment: str) -> list[dict[str, Any]]:
@@ -248,7 +263,7 @@ def producer(
     """What an application needs that sends tasks and reads their results, and nothing more.
 
     Args:
-        queue_arns: The task queues of the stack.
+        queue_arns: The task queues that it may send to.
         results_arn: The stack's table of results.
         parameter_arn: The SSM parameter that holds the producer document.
         context: Of the stack.
@@ -256,10 +271,7 @@ def producer(
     statements = [
         # kombu declares a queue before it sends, and asks for its depth when it does.
         allow(["sqs:SendMessage", "sqs:GetQueueAttributes"], queue_arns),
-        allow(
-            ["dynamodb:GetItem", "dynamodb:DescribeTable", "dynamodb:DescribeTimeToLive"],
-            [results_arn],
-        ),
+        *_use_of_results(["dynamodb:GetItem"], results_arn, CELERY_RESULT_KEYS),
         allow(["ssm:GetParameter"], [parameter_arn]),
     ]
     statements += key_policies.stored_data(("sqs", "dynamodb"), context)

@@ -27,6 +27,18 @@ METRICS_NAMESPACE: Final = "Taskpacks"
 """Of the metrics that workers and the launcher write, and alarms and the dashboard read. The
 launcher, which imports nothing of ours, says it again (launcher/observe.py)."""
 
+CELERY_RESULT_KEYS: Final = "b'*"
+"""Which keys Celery's DynamoDB backend has in the result table, as a pattern: it writes the bytes
+b'celery-task-meta-ID' as Python shows them."""
+
+
+def attempts_key(deployment: str, task_id: str) -> str:
+    """The key in the result table under which a deployment counts a task's failed attempts.
+
+    No deployment's name has a slash, so that the keys of one are never those of another.
+    """
+    return f"taskpacks-attempts/{deployment}/{task_id}"
+
 
 def metric_dimensions(stack: str, deployment: str) -> dict[str, str]:
     """Returns the dimensions of the metrics of one deployment, which no other stack's have.

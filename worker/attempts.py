@@ -16,6 +16,8 @@ import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 from kombu.utils.url import url_to_parts
 
+from taskpacks.contract import attempts_key
+
 if TYPE_CHECKING:
     from worker.leases import Lease
 
@@ -81,8 +83,9 @@ class ReceivesAsAttempts:
 class AttemptTable:
     """Counts in the DynamoDB table that also holds the results."""
 
-    def __init__(self, table: str, region: str) -> None:
+    def __init__(self, table: str, region: str, deployment: str) -> None:
         self._table = table
+        self._deployment = deployment
         self._client: Any = boto3.client("dynamodb", region_name=region)
         self._without_table = ReceivesAsAttempts()
 
@@ -92,7 +95,7 @@ class AttemptTable:
             return 0
         try:
             item = self._client.get_item(
-                TableName=self._table, Key=_key(task_id), ConsistentRead=True
+                TableName=self._table, Key=self._key(task_id), ConsistentRead=True
             ).get("Item", {})
         except (ClientError, BotoCoreError) as error:
             logger.warning("attempts of task %s cannot be read, so it is tried: %s", task_id, error)
@@ -104,7 +107,7 @@ class AttemptTable:
         try:
             answer = self._client.update_item(
                 TableName=self._table,
-                Key=_key(task_id),
+                Key=self._key(task_id),
                 UpdateExpression="ADD #count :attempts SET #ttl = :ttl",
                 ExpressionAttributeNames={"#count": _COUNT, "#ttl": _TTL},
                 ExpressionAttributeValues={
@@ -118,14 +121,13 @@ class AttemptTable:
             return self._without_table.add(task_id, lease, attempts)
         return int(answer["Attributes"][_COUNT]["N"])
 
+    def _key(self, task_id: str) -> dict[str, dict[str, str]]:
+        return {_KEY: {"S": attempts_key(self._deployment, task_id)}}
 
-def _key(task_id: str) -> dict[str, dict[str, str]]:
-    return {_KEY: {"S": f"taskpacks-attempts-{task_id}"}}
 
-
-def attempt_log(result_backend: str | None) -> AttemptLog:
-    """The log that goes with a Celery result backend URL."""
+def attempt_log(result_backend: str | None, deployment: str) -> AttemptLog:
+    """The log that goes with a Celery result backend URL, and that only one deployment writes."""
     if result_backend and result_backend.startswith("dynamodb://"):
         parts: Any = url_to_parts(result_backend)
-        return AttemptTable(table=parts.path, region=parts.hostname)
+        return AttemptTable(table=parts.path, region=parts.hostname, deployment=deployment)
     return ReceivesAsAttempts()

@@ -137,7 +137,7 @@ class _Worker:
         )
         self._services = Services(
             leases=self._leases,
-            attempts=attempt_log(settings.result_backend),
+            attempts=attempt_log(settings.result_backend, settings.deployment),
             retry=settings.retry,
             drain=DrainPolicy(idle_seconds=settings.idle_seconds, busy_at=time.monotonic()),
             prefetch=PrefetchPolicy(),

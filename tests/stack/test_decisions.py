@@ -59,7 +59,7 @@ def test_a_worker_may_use_its_own_queue_table_and_folders_and_nothing_else():
 
 def test_declared_prefixes_become_exactly_what_reading_and_writing_needs():
     document = worker_policy(Permissions(read=("s3://inbox/raw/",), write=("s3://outbox/done/",)))
-    assert document["Statement"][2:5] == [
+    assert document["Statement"][3:6] == [
         {
             "Effect": "Allow",
             "Action": ["s3:ListBucket"],
@@ -108,6 +108,11 @@ def test_an_image_from_elsewhere_needs_nothing_of_ecr():
 
 def test_a_producer_sends_and_reads_results_and_does_nothing_else():
     document = policies.producer([QUEUE], TABLE, "arn:parameter", context=CONTEXT)
+    sending = document["Statement"][0]
+    assert (sending["Action"], sending["Resource"]) == (
+        ["sqs:SendMessage", "sqs:GetQueueAttributes"],
+        [QUEUE],
+    )
     assert actions(document) == {
         "sqs:SendMessage",
         "sqs:GetQueueAttributes",
@@ -216,7 +221,7 @@ def test_the_age_alarm_looks_only_while_a_message_is_visible():
 
 def test_other_partitions_of_aws_have_their_own_arns():
     document = worker_policy(Permissions(write=("s3://outbox/",)), CHINA)
-    assert document["Statement"][2]["Resource"] == ["arn:aws-cn:s3:::outbox/*"]
+    assert document["Statement"][3]["Resource"] == ["arn:aws-cn:s3:::outbox/*"]
 
 
 CONTEXT = StackContext(

@@ -261,6 +261,30 @@ def test_the_producer_document_lies_in_a_parameter_with_every_queue(recorded_of)
     }
 
 
+def test_applications_may_have_the_policy_of_one_deployment_or_of_all(recorded_of):
+    recorded = recorded_of("a key of one's own, NAT, everything overridden")
+    receivers = {
+        policy.name: {
+            arn.rpartition(":")[2]
+            for statement in json.loads(policy.inputs["policy"])["Statement"]
+            if "sqs:SendMessage" in statement["Action"]
+            for arn in statement["Resource"]
+        }
+        for policy in recorded.of_type("aws:iam/policy:Policy")
+    }
+    queues = {
+        each.name.removesuffix("-tasks"): each.outputs["name"]
+        for each in recorded.of_type("aws:sqs/queue:Queue")
+        if each.name.endswith("-tasks")
+    }
+    assert set(queues) == {"pi", "pi-urgent"}
+    assert receivers == {
+        "producer-policy": set(queues.values()),
+        "pi-producer": {queues["pi"]},
+        "pi-urgent-producer": {queues["pi-urgent"]},
+    }
+
+
 def test_people_are_told_of_dead_letters_failed_rules_and_blocked_jobs(smallest):
     (topic,) = smallest.of_type("aws:sns/topic:Topic")
     told = {

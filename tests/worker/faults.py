@@ -100,6 +100,8 @@ class FaultProxy:
         self.calls: list[Call] = []
         self.others: set[str] = set()
         """Actions of other services, which are passed on as they are."""
+        self.keys: set[str] = set()
+        """Of the items in DynamoDB that were read, written or deleted."""
         self._scripts: dict[str, deque[Fault | None]] = defaultdict(deque)
         self._outages: dict[str, tuple[Fault, float]] = {}
         self._before: dict[str, Callable[[Call], None]] = {}
@@ -266,6 +268,9 @@ class _Handler(BaseHTTPRequestHandler):
         target = self.headers.get("X-Amz-Target", "")
         if not target.startswith(SQS):
             self.server.proxy.others.add(target.rpartition(".")[2])
+            asked = json.loads(body) if body.startswith(b"{") else {}
+            if item := asked.get("Key") or asked.get("Item"):
+                self.server.proxy.keys.add(item["id"]["S"])
             self._reply(*self._pass_on(body))
             return
         proxy = self.server.proxy

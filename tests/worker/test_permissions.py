@@ -1,10 +1,17 @@
 """The worker's role allows what a real worker does: moto checks no permissions, this does."""
 
+from fnmatch import fnmatchcase
+
+import pytest
+from celery import Celery
+from celery.result import AsyncResult
+
 from stack import policies
 from stack.model import StackContext
 from taskpacks import Permissions
-from taskpacks.contract import ExitCode
+from taskpacks.contract import ExitCode, attempts_key
 
+TABLE = "arn:table"
 CONTEXT = StackContext(
     project="taskpacks",
     stack="test",
@@ -13,6 +20,27 @@ CONTEXT = StackContext(
     account_id="123456789012",
     kms_key=None,
 )
+
+
+def policy_of(deployment):
+    return policies.worker(
+        "arn:queue",
+        TABLE,
+        "arn:data",
+        Permissions(),
+        deployment=deployment,
+        context=CONTEXT,
+    )
+
+
+def may_use(document, key):
+    """Whether a policy lets its role at an item of the result table."""
+    return any(
+        fnmatchcase(key, pattern)
+        for each in document["Statement"]
+        if each["Resource"] == [TABLE] and "dynamodb:GetItem" in each["Action"]
+        for pattern in each["Condition"]["ForAllValues:StringLike"]["dynamodb:LeadingKeys"]
+    )
 
 
 def test_the_workers_role_allows_every_call_of_a_real_worker(site, proxy, tmp_path):
@@ -25,14 +53,37 @@ def test_the_workers_role_allows_every_call_of_a_real_worker(site, proxy, tmp_pa
     # SQS asks for the same permission, whether one message is deleted or several:
     # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-api-permissions-reference.html
     asked = {call.action.removesuffix("Batch") for call in proxy.calls} | proxy.others
-    document = policies.worker(
-        "arn:queue",
-        "arn:table",
-        "arn:data",
-        Permissions(),
-        deployment="site",
-        context=CONTEXT,
-    )
+    document = policy_of(site.name)
     allowed = {action for each in document["Statement"] for action in each["Action"]}
     assert asked <= {action.partition(":")[2] for action in allowed}
     assert {"SendMessage", "UpdateItem"} <= asked  # it retried a task, and counted attempts
+    assert proxy.keys
+    assert [key for key in proxy.keys if not may_use(document, key)] == []
+    attempts = {key for key in proxy.keys if not key.startswith("b'")}
+    assert attempts
+    assert not [key for key in attempts if may_use(policy_of("another"), key)]
+
+
+@pytest.mark.parametrize("other", ["pi-urgent", "p", "pi_2"])
+def test_no_deployment_reaches_what_another_counts(other):
+    assert may_use(policy_of("pi"), attempts_key("pi", "id"))
+    assert not may_use(policy_of("pi"), attempts_key(other, "id"))
+    assert not may_use(policy_of(other), attempts_key("pi", "id"))
+
+
+def test_a_producer_reads_results_and_no_counts():
+    document = policies.producer(["arn:queue"], TABLE, "arn:parameter", context=CONTEXT)
+    assert may_use(document, "b'celery-task-meta-id'")
+    assert not may_use(document, attempts_key("pi", "id"))
+
+
+def test_results_under_a_deployments_own_keys_would_be_found_by_no_application(site):
+    """Why the keys of results carry no deployment: docs/adr/0016-one-result-table.md."""
+    backend = site.producer.conf.result_backend
+    deployment = Celery("worker", set_as_current=False)
+    deployment.conf.update(
+        result_backend=backend, result_backend_transport_options={"global_keyprefix": "pi."}
+    )
+    deployment.backend.store_result("id", 42, "SUCCESS")
+    assert AsyncResult("id", app=deployment).state == "SUCCESS"
+    assert AsyncResult("id", app=site.producer).state == "PENDING"
