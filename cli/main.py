@@ -76,6 +76,12 @@ def plan(
     prices: Annotated[
         Path | None, typer.Option(help="Your own prices, in the form of stack/prices.yaml.")
     ] = None,
+    before: Annotated[
+        Path | None,
+        typer.Option(
+            help="The stack's file as it is deployed: is the change possible in one step?"
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
     """Says what a stack would be, would cost and breaks: no account, no Pulumi CLI."""
@@ -83,7 +89,7 @@ def plan(
 
     file = Path(stack) if stack.endswith((".yaml", ".yml")) else None
     planned = plan_command.run(
-        PROJECT_FOLDER, file or PROJECT_FOLDER / f"Pulumi.{stack}.yaml", prices
+        PROJECT_FOLDER, file or PROJECT_FOLDER / f"Pulumi.{stack}.yaml", prices, before
     )
     if as_json:
         sys.stdout.write(plan_command.as_json(planned) + "\n")

@@ -20,8 +20,19 @@ if TYPE_CHECKING:
 REFUSED = 1
 
 
-def run(project_folder: Path, stack_file: Path, price_file: Path | None) -> Plan:
+def run(
+    project_folder: Path,
+    stack_file: Path,
+    price_file: Path | None,
+    file_before: Path | None = None,
+) -> Plan:
     """Plans the stack whose settings stand in a file.
+
+    Args:
+        project_folder: Where the program is.
+        stack_file: The stack's settings.
+        price_file: The operator's own prices.
+        file_before: The settings that the stack is deployed with, to plan the change from them.
 
     Raises:
         TaskpacksError: A file cannot be used.
@@ -34,6 +45,7 @@ def run(project_folder: Path, stack_file: Path, price_file: Path | None) -> Plan
         stack=project.stack,
         prices=prices.load(price_file),
         encrypted=project.encrypted,
+        before=file_before and load_for_reading(project_folder, file_before).config,
     )
 
 

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from stack import costs, hardware, instances, pools, rules, settings, synthesis, tags
+from taskpacks import limits
 from taskpacks.errors import TaskpacksError
 
 if TYPE_CHECKING:
@@ -109,6 +110,7 @@ def make(
     stack: str,
     prices: Prices,
     encrypted: Collection[str] = (),
+    before: Mapping[str, str] | None = None,
 ) -> Plan:
     """Plans a stack: from its settings alone, without an account or a network.
 
@@ -119,15 +121,25 @@ def make(
         stack: The stack's name.
         prices: What AWS asks.
         encrypted: The full keys of settings that cannot be read here, and are not in `config`.
+        before: The settings that the stack is deployed with; None where it is not there yet, or
+            where the change to it is not asked about.
     """
     try:
         parsed = settings.read(config, encrypted)
         resources = synthesis.synthesize(program, config, project=project, stack=stack)
     except TaskpacksError as error:
         return Plan(refused=tuple(str(error).splitlines()))
+    findings = rules.check_all(resources)
+    if before is not None:
+        try:
+            old = synthesis.synthesize(program, before, project=project, stack=stack)
+        except TaskpacksError as error:
+            refused = (f"In the settings before: {line}" for line in str(error).splitlines())
+            return Plan(refused=tuple(refused))
+        findings += rules.while_changing(old, resources)
     oldest, newest = prices.dates
     return Plan(
-        refused=tuple(map(str, rules.check_all(resources))),
+        refused=tuple(map(str, findings)),
         deployments=tuple(_deployment(each, resources, prices) for each in parsed.deployments),
         quotas=tuple(rules.usage(resources)),
         at_rest=costs.at_rest(resources, prices),
@@ -186,6 +198,21 @@ def _notes(
                 f"Quotas get near: {settings.NAMESPACE}:share_compute_environments: true takes "
                 f"{saved} compute environments fewer."
             )
+    environments = [
+        each.known("computeResources.instanceRole") is not None
+        for each in resources
+        if each.type == "aws:batch/computeEnvironment:ComputeEnvironment"
+    ]
+    at_once = len(environments) + sum(environments)
+    if len(environments) <= limits.COMPUTE_ENVIRONMENTS_PER_REGION < at_once:
+        notes.append(
+            f"A change that replaces all machines on EC2 ({settings.NAMESPACE}:owner, your own "
+            f"subnets or security groups, {settings.NAMESPACE}:machine_image_generation) would "
+            f"need {at_once} compute environments at once, and AWS allows "
+            f"{limits.COMPUTE_ENVIRONMENTS_PER_REGION} in a region. "
+            f"{settings.NAMESPACE}:share_compute_environments: true may take fewer; `taskpacks "
+            "plan --before FILE` tells of each change whether it is possible."
+        )
     if region != prices.region:
         notes.append(
             f"The prices are those of {prices.region}, and the stack is in {region}: "

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Final
 
 from stack.rules import alarms, batch, functions, identity, images, machines, queues, storage
 from stack.rules.findings import UNKNOWN, Finding, Registration
-from stack.rules.quotas import QUOTAS, Usage, together, usage
+from stack.rules.quotas import QUOTAS, Usage, together, usage, while_changing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 __all__ = [
     "QUOTAS", "RULES", "UNKNOWN", "Finding", "Registration", "Usage", "check", "check_all", "usage",
+    "while_changing",
 ]  # fmt: skip
 
 RULES: Final = {

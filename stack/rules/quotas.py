@@ -112,6 +112,32 @@ def usage(resources: Sequence[Registration]) -> list[Usage]:
     return [Usage(quota, sum(map(quota.counts, resources))) for quota in QUOTAS]
 
 
+def while_changing(
+    before: Sequence[Registration], after: Sequence[Registration]
+) -> Iterator[Finding]:
+    """What is wrong with having old and new resources at once.
+
+    Pulumi does: it deletes at the end what is not in the program any more.
+
+    Args:
+        before: All that the stack has.
+        after: All that it is to have, which is right by itself.
+    """
+    both = {(each.type, each.name): each for each in (*before, *after)}
+    for at_once, alone in zip(usage([*both.values()]), usage(after), strict=True):
+        most = at_once.quota.most
+        if alone.used <= most < at_once.used:
+            yield Finding(
+                f"this change's number of {at_once.quota.what}, old and new at once,",
+                at_once.used,
+                f"AWS allows {most} in a region, and old ones are deleted when all new ones are "
+                "there",
+                "change some deployments at a time, with an `up` for each step; or first set "
+                "share_compute_environments: true where this takes fewer"
+                + ("; or ask AWS for more" if at_once.quota.adjustable else ""),
+            )
+
+
 def together(resources: Sequence[Registration]) -> Iterator[Finding]:
     """What is wrong with resources that are each right."""
     for each in usage(resources):

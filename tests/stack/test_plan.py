@@ -260,6 +260,46 @@ def test_sharing_is_suggested_when_quotas_get_near():
     assert "share_compute_environments: true takes 38 compute environments fewer" in note
 
 
+ON_EC2 = {"pack": "pi", "resources": {"platform": "ec2"}}
+
+
+def change(count, tmp_path, **settings):
+    """Plans the change of some deployments on EC2, each with machines of its own, to settings."""
+    packs = {"taskpacks:packs": {f"pi{index}": ON_EC2 for index in range(count)}}
+    planned_from("Pulumi.before.yaml", tmp_path, **packs)
+    new = {"config": {"aws:region": "us-east-1", **packs, **settings}}
+    (tmp_path / "Pulumi.mine.yaml").write_text(yaml.safe_dump(new))
+    return plan_command.run(
+        ROOT, tmp_path / "Pulumi.mine.yaml", None, tmp_path / "Pulumi.before.yaml"
+    )
+
+
+def test_a_change_that_needs_too_many_environments_at_once_is_refused(tmp_path):
+    assert change(26, tmp_path).refused == ()
+    (refused,) = change(26, tmp_path, **{"taskpacks:owner": "media"}).refused
+    assert "compute environments, old and new at once, is 52: AWS allows 50" in refused
+    assert "first set share_compute_environments: true" in refused
+    sharing = {"taskpacks:share_compute_environments": True}
+    assert change(26, tmp_path, **sharing).refused == ()
+
+
+def test_a_stack_whose_machines_could_not_all_be_replaced_at_once_is_noted():
+    def noted(count):
+        notes = planned({f"pi{index}": ON_EC2 for index in range(count)}).notes
+        return [note for note in notes if "compute environments at once" in note]
+
+    assert noted(25) == []
+    (note,) = noted(26)
+    assert "would need 52 compute environments at once, and AWS allows 50" in note
+
+
+def test_settings_before_that_are_refused_are_told_as_such(tmp_path):
+    (tmp_path / "Pulumi.before.yaml").write_text("config: {aws:region: us-east-1}\n")
+    made = plan_command.run(ROOT, ROOT / "Pulumi.dev.yaml", None, tmp_path / "Pulumi.before.yaml")
+    (refused,) = made.refused
+    assert refused.startswith("In the settings before: taskpacks:packs is None")
+
+
 OWN_NETWORK = {"subnet_ids": ["subnet-1"], "security_group_ids": ["sg-1"]}
 
 

@@ -1,5 +1,6 @@
 import copy
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -383,6 +384,20 @@ def test_quotas_are_counted_over_the_whole_stack():
     assert rules.check_all(several(ENVIRONMENT, 50)) == []
     (finding,) = rules.check_all(several(ENVIRONMENT, 51))
     assert "compute environments is 51: AWS allows 50 in a region" in str(finding)
+
+
+def test_old_and_new_environments_are_counted_at_once():
+    old = several(ENVIRONMENT, 30)
+    new = [replace(each, name=f"{each.name}-new") for each in old]
+    assert list(rules.while_changing(old, old)) == []
+    assert list(rules.while_changing(old, [*old[10:], *new[:20]])) == []
+    (finding,) = rules.while_changing(old, new)
+    assert str(finding) == (
+        "this change's number of compute environments, old and new at once, is 60: AWS allows 50 "
+        "in a region, and old ones are deleted when all new ones are there; change some "
+        "deployments at a time, with an `up` for each step; or first set "
+        "share_compute_environments: true where this takes fewer."
+    )
 
 
 def test_six_targets_of_one_rule_are_found():
