@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from moto.cloudwatch.models import CloudWatchBackend, Statistics
 from moto.core.config import default_user_config
 from moto.core.utils import unix_time
+from moto.logs.models import LogsBackend
 from moto.sqs import models as sqs_models
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ def all_repairs(closing: threading.Event) -> Generator[None]:
             (sqs.SQSBackend, "get_queue_attributes", _get_queue_attributes),
             (sqs.Queue, "delete_message", _delete_message),
             (sqs.Queue, "_set_attributes", _set_attributes),
+            (LogsBackend, "delete_log_group", _delete_log_group),
             (CloudWatchBackend, "put_metric_alarm", _put_metric_alarm),
             (CloudWatchBackend, "get_metric_data", _get_metric_data),
             (Statistics, "get_statistics_for_type", _statistic),
@@ -242,6 +244,17 @@ def _get_queue_attributes(original: Any) -> Any:
         return {name: known[name] for name in attribute_names if known[name] is not None}
 
     return get_queue_attributes
+
+
+def _delete_log_group(original: Any) -> Any:
+    """Tags go with their log group (moto: the next one of that name gets them)."""
+
+    def delete_log_group(self: Any, log_group_name: str) -> None:
+        group = self.groups.get(log_group_name)
+        original(self, log_group_name)
+        self.tagger.delete_all_tags_for_resource(group.arn)
+
+    return delete_log_group
 
 
 def _put_metric_alarm(original: Any) -> Any:

@@ -14,6 +14,7 @@ from moto.batch.responses import BatchResponse
 from moto.cloudwatch.models import CloudWatchBackend, Statistics
 from moto.core.responses import BaseResponse
 from moto.events.models import Rule
+from moto.logs.models import LogsBackend
 from moto.sqs.models import Queue, SQSBackend
 from moto.stepfunctions.parser.asl.component.state.exec.state_task.service import (
     state_task_service,
@@ -39,6 +40,7 @@ from moto.stepfunctions.parser.models import StepFunctionsParserBackend
         (Queue.delete_message, "self receipt_handle"),
         (Rule.send_to_targets, "self original_event transform_input"),
         (Queue._set_attributes, "self attributes now"),
+        (LogsBackend.delete_log_group, "self log_group_name"),
         (CloudWatchBackend.get_metric_data, "self queries start_time end_time scan_by"),
         (Statistics.get_statistics_for_type, "self stat"),
         (BaseResponse.call_action, "self"),
@@ -288,3 +290,12 @@ def test_aws_managed_policies_can_be_attached(cloud):
         RoleName="r",
         PolicyArn="arn:aws:iam::aws:policy/service-role/AmazonECSTaskExecutionRolePolicy",
     )
+
+
+def test_a_log_group_of_a_name_that_was_deleted_has_none_of_its_tags(cloud):
+    logs = cloud.client("logs")
+    logs.create_log_group(logGroupName="/again", tags={"owner": "them", "stack": "old"})
+    arn = logs.describe_log_groups(logGroupNamePrefix="/again")["logGroups"][0]["logGroupArn"]
+    logs.delete_log_group(logGroupName="/again")
+    logs.create_log_group(logGroupName="/again", tags={"stack": "new"})
+    assert logs.list_tags_for_resource(resourceArn=arn)["tags"] == {"stack": "new"}
