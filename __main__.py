@@ -103,4 +103,6 @@ pulumi.export("deployments", {name: made.summary for name, made in deployments.i
 pulumi.export("producer", producer.document)
 pulumi.export("producer_parameter", producer.parameter_name)
 pulumi.export("producer_policy", producer.policy_arn)
-pulumi.export("producer_policies", producer.policy_arns)
+pulumi.export(
+    "producer_policies", {name: made.producer_policy_arn for name, made in deployments.items()}
+)

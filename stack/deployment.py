@@ -12,6 +12,7 @@ from stack import costs, hardware, tags
 from stack.controller import Controller, ControllerArgs
 from stack.dashboard import Row
 from stack.keeper import record_deployment
+from stack.producer import sending_policy
 from stack.roles import WorkerRoles, WorkerRolesArgs
 from stack.scaling_alarms import ScalingAlarms, ScalingAlarmsArgs
 from stack.task_queue import TaskQueue
@@ -54,14 +55,16 @@ class PackDeployment(pulumi.ComponentResource):
     """All that one pack needs to have its tasks run.
 
     Consists of: a TaskQueue, a log group, WorkerRoles, what the pack's own hook makes, a
-    WorkerFleet, by scaling mode a Controller or ScalingAlarms, a Watch, and an SSM parameter
-    that says that all of it is there.
+    WorkerFleet, by scaling mode a Controller or ScalingAlarms, a Watch, the producer policy of
+    the deployment, and an SSM parameter that says that all of it is there.
     """
 
     queue: TaskQueue
     summary: Mapping[str, pulumi.Input[str]]
     """What the stack tells of it in its outputs."""
     dashboard_row: pulumi.Output[Row]
+    producer_policy_arn: pulumi.Output[str]
+    """Of the managed policy for applications that send to this deployment only."""
 
     def __init__(
         self, name: str, args: PackDeploymentArgs, opts: pulumi.ResourceOptions | None = None
@@ -146,6 +149,15 @@ class PackDeployment(pulumi.ComponentResource):
             ),
             opts=child,
         )
+        sending = sending_policy(
+            f"{name}-producer",
+            f"the deployment {name}",
+            [self.queue.arn],
+            args.results,
+            context=context,
+            opts=child,
+        )
+        self.producer_policy_arn = sending.arn
         self.summary = {
             "pack": pack.name,
             "queue_url": self.queue.url,
@@ -162,7 +174,7 @@ class PackDeployment(pulumi.ComponentResource):
             args.keeper,
             stack=context.stack,
             parent=self,
-            of=[self.queue, log_group, roles, fleet, scaling, watch],
+            of=[self.queue, log_group, roles, fleet, scaling, watch, sending],
         )
         self.dashboard_row = pulumi.Output.all(
             self.queue.name, self.queue.dead_letter_name, log_group.name

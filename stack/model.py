@@ -30,6 +30,17 @@ class StackContext:
     kms_key: str | None
     log_retention_days: int = LOG_RETENTION_DAYS
 
+    @property
+    def producer_parameter(self) -> str:
+        """Returns the name of the SSM parameter with the producer document."""
+        return f"/taskpacks/{self.stack}/producer"
+
+    @property
+    def producer_parameter_arn(self) -> str:
+        """Returns its ARN, which deployments name before the parameter is there."""
+        place = f"arn:{self.partition}:ssm:{self.region}:{self.account_id}"
+        return f"{place}:parameter{self.producer_parameter}"
+
     def worker_log_group(self, deployment: str) -> str:
         """Returns the name of the log group of a deployment's workers.
 

@@ -254,25 +254,20 @@ def _submit(job_queue_arn: str, job_definition_arn: str) -> dict[str, Any]:
 
 
 def producer(
-    queue_arns: Sequence[str],
-    results_arn: str,
-    parameter_arn: str,
-    *,
-    context: StackContext,
+    queue_arns: Sequence[str], results_arn: str, *, context: StackContext
 ) -> dict[str, Any]:
     """What an application needs that sends tasks and reads their results, and nothing more.
 
     Args:
         queue_arns: The task queues that it may send to.
         results_arn: The stack's table of results.
-        parameter_arn: The SSM parameter that holds the producer document.
         context: Of the stack.
     """
     statements = [
         # kombu declares a queue before it sends, and asks for its depth when it does.
         allow(["sqs:SendMessage", "sqs:GetQueueAttributes"], queue_arns),
         *_use_of_results(["dynamodb:GetItem"], results_arn, CELERY_RESULT_KEYS),
-        allow(["ssm:GetParameter"], [parameter_arn]),
+        allow(["ssm:GetParameter"], [context.producer_parameter_arn]),
     ]
     statements += key_policies.stored_data(("sqs", "dynamodb"), context)
     return document(statements)

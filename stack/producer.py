@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pulumi
 import pulumi_aws as aws
 
-from stack import documents, policies, tags
+from stack import documents, policies
 from taskpacks import limits
 from taskpacks.errors import RefusedSettingsError
 
@@ -72,22 +72,19 @@ class ProducerArgs:
 class Producer(pulumi.ComponentResource):
     """What an application needs to send tasks: what to know, and what it may do.
 
-    Consists of: an SSM parameter with the producer document, and managed policies to attach
-    to the application's own role: one for all deployments, and one for each.
+    Consists of: an SSM parameter with the producer document, and a managed policy to attach
+    to the application's own role. Each deployment has a narrower one.
     """
 
     document: pulumi.Output[dict[str, Any]]
     parameter_name: pulumi.Output[str]
     policy_arn: pulumi.Output[str]
-    policy_arns: Mapping[str, pulumi.Output[str]]
-    """By deployment."""
 
     def __init__(
         self, name: str, args: ProducerArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("taskpacks:stack:Producer", name, None, opts)
         child = pulumi.ResourceOptions(parent=self)
-        self._args = args
         self.document = document(
             args.deployments,
             region=args.context.region,
@@ -96,7 +93,7 @@ class Producer(pulumi.ComponentResource):
         )
         parameter = aws.ssm.Parameter(
             f"{name}-document",
-            name=f"/taskpacks/{args.context.stack}/producer",
+            name=args.context.producer_parameter,
             description="Celery settings of applications that send tasks to this stack",
             type="String",
             # The cheaper tier for as long as the document fits it.
@@ -105,45 +102,37 @@ class Producer(pulumi.ComponentResource):
             opts=child,
         )
         self.parameter_name = parameter.name
-        self.policy_arn = self._policy(
-            f"{name}-policy", "this stack", [*args.queues.values()], parameter, opts=child
-        )
-        self.policy_arns = {
-            each.name: self._policy(
-                f"{each.name}-producer",
-                f"the deployment {each.name}",
-                [args.queues[each.name]],
-                parameter,
-                opts=pulumi.ResourceOptions(
-                    parent=self,
-                    transformations=[tags.adding(tags.of_deployment(each.name, each.pack.name))],
-                ),
-            )
-            for each in args.deployments
-        }
+        self.policy_arn = sending_policy(
+            f"{name}-policy",
+            "this stack",
+            [queue.arn for queue in args.queues.values()],
+            args.results,
+            context=args.context,
+            opts=child,
+        ).arn
         self.register_outputs({"policy_arn": self.policy_arn})
 
-    def _policy(
-        self,
-        name: str,
-        receiver: str,
-        queues: Sequence[TaskQueue],
-        parameter: aws.ssm.Parameter,
-        *,
-        opts: pulumi.ResourceOptions,
-    ) -> pulumi.Output[str]:
-        """Lets an application send to some queues; returns the policy's ARN."""
-        results, context = self._args.results, self._args.context
-        return aws.iam.Policy(
-            name,
-            description=f"Send tasks to {receiver} and read their results",
-            policy=documents.as_json(
-                pulumi.Output.all(
-                    [queue.arn for queue in queues], results.table_arn, parameter.arn
-                ).apply(lambda arns: policies.producer(*arns, context=context))
-            ),
-            opts=opts,
-        ).arn
+
+def sending_policy(
+    name: str,
+    receiver: str,
+    queue_arns: Sequence[pulumi.Input[str]],
+    results: ResultStore,
+    *,
+    context: StackContext,
+    opts: pulumi.ResourceOptions,
+) -> aws.iam.Policy:
+    """Makes what an application attaches to its own role to send to some task queues."""
+    return aws.iam.Policy(
+        name,
+        description=f"Send tasks to {receiver} and read their results",
+        policy=documents.as_json(
+            pulumi.Output.all(queue_arns, results.table_arn).apply(
+                lambda arns: policies.producer(arns[0], arns[1], context=context)
+            )
+        ),
+        opts=opts,
+    )
 
 
 def parameter_value(document: dict[str, Any]) -> str:

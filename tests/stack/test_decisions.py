@@ -107,7 +107,7 @@ def test_an_image_from_elsewhere_needs_nothing_of_ecr():
 
 
 def test_a_producer_sends_and_reads_results_and_does_nothing_else():
-    document = policies.producer([QUEUE], TABLE, "arn:parameter", context=CONTEXT)
+    document = policies.producer([QUEUE], TABLE, context=CONTEXT)
     sending = document["Statement"][0]
     assert (sending["Action"], sending["Resource"]) == (
         ["sqs:SendMessage", "sqs:GetQueueAttributes"],

@@ -41,7 +41,7 @@ def worker(context):
 
 
 def producer(context):
-    return policies.producer(["arn:q"], "arn:t", "arn:p", context=context)
+    return policies.producer(["arn:q"], "arn:t", context=context)
 
 
 def launcher(context):

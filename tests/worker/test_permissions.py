@@ -72,7 +72,7 @@ def test_no_deployment_reaches_what_another_counts(other):
 
 
 def test_a_producer_reads_results_and_no_counts():
-    document = policies.producer(["arn:queue"], TABLE, "arn:parameter", context=CONTEXT)
+    document = policies.producer(["arn:queue"], TABLE, context=CONTEXT)
     assert may_use(document, "b'celery-task-meta-id'")
     assert not may_use(document, attempts_key("pi", "id"))
 
