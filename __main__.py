@@ -12,12 +12,11 @@ import gc
 import pulumi
 import pulumi_aws as aws
 
-from stack import enforcement, offerings, settings, tags
+from stack import before_delete, enforcement, offerings, settings, tags
 from stack.dashboard import Dashboard
 from stack.data import DataBucket
 from stack.deployment import PackDeployment, PackDeploymentArgs
 from stack.images import ImageRepository, ImageRepositoryArgs
-from stack.keeper import keeper
 from stack.machines import machines_of
 from stack.model import StackContext
 from stack.network import Network, NetworkArgs, interface_services
@@ -37,6 +36,8 @@ context = StackContext(
     kms_key=stack.kms_key,
 )
 stack = offerings.settled(stack, context.region)
+guards = before_delete.guards(context.region, stack)
+pulumi.runtime.register_stack_transformation(guards.data)
 pulumi.runtime.register_stack_transformation(tags.adding(tags.of_stack(context.stack, stack.owner)))
 
 enforcement.refuse_what_aws_would()
@@ -64,9 +65,8 @@ images = ImageRepository(
     ),
 )
 notices = Notices("notices", NoticesArgs(subscriptions=stack.notify, context=context))
-machines = machines_of(stack, network=network, images=images, context=context)
+machines = machines_of(stack, network=network, images=images, guards=guards, context=context)
 
-keep_messages = keeper(context.region)
 deployments = {
     deployment.name: PackDeployment(
         deployment.name,
@@ -79,7 +79,7 @@ deployments = {
             data=data,
             images=images,
             notices=notices,
-            keeper=keep_messages,
+            guards=guards,
             context=context,
         ),
     )

@@ -11,8 +11,8 @@ import pulumi_aws as aws
 from stack import costs, hardware, tags
 from stack.controller import Controller, ControllerArgs
 from stack.dashboard import Row
-from stack.keeper import record_deployment
 from stack.producer import sending_policy
+from stack.record import record_deployment
 from stack.roles import WorkerRoles, WorkerRolesArgs
 from stack.scaling_alarms import ScalingAlarms, ScalingAlarmsArgs
 from stack.task_queue import TaskQueue
@@ -25,6 +25,7 @@ from taskpacks.types import RESERVED_PREFIXES
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from stack.before_delete import Guards
     from stack.data import DataBucket
     from stack.images import ImageRepository
     from stack.machines import Machines
@@ -47,7 +48,7 @@ class PackDeploymentArgs:
     data: DataBucket
     images: ImageRepository
     notices: Notices
-    keeper: pulumi.ResourceHook
+    guards: Guards
     context: StackContext
 
 
@@ -79,7 +80,7 @@ class PackDeployment(pulumi.ComponentResource):
         child = pulumi.ResourceOptions(parent=self)
         context = args.context
         self.queue = TaskQueue(
-            name, spec.queue, kms_key=context.kms_key, keeper=args.keeper, opts=child
+            name, spec.queue, kms_key=context.kms_key, guards=args.guards, opts=child
         )
         log_group = aws.cloudwatch.LogGroup(
             f"{name}-log",
@@ -117,6 +118,7 @@ class PackDeployment(pulumi.ComponentResource):
             WorkerFleetArgs(
                 resources=spec.resources,
                 machines=args.machines,
+                guards=args.guards,
                 assign_public_ip=args.assign_public_ip,
                 image=args.images.image(args.deployment),
                 command=WORKER_COMMAND,
@@ -171,7 +173,7 @@ class PackDeployment(pulumi.ComponentResource):
         record_deployment(
             name,
             self.summary,
-            args.keeper,
+            args.guards,
             stack=context.stack,
             parent=self,
             of=[self.queue, log_group, roles, fleet, scaling, watch, sending],

@@ -14,6 +14,7 @@ from stack.pools import Pool, pools
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from stack.before_delete import Guards
     from stack.images import ImageRepository
     from stack.model import StackContext
     from stack.network import Network
@@ -43,6 +44,7 @@ class MachinesArgs:
     images: ImageRepository
     instance_tags: Mapping[str, str]
     machine_image_generation: int
+    guards: Guards
     context: StackContext
 
 
@@ -126,7 +128,11 @@ class Machines(pulumi.ComponentResource):
                 security_group_ids=args.network.security_group_ids,
                 **resources,
             ),
-            opts=pulumi.ResourceOptions(parent=self, depends_on=self._until_the_end),
+            opts=pulumi.ResourceOptions(
+                parent=self,
+                depends_on=self._until_the_end,
+                hooks=pulumi.ResourceHookBinding(before_delete=[args.guards.workers]),
+            ),
         )
 
     def _launch_template(self, name: str, args: MachinesArgs) -> aws.ec2.LaunchTemplate:
@@ -167,7 +173,12 @@ class Machines(pulumi.ComponentResource):
 
 
 def machines_of(
-    settings: StackSettings, *, network: Network, images: ImageRepository, context: StackContext
+    settings: StackSettings,
+    *,
+    network: Network,
+    images: ImageRepository,
+    guards: Guards,
+    context: StackContext,
 ) -> dict[str, Machines]:
     """Makes the machines of a stack.
 
@@ -188,6 +199,7 @@ def machines_of(
                 images=images,
                 instance_tags={**tags.of_stack(context.stack, settings.owner), **own_tags},
                 machine_image_generation=settings.machine_image_generation,
+                guards=guards,
                 context=context,
             ),
             opts=pulumi.ResourceOptions(transformations=[tags.adding(own_tags)]),

@@ -19,6 +19,7 @@ from pulumi.runtime.config import (
 )
 
 from stack import hardware, pools
+from stack.before_delete.data import Data
 from stack.build_context import PINNED, build_files
 from stack.images import ecr_repository_arn
 from stack.network import Egress
@@ -37,6 +38,8 @@ ENDPOINTS: Final = "aws:endpoints"
 """The provider's own setting: where AWS's services are, if they are not AWS's."""
 SECRET: Final = ("notify",)
 """Settings that may be secret: what they hold stays so from the configuration to the state."""
+DRAIN_SECONDS_MAX: Final = 24 * 60 * 60
+"""Whoever waits longer repeats the command."""
 
 _NOTIFIABLE = re.compile(r"https://[^\s/]+\S*|[^\s@/:]+@[^\s@/:]+\.[^\s@/:]+")
 _KEY_ARN = re.compile(r"arn:[a-z-]+:kms:[a-z0-9-]+:\d{12}:key/\S+")
@@ -76,6 +79,9 @@ class StackSettings:
         share_compute_environments: Deployments of equal hardware run on the same machines.
         machine_image_generation: A number that is raised to have EC2 machines replaced by ones
             with the newest machine image.
+        data: What becomes of buckets and tables that leave the stack: "keep" or "delete".
+        drain_on_delete_seconds: How long a command waits for workers to end before it deletes what
+            they run on.
     """
 
     deployments: tuple[Deployment, ...]
@@ -92,6 +98,8 @@ class StackSettings:
     notify: tuple[str, ...] = ()
     share_compute_environments: bool = False
     machine_image_generation: int = 1
+    data: Data = "keep"
+    drain_on_delete_seconds: int = 900
 
     @property
     def keys_of_secrets(self) -> tuple[str, ...]:
@@ -111,8 +119,9 @@ STRUCTURED: Final = (
     "notify",
     "share_compute_environments",
     "machine_image_generation",
+    "drain_on_delete_seconds",
 )
-KEYS: Final = (*STRUCTURED, "owner", "image_tag", "egress", "kms_key")
+KEYS: Final = (*STRUCTURED, "owner", "image_tag", "egress", "kms_key", "data")
 
 
 def read(texts: Mapping[str, str], secret_keys: Collection[str] = ()) -> StackSettings:
@@ -195,7 +204,7 @@ def parse(
         owner=_optional_text("owner", given),
         image_tag=_text("image_tag", given.get("image_tag", StackSettings.image_tag)),
         build_images=_flag("build_images", given.get("build_images", False)),
-        egress=_egress(given.get("egress", StackSettings.egress)),
+        egress=_one_of("egress", given.get("egress", StackSettings.egress), get_args(Egress)),
         kms_key=_optional_text("kms_key", given),
         secret_key_arns=_texts("secret_key_arns", given.get("secret_key_arns", ())),
         subnet_ids=_texts("subnet_ids", given.get("subnet_ids", ())),
@@ -209,6 +218,12 @@ def parse(
         machine_image_generation=_positive(
             "machine_image_generation",
             given.get("machine_image_generation", StackSettings.machine_image_generation),
+        ),
+        data=_one_of("data", given.get("data", StackSettings.data), get_args(Data)),
+        drain_on_delete_seconds=_whole(
+            "drain_on_delete_seconds",
+            given.get("drain_on_delete_seconds", StackSettings.drain_on_delete_seconds),
+            DRAIN_SECONDS_MAX,
         ),
     )
     _check_forms(settings)
@@ -403,14 +418,22 @@ def _positive(key: str, value: object) -> int:
     return value
 
 
-def _egress(value: object) -> Egress:
-    for known in get_args(Egress):
+def _one_of(key: str, value: object, words: tuple[Any, ...]) -> Any:
+    for known in words:
         if value == known:
             return known
     raise RefusedSettingsError(
-        f"{NAMESPACE}:egress is {value!r}: it is one of {', '.join(get_args(Egress))}."
-        f"{nearest(str(value), get_args(Egress))}"
+        f"{NAMESPACE}:{key} is {value!r}: it is one of {', '.join(words)}."
+        f"{nearest(str(value), words)}"
     )
+
+
+def _whole(key: str, value: object, maximum: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= maximum:
+        raise RefusedSettingsError(
+            f"{NAMESPACE}:{key} is {value!r}: it is a whole number from 0 to {maximum}."
+        )
+    return value
 
 
 def _texts(key: str, value: object) -> tuple[str, ...]:

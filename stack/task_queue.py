@@ -11,6 +11,7 @@ from stack.queues import only_over_tls, secure_queue
 from taskpacks import limits
 
 if TYPE_CHECKING:
+    from stack.before_delete import Guards
     from taskpacks.types import Queue
 
 
@@ -18,8 +19,8 @@ class TaskQueue(pulumi.ComponentResource):
     """The task queue of a deployment, and where its hopeless messages end.
 
     Consists of: an SQS queue, and a dead-letter queue that keeps messages as long as SQS can;
-    both encrypted, with policies that refuse plain HTTP. The keeper is asked before either is
-    deleted.
+    both encrypted, with policies that refuse plain HTTP. Neither is deleted while it holds
+    messages.
     """
 
     arn: pulumi.Output[str]
@@ -34,13 +35,13 @@ class TaskQueue(pulumi.ComponentResource):
         args: Queue,
         *,
         kms_key: str | None,
-        keeper: pulumi.ResourceHook,
+        guards: Guards,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__("taskpacks:stack:TaskQueue", name, None, opts)
         child = pulumi.ResourceOptions(parent=self)
         kept = pulumi.ResourceOptions(
-            parent=self, hooks=pulumi.ResourceHookBinding(before_delete=[keeper])
+            parent=self, hooks=pulumi.ResourceHookBinding(before_delete=[guards.messages])
         )
         dead = secure_queue(
             f"{name}-dead",

@@ -13,6 +13,7 @@ from stack import documents, hardware
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from stack.before_delete import Guards
     from stack.machines import Machines
     from taskpacks.types import Resources
 
@@ -23,6 +24,7 @@ class WorkerFleetArgs:
 
     resources: Resources
     machines: Machines
+    guards: Guards
     assign_public_ip: bool
     image: pulumi.Input[str]
     command: tuple[str, ...]
@@ -66,7 +68,10 @@ class WorkerFleet(pulumi.ComponentResource):
                 aws.batch.JobQueueJobStateTimeLimitActionArgs(**action)
                 for action in hardware.state_time_limits()
             ],
-            opts=pulumi.ResourceOptions(parent=self),
+            opts=pulumi.ResourceOptions(
+                parent=self,
+                hooks=pulumi.ResourceHookBinding(before_delete=[args.guards.workers]),
+            ),
         )
         job_definition = aws.batch.JobDefinition(
             # As the job queue's: what was told of the old pair goes on submitting what runs there.

@@ -14,6 +14,11 @@ from moto.batch import models as batch
 from moto.batch.exceptions import ClientException
 from moto.batch.responses import BatchResponse
 
+from local.cloud.batch_deletion import (
+    delete_compute_environment,
+    delete_job_queue,
+    describe_compute_environments,
+)
 from local.cloud.events import JobSubmitted
 from local.cloud.jobs import NOT_STARTED, STATUSES, LocalJob
 from local.cloud.process import container_details
@@ -49,6 +54,23 @@ def batch_runs_locally(scheduler: Scheduler, events: EventStream) -> Generator[N
             (BatchResponse, "listjobs", _listjobs(BatchResponse.listjobs)),
             (batch.BatchBackend, "describe_jobs", _describe_jobs),
             (batch.BatchBackend, "list_jobs", _list_jobs(batch.BatchBackend.list_jobs)),
+            (
+                batch.BatchBackend,
+                "delete_job_queue",
+                delete_job_queue(batch.BatchBackend.delete_job_queue, scheduler),
+            ),
+            (
+                batch.BatchBackend,
+                "delete_compute_environment",
+                delete_compute_environment(
+                    batch.BatchBackend.delete_compute_environment, scheduler
+                ),
+            ),
+            (
+                batch.BatchBackend,
+                "describe_compute_environments",
+                describe_compute_environments(batch.BatchBackend.describe_compute_environments),
+            ),
             (batch.BatchBackend, "terminate_job", _ends_job(scheduler, running_too=True)),
             (batch.BatchBackend, "cancel_job", _ends_job(scheduler, running_too=False)),
         ):

@@ -25,7 +25,6 @@ class JobQueue:
     name: str
     priority: int
     environments: tuple[Environment, ...]
-    enabled: bool = True
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,8 @@ def admitted(
 
     First in, first out per job queue: a job that does not fit holds back those behind it, as
     on AWS. Job queues of higher priority choose first. A job takes the first enabled
-    environment in which the running jobs leave room for it.
+    environment in which the running jobs leave room for it. A job queue that is disabled takes no
+    new jobs, and those that it has start as before.
     https://docs.aws.amazon.com/batch/latest/userguide/job_scheduling.html
 
     Args:
@@ -62,8 +62,6 @@ def admitted(
     used = dict(used_vcpus)
     chosen: dict[str, str] = {}
     for queue in sorted(job_queues, key=lambda queue: -queue.priority):
-        if not queue.enabled:
-            continue
         for job in waiting:
             if job.job_queue != queue.name:
                 continue

@@ -49,6 +49,8 @@ class LocalJob(batch.Job):
     stopped_at: int | None = None
     reason: str | None = None
     """The container's."""
+    task_arn: str | None = None
+    """Of the latest attempt."""
     stop_reason: str | None = None
     """Why someone asked it to end; None when nobody did."""
     announced: str | None = None
@@ -123,6 +125,7 @@ class LocalJob(batch.Job):
                 "exitCode": self.exit_code,
                 "reason": self.reason,
                 "logStreamName": self.log_stream_name,
+                "taskArn": self.task_arn,
             }
         )
         array = self._array_properties()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import uuid
 from typing import TYPE_CHECKING, Any, Final
 
 from local.cloud import capacity
@@ -80,6 +81,12 @@ class Scheduler:
                     self._end(leaf, "FAILED", reason)
             self._changed.notify_all()
 
+    def unfinished(self) -> list[tuple[LocalJob, str | None]]:
+        """All jobs that have not ended, with the compute environment of those that have started."""
+        with self._changed:
+            running = [(attempt.job, attempt.environment) for attempt in self._running.values()]
+            return [*running, *((job, None) for job in self._waiting)]
+
     def close(self) -> None:
         """Ends every process; nothing starts any more."""
         with self._changed:
@@ -152,6 +159,7 @@ class Scheduler:
             )
             self._running[job_id] = attempt
             job.exit_code = job.reason = job.log_stream_name = job.job_stopped_reason = None
+            job.task_arn = _task_arn(job, environment)
             self._enter(job, "STARTING")
             attempt.thread.start()
 
@@ -186,7 +194,7 @@ class Scheduler:
                 "exitCode": ending.exit_code,
                 "reason": ending.reason,
                 "logStreamName": job.log_stream_name,
-                "taskArn": job.arn.replace(":job/", ":task/"),
+                "taskArn": job.task_arn,
             }
             job.attempts.append(
                 {
@@ -251,11 +259,19 @@ class Scheduler:
         )
 
 
+def _task_arn(job: LocalJob, environment: str) -> str:
+    """Names the ECS cluster of the compute environment.
+
+    https://docs.aws.amazon.com/AmazonECS/latest/developerguide/ecs-account-settings.html#ecs-resource-ids
+    """
+    (cluster,) = [each.ecs_arn for each in job.job_queue.environments if each.name == environment]
+    return f"{cluster.replace(':cluster/', ':task/')}/{uuid.uuid4().hex}"
+
+
 def _job_queue(queue: Any) -> capacity.JobQueue:
     return capacity.JobQueue(
         name=queue.arn,
         priority=int(queue.priority),
-        enabled=queue.state == "ENABLED",
         environments=tuple(
             capacity.Environment(
                 name=environment.name,

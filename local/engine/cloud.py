@@ -26,6 +26,8 @@ _MISSING = re.compile(r"NotFound|NoSuch|NonExistent|DoesNotExist|^404$")
 
 _ACCESS_KEY: Final = "local"
 """moto asks for some value, any value."""
+_ASKED_BY_PROGRAMS: Final = ("batch", "s3", "sqs")
+"""Services that hooks of the program call (stack/before_delete)."""
 
 
 def provider_settings(endpoint_url: str) -> dict[str, str]:
@@ -37,7 +39,7 @@ def provider_settings(endpoint_url: str) -> dict[str, str]:
     return {
         "aws:accessKey": _ACCESS_KEY,
         "aws:secretKey": _ACCESS_KEY,
-        "aws:endpoints": json.dumps([{"sqs": endpoint_url}]),
+        "aws:endpoints": json.dumps([dict.fromkeys(_ASKED_BY_PROGRAMS, endpoint_url)]),
     }
 
 

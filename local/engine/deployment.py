@@ -190,6 +190,10 @@ class Deployment:
         old = self._state.resources.get(urn)
         if old is None or not goal.custom:
             return Registered(urn, "", goal.inputs, goal.secrets)
+        # As the real engine does: what the program says now of how it is deleted counts
+        # (GenerateSteps in pkg/resource/deploy/step_generator.go, under `destroyMode`).
+        old.retain_on_delete = goal.retain_on_delete
+        old.before_delete = list(goal.before_delete)
         return Registered(urn, old.id, {**old.outputs, **goal.inputs}, goal.secrets)
 
     def _recorded(self, urn: str, goal: Goal) -> Record | None:

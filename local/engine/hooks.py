@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from local.engine.state import Record
 
 _LOGGER: Final = logging.getLogger("local.engine.program")
-_TIMEOUT_SECONDS: Final = 60
 
 
 @dataclass(frozen=True)
@@ -95,7 +94,11 @@ def refuse_without_program(records: Iterable[Record]) -> None:
 
 
 def _invoke(hook: Hook, record: Record) -> str:
-    """Calls the program; returns what went wrong, or nothing."""
+    """Calls the program; returns what went wrong, or nothing.
+
+    A hook takes the time that it needs: the real engine sets no limit either
+    (`Deployment.RunHooks` in pkg/resource/deploy/deployment.go passes the run's own context).
+    """
     request = resource_pb2.ResourceHookRequest(
         urn=record.urn,
         id=record.id,
@@ -110,8 +113,7 @@ def _invoke(hook: Hook, record: Record) -> str:
             answer = callback_pb2_grpc.CallbacksStub(channel).Invoke(
                 callback_pb2.CallbackInvokeRequest(
                     token=hook.token, request=request.SerializeToString()
-                ),
-                timeout=_TIMEOUT_SECONDS,
+                )
             )
         except grpc.RpcError as error:
             return f"the program did not answer: {error}"

@@ -341,11 +341,15 @@ def test_a_job_that_can_never_run_stays_runnable_and_is_told_of(fleet):
     assert fleet.wait(job_id)["statusReason"] == "too large"
 
 
-def test_a_disabled_job_queue_takes_no_jobs(fleet):
+def test_a_disabled_job_queue_takes_no_jobs_and_finishes_those_that_it_has(fleet):
     definition = fleet.define("hello", "print('hello')")
+    fleet.batch.update_compute_environment(computeEnvironment="environment", state="DISABLED")
+    job_id = fleet.submit(definition)
     fleet.batch.update_job_queue(jobQueue="job-queue", state="DISABLED")
+    fleet.batch.update_compute_environment(computeEnvironment="environment", state="ENABLED")
     with pytest.raises(ClientError, match="is DISABLED"):
         fleet.submit(definition)
+    assert fleet.wait(job_id)["status"] == "SUCCEEDED"
     fleet.batch.update_job_queue(jobQueue="job-queue", state="ENABLED")
 
 

@@ -100,8 +100,8 @@ def test_the_number_of_attempts_is_a_ceiling_and_one_by_default():
 # Capacity
 
 
-def queue(name="q", *environments, priority=1, enabled=True):
-    return JobQueue(name, priority, environments or (Environment("e", 4),), enabled)
+def queue(name="q", *environments, priority=1):
+    return JobQueue(name, priority, environments or (Environment("e", 4),))
 
 
 def waiting(*vcpus, queue="q"):
@@ -122,8 +122,7 @@ def test_a_full_environment_passes_jobs_on_to_the_next_in_order():
     assert admitted(waiting(2, 2, 2), [two], {}, 9) == {"q0": "spot", "q1": "on-demand"}
 
 
-def test_disabled_queues_and_environments_start_nothing():
-    assert admitted(waiting(1), [queue(enabled=False)], {}, 9) == {}
+def test_disabled_environments_start_nothing():
     off = queue("q", Environment("e", 4, enabled=False))
     assert admitted(waiting(1), [off], {}, 9) == {}
 

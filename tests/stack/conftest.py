@@ -1,6 +1,7 @@
 """The real program, run by the local engine against the local cloud, with packs made for tests."""
 
 import functools
+import json
 import shutil
 from contextlib import contextmanager
 from pathlib import Path
@@ -62,7 +63,8 @@ class Project:
 
     def clear(self):
         """Deletes what the stack has made; what was refused at once has made nothing."""
-        self.engine().destroy(run_program=bool(self.engine().outputs()))
+        made = json.loads((self.folder / "state.json").read_text())["resources"]
+        self.engine().destroy(run_program=bool(made))
 
     def client(self, service):
         return boto3.client(
@@ -100,6 +102,16 @@ def project_in(folder, cloud):
 def project(tmp_path, cloud):
     with project_in(tmp_path, cloud) as made:
         yield made
+
+
+@pytest.fixture
+def network(project):
+    """The account's own, so that no test pays for making one."""
+    ec2 = project.client("ec2")
+    return {
+        "subnet_ids": [ec2.describe_subnets()["Subnets"][0]["SubnetId"]],
+        "security_group_ids": [ec2.describe_security_groups()["SecurityGroups"][0]["GroupId"]],
+    }
 
 
 @pytest.fixture(scope="module")

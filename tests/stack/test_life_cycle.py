@@ -12,16 +12,6 @@ EC2 = {"platform": "ec2", "vcpus": 2, "memory_mib": 4096}
 
 
 @pytest.fixture
-def network(project):
-    """The account's own, so that no test pays for making one."""
-    ec2 = project.client("ec2")
-    return {
-        "subnet_ids": [ec2.describe_subnets()["Subnets"][0]["SubnetId"]],
-        "security_group_ids": [ec2.describe_security_groups()["SecurityGroups"][0]["GroupId"]],
-    }
-
-
-@pytest.fixture
 def up(project, network):
     """Deploys `small` in some mode with some overrides, beside others."""
 

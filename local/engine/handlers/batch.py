@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
+from local.engine.errors import CloudError
 from local.engine.handlers.base import (
     AutoName,
     Handler,
@@ -163,6 +164,24 @@ class ComputeEnvironment(_Tagged):
         ]:
             batch.update_compute_environment(computeEnvironment=resource_id, state="DISABLED")
             batch.delete_compute_environment(computeEnvironment=resource_id)
+            self._refuse_invalid(batch, resource_id)
+
+    @staticmethod
+    def _refuse_invalid(batch: Any, resource_id: str) -> None:
+        """Fails as the provider does, which waits until the environment is gone.
+
+        https://github.com/hashicorp/terraform-provider-aws/issues/21262
+
+        Raises:
+            CloudError: AWS could not delete it.
+        """
+        for left in batch.describe_compute_environments(computeEnvironments=[resource_id])[
+            "computeEnvironments"
+        ]:
+            raise CloudError(
+                f"waiting for Batch Compute Environment ({resource_id}) delete: unexpected state "
+                f"'{left['status']}', wanted target ''. End the jobs that run on it, and try again."
+            )
 
 
 def service_linked_role(cloud: Cloud) -> str:

@@ -6,25 +6,26 @@ import moto
 import pytest
 from botocore.stub import Stubber
 
-from stack import keeper
-from stack.keeper import Access, MessagesLeftError
+from stack.before_delete import messages
+from stack.before_delete.access import Access, client
+from stack.before_delete.messages import MessagesLeftError
 
 URL = "https://sqs.us-east-1.amazonaws.com/1/other-tasks"
 NOTHING = {"visible": 0, "in flight": 0, "delayed": 0}
 
 
-def client():
-    return keeper._client(Access(region="us-east-1", access_key="a", secret_key="b"))
+def sqs_client():
+    return client(Access(region="us-east-1", access_key="a", secret_key="b"), "sqs")
 
 
 def test_empty_queues_may_go():
-    keeper.refuse_to_lose({URL: NOTHING, f"{URL}-dead": {}})
+    messages.refuse_to_lose({URL: NOTHING, f"{URL}-dead": {}})
 
 
 @pytest.mark.parametrize("word", NOTHING)
 def test_one_message_of_any_kind_is_enough_to_keep_a_queue(word):
     with pytest.raises(MessagesLeftError) as refused:
-        keeper.refuse_to_lose({URL: {**NOTHING, word: 1}, f"{URL}-dead": NOTHING})
+        messages.refuse_to_lose({URL: {**NOTHING, word: 1}, f"{URL}-dead": NOTHING})
     said = str(refused.value)
     assert f"{URL} holds 1 {word}. Put the deployment back" in said
     assert f"aws sqs purge-queue --queue-url {URL} (" in said
@@ -33,7 +34,7 @@ def test_one_message_of_any_kind_is_enough_to_keep_a_queue(word):
 
 def test_all_queues_with_messages_are_told_at_once():
     with pytest.raises(MessagesLeftError) as refused:
-        keeper.refuse_to_lose(
+        messages.refuse_to_lose(
             {URL: {**NOTHING, "visible": 2}, f"{URL}-dead": {**NOTHING, "visible": 3}}
         )
     assert f"{URL} holds 2 visible; {URL}-dead holds 3 visible." in str(refused.value)
@@ -41,8 +42,8 @@ def test_all_queues_with_messages_are_told_at_once():
 
 def test_a_record_speaks_for_two_queues_and_a_queue_for_itself():
     told = json.dumps({"queue_url": URL, "dead_letter_url": f"{URL}-dead", "pack": "other"})
-    assert keeper.queue_urls("/taskpacks/x", {"insecureValue": told}) == [URL, f"{URL}-dead"]
-    assert keeper.queue_urls(URL, {"url": URL}) == [URL]
+    assert messages.queue_urls("/taskpacks/x", {"insecureValue": told}) == [URL, f"{URL}-dead"]
+    assert messages.queue_urls(URL, {"url": URL}) == [URL]
 
 
 def test_the_settings_of_the_provider_reach_the_cloud():
@@ -50,10 +51,12 @@ def test_the_settings_of_the_provider_reach_the_cloud():
         "aws:profile": "team",
         "aws:endpoints": json.dumps([{"s3": "http://s3"}, {"sqs": "http://sqs"}]),
     }
-    assert keeper.access(settings.get, "eu-west-1") == Access(
-        region="eu-west-1", profile="team", endpoint_url="http://sqs"
+    assert Access.read(settings.get, "eu-west-1") == Access(
+        region="eu-west-1",
+        profile="team",
+        endpoint_urls={"s3": "http://s3", "sqs": "http://sqs"},
     )
-    assert keeper.access({}.get, "eu-west-1") == Access(region="eu-west-1")
+    assert Access.read({}.get, "eu-west-1") == Access(region="eu-west-1")
 
 
 def test_the_provider_s_roles_are_taken_on_one_after_the_other():
@@ -67,21 +70,21 @@ def test_the_provider_s_roles_are_taken_on_one_after_the_other():
         "aws:assumeRoles": json.dumps(roles),
     }
     with moto.mock_aws():
-        sqs = keeper._client(keeper.access(settings.get, "us-east-1"))
+        sqs = client(Access.read(settings.get, "us-east-1"), "sqs")
         made = sqs.create_queue(QueueName="other-tasks")["QueueUrl"]
     assert "/333333333333/" in made
 
 
 def test_a_queue_that_is_gone_holds_nothing():
-    sqs = client()
+    sqs = sqs_client()
     with Stubber(sqs) as stub:
         stub.add_client_error("get_queue_attributes", "AWS.SimpleQueueService.NonExistentQueue")
-        assert keeper._counts(sqs, URL) == {}
+        assert messages.counts(sqs, URL) == {}
 
 
 def test_a_queue_that_cannot_be_asked_is_kept_and_the_error_says_what_is_missing():
-    sqs = client()
+    sqs = sqs_client()
     with Stubber(sqs) as stub:
         stub.add_client_error("get_queue_attributes", "AccessDenied")
         with pytest.raises(MessagesLeftError, match=r"not deleted.*AccessDenied.*aws:profile"):
-            keeper._counts(sqs, URL)
+            messages.counts(sqs, URL)

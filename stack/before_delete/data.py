@@ -1,0 +1,148 @@
+"""What tasks have stored outlives the stack, or is deleted with it: `taskpacks:data` says which.
+
+A transformation, so that it holds for a pack's own buckets and tables as for the stack's, whether
+the pack's author thought of it or not. What a resource says itself stays: `retain_on_delete` or
+`force_destroy` given by a pack are not touched.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import pulumi
+
+from stack.before_delete.access import Access, client
+from taskpacks.errors import TaskpacksError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Data = Literal["keep", "delete"]
+KEPT_HOOK: Final = "taskpacks-data-is-kept"
+EMPTIED_HOOK: Final = "taskpacks-data-is-emptied"
+"""A stack's state remembers both names."""
+BUCKET: Final = "aws:s3/bucket:Bucket"
+TABLE: Final = "aws:dynamodb/table:Table"
+_OF_BUCKETS: Final = "aws:s3/bucket"
+"""The buckets, their settings (the wall against the public, policy, lifecycle) and objects."""
+
+
+class DataAtRiskError(TaskpacksError):
+    """Data would be deleted against what the settings say now, or cannot be."""
+
+
+def keeping(
+    how: Access, data: Data
+) -> Callable[[pulumi.ResourceTransformationArgs], pulumi.ResourceTransformationResult | None]:
+    """The transformation, with its hooks registered.
+
+    To be made in every run: a state may remember either hook.
+
+    Args:
+        how: The way to AWS.
+        data: What becomes of buckets and tables when they are deleted from the stack: "keep"
+            takes them out of the state and says where they are, "delete" empties them first.
+    """
+    kept = _kept_hook(how.region)
+    emptied = _emptied_hook(how, data)
+
+    def transform(
+        args: pulumi.ResourceTransformationArgs,
+    ) -> pulumi.ResourceTransformationResult | None:
+        properties: Any = args.props
+        if data == "keep" and keeps(args.type_, args.opts):
+            hooks = [kept] if args.type_ in {BUCKET, TABLE} else []
+            options = pulumi.ResourceOptions(retain_on_delete=True, hooks=_before(hooks))
+        elif data == "delete" and args.type_ == BUCKET:
+            properties = {"force_destroy": True, **_given(properties)}
+            options = pulumi.ResourceOptions(hooks=_before([emptied]))
+        else:
+            return None
+        return pulumi.ResourceTransformationResult(
+            properties, pulumi.ResourceOptions.merge(args.opts, options)
+        )
+
+    return transform
+
+
+def keeps(kind: str, opts: pulumi.ResourceOptions) -> bool:
+    """Whether a resource holds data, or belongs to a bucket, and does not say itself what becomes
+    of it.
+    """
+    return (kind == TABLE or kind.startswith(_OF_BUCKETS)) and opts.retain_on_delete is None
+
+
+def _given(properties: Any) -> dict[str, Any]:
+    return {name: value for name, value in properties.items() if value is not None}
+
+
+def _before(hooks: list[pulumi.ResourceHook]) -> pulumi.ResourceHookBinding:
+    return pulumi.ResourceHookBinding(before_delete=hooks)
+
+
+def _kept_hook(region: str) -> pulumi.ResourceHook:
+    def tell(args: pulumi.ResourceHookArgs) -> None:
+        pulumi.log.info(farewell(args.type, args.id, region))
+
+    return pulumi.ResourceHook(KEPT_HOOK, tell)
+
+
+def farewell(kind: str, name: str, region: str) -> str:
+    """What is said of a bucket or a table that leaves the stack and stays.
+
+    Args:
+        kind: Its type.
+        name: Its own in AWS.
+        region: Where it is.
+    """
+    word, command = {
+        BUCKET: ("bucket", f"aws s3 rb s3://{name} --force --region {region}"),
+        TABLE: ("table", f"aws dynamodb delete-table --table-name {name} --region {region}"),
+    }[kind]
+    return (
+        f"The {word} {name} is kept with its content (taskpacks:data is keep) and is not in the "
+        f"stack any more. To delete it: {command}"
+    )
+
+
+def _emptied_hook(how: Access, data: Data) -> pulumi.ResourceHook:
+    async def empty(args: pulumi.ResourceHookArgs) -> None:
+        if data == "keep":
+            raise DataAtRiskError(
+                f"The bucket {args.id} is not deleted: taskpacks:data is keep, and at the last "
+                "`pulumi up` it was delete, which still holds for what leaves the stack now. Put "
+                "the deployment back, run `pulumi up`, and then take it out again; or set "
+                "taskpacks:data to delete."
+            )
+        await asyncio.to_thread(abort_uploads, how, args.id)
+
+    return pulumi.ResourceHook(EMPTIED_HOOK, empty)
+
+
+def abort_uploads(how: Access, bucket: str) -> None:
+    """Aborts the multipart uploads of a bucket; its objects and versions the provider deletes.
+
+    The provider lists objects, of which an upload that was never completed is none:
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/abort-mpu.html
+
+    Raises:
+        DataAtRiskError: S3 refuses.
+    """
+    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - as in `client`
+
+    s3 = client(how, "s3")
+    try:
+        for page in s3.get_paginator("list_multipart_uploads").paginate(Bucket=bucket):
+            for each in page.get("Uploads", ()):
+                s3.abort_multipart_upload(
+                    Bucket=bucket, Key=each["Key"], UploadId=each["UploadId"]
+                )
+    except (BotoCoreError, ClientError) as error:
+        if isinstance(error, ClientError) and error.response["Error"]["Code"] == "NoSuchBucket":
+            return
+        raise DataAtRiskError(
+            f"The bucket {bucket} is not deleted, because its unfinished uploads cannot be aborted: "
+            f"{error}. Run this command with credentials that may call "
+            "s3:ListBucketMultipartUploads and s3:AbortMultipartUpload on it."
+        ) from error

@@ -1,0 +1,52 @@
+"""The record of a deployment: the last that is made of it, and the first that is deleted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pulumi
+import pulumi_aws as aws
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from stack.before_delete import Guards
+
+
+def record_deployment(
+    name: str,
+    told: Mapping[str, pulumi.Input[str]],
+    guards: Guards,
+    *,
+    stack: str,
+    parent: pulumi.Resource,
+    of: Sequence[pulumi.Input[pulumi.Resource]],
+) -> aws.ssm.Parameter:
+    """Writes down that a deployment is there, when all of it is.
+
+    It depends on all the rest, so it is the first to be deleted: a deployment whose workers run
+    or whose messages are kept stays whole.
+
+    Args:
+        name: Of the deployment.
+        told: What is written: its queues' URLs ("queue_url", "dead_letter_url"), its "job_queue"
+            and the like.
+        guards: Asked before the record is deleted.
+        stack: In which the deployment is.
+        parent: The deployment's component.
+        of: All that it consists of.
+    """
+    return aws.ssm.Parameter(
+        f"{name}-record",
+        name=f"/taskpacks/{stack}/deployments/{name}",
+        description=f"{name}: what it consists of",
+        type="String",
+        # Nothing in it is secret, and the hooks must be able to read it.
+        insecure_value=pulumi.Output.json_dumps(told),
+        opts=pulumi.ResourceOptions(
+            parent=parent,
+            depends_on=of,
+            # In this order: a worker that ends settles the messages that it holds.
+            hooks=pulumi.ResourceHookBinding(before_delete=[guards.workers, guards.messages]),
+        ),
+    )
