@@ -55,7 +55,8 @@ def keeping(
             hooks = [kept] if args.type_ in {BUCKET, TABLE} else []
             options = pulumi.ResourceOptions(retain_on_delete=True, hooks=_before(hooks))
         elif data == "delete" and args.type_ == BUCKET:
-            properties = {"force_destroy": True, **_given(properties)}
+            if properties.get("force_destroy") is None:
+                properties = {**properties, "force_destroy": True}
             options = pulumi.ResourceOptions(hooks=_before([emptied]))
         else:
             return None
@@ -71,10 +72,6 @@ def keeps(kind: str, opts: pulumi.ResourceOptions) -> bool:
     of it.
     """
     return (kind == TABLE or kind.startswith(_OF_BUCKETS)) and opts.retain_on_delete is None
-
-
-def _given(properties: Any) -> dict[str, Any]:
-    return {name: value for name, value in properties.items() if value is not None}
 
 
 def _before(hooks: list[pulumi.ResourceHook]) -> pulumi.ResourceHookBinding:
