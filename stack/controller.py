@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import pulumi
 import pulumi_aws as aws
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from taskpacks.types import PackSpec, Scaling
 
 
+_DELETION_SECONDS: Final = 300
+"""The provider's own: https://github.com/hashicorp/terraform-provider-aws/blob/main/internal/service/sfn/state_machine.go"""
+
+
 def wakers(scaling: Scaling) -> tuple[QueueAlarm, ...]:
     """A first message, and an old one: both only wake, and the launcher says what to do."""
     return (
@@ -36,6 +40,17 @@ def rate(minutes: int) -> str:
     Source: https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-rate-expressions.html
     """
     return "rate(1 minute)" if minutes == 1 else f"rate({minutes} minutes)"
+
+
+def deletion_seconds(scaling: Scaling) -> int:
+    """How long the deletion of a state machine may take.
+
+    AWS waits until every execution has come to its next transition, which may be the end of the
+    pause between two rounds or of a call of the launcher; the provider gives up after five minutes
+    unless it gets a time-out.
+    https://docs.aws.amazon.com/step-functions/latest/apireference/API_DeleteStateMachine.html
+    """
+    return scaling.round_seconds + TIMEOUT_SECONDS + _DELETION_SECONDS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,7 +182,13 @@ class Controller(pulumi.ComponentResource):
             },
             # AWS refuses a machine whose role may not write its log.
             # https://docs.aws.amazon.com/step-functions/latest/dg/cw-logs.html
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[rights]),
+            opts=pulumi.ResourceOptions(
+                parent=self,
+                depends_on=[rights],
+                custom_timeouts=pulumi.CustomTimeouts(
+                    delete=f"{deletion_seconds(args.spec.scaling)}s"
+                ),
+            ),
         )
         aws.iam.RolePolicy(
             f"{name}-controller-renew",

@@ -31,9 +31,7 @@ class Guards:
 
     messages: pulumi.ResourceHook
     workers: pulumi.ResourceHook
-    data: Callable[
-        [pulumi.ResourceTransformationArgs], pulumi.ResourceTransformationResult | None
-    ]
+    data: Callable[[pulumi.ResourceTransformationArgs], pulumi.ResourceTransformationResult | None]
 
 
 def guards(region: str, settings: StackSettings) -> Guards:

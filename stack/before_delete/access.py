@@ -50,7 +50,7 @@ class Access:
             secret_key=setting("aws:secretKey"),
             token=setting("aws:token"),
             roles=tuple(json.loads(setting("aws:assumeRoles") or "[]")),
-            endpoint_urls={name: url for each in endpoints for name, url in each.items()},
+            endpoint_urls={name: url for each in endpoints for name, url in each.items() if url},
         )
 
 

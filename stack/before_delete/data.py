@@ -68,9 +68,7 @@ def keeping(
 
 
 def keeps(kind: str, opts: pulumi.ResourceOptions) -> bool:
-    """Whether a resource holds data, or belongs to a bucket, and does not say itself what becomes
-    of it.
-    """
+    """Whether a resource holds data, or belongs to a bucket, and says nothing of it itself."""
     return (kind == TABLE or kind.startswith(_OF_BUCKETS)) and opts.retain_on_delete is None
 
 
@@ -132,14 +130,12 @@ def abort_uploads(how: Access, bucket: str) -> None:
     try:
         for page in s3.get_paginator("list_multipart_uploads").paginate(Bucket=bucket):
             for each in page.get("Uploads", ()):
-                s3.abort_multipart_upload(
-                    Bucket=bucket, Key=each["Key"], UploadId=each["UploadId"]
-                )
+                s3.abort_multipart_upload(Bucket=bucket, Key=each["Key"], UploadId=each["UploadId"])
     except (BotoCoreError, ClientError) as error:
         if isinstance(error, ClientError) and error.response["Error"]["Code"] == "NoSuchBucket":
             return
         raise DataAtRiskError(
-            f"The bucket {bucket} is not deleted, because its unfinished uploads cannot be aborted: "
-            f"{error}. Run this command with credentials that may call "
+            f"The bucket {bucket} is not deleted, because its unfinished uploads cannot be "
+            f"aborted: {error}. Run this command with credentials that may call "
             "s3:ListBucketMultipartUploads and s3:AbortMultipartUpload on it."
         ) from error

@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
@@ -23,7 +22,7 @@ from stack.before_delete.access import Access, client
 from taskpacks.errors import TaskpacksError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 HOOK: Final = "taskpacks-workers-have-ended"
 """A stack's state remembers this name: another one would leave machines that cannot be deleted."""
@@ -108,24 +107,39 @@ def hook(how: Access, drain_seconds: int) -> pulumi.ResourceHook:
 async def _idle(
     how: Access, batch: Any, name: str, record: Mapping[str, str], drain_seconds: int
 ) -> None:
-    """Waits until a deployment's workers have ended; it goes on starting them where needed.
+    """Waits until a deployment's workers have ended.
 
-    So it is refused at once while messages wait: they would be worked off for ever.
+    It starts new ones as long as messages wait, so that there is nothing to wait for then.
     """
 
     def jobs() -> list[Job]:
         held = messages.held(how, [record["queue_url"], record["dead_letter_url"]])
-        messages.refuse_to_lose({url: waiting(counts) for url, counts in held.items()})
+        if any(waits(counts) for counts in held.values()):
+            messages.refuse_to_lose(held)
         return list(jobs_in(batch, record["job_queue"]))
 
-    what = f"deployment {name.removesuffix('-record')}"
-    if left := await still(jobs, drain_seconds, lambda found, s: _tell(what, found, s)):
-        raise WorkersLeftError(refusal(what, left, drain_seconds, how.region))
+    await _ended(jobs, f"deployment {name.removesuffix('-record')}", drain_seconds, how.region)
 
 
-def waiting(counts: Mapping[str, int]) -> dict[str, int]:
-    """The counts of messages that no worker holds: one that is in flight may be settled yet."""
-    return {word: count for word, count in counts.items() if word != messages.IN_FLIGHT}
+def waits(counts: Mapping[str, int]) -> bool:
+    """Whether there are messages that no worker holds: one that is in flight may be settled yet."""
+    return any(count for word, count in counts.items() if word != messages.IN_FLIGHT)
+
+
+async def _ended(
+    jobs: Callable[[], Sequence[Job]], what: str, drain_seconds: int, region: str
+) -> None:
+    """Waits until no job is found.
+
+    Raises:
+        WorkersLeftError: Some are left when the time is over.
+    """
+
+    def tell(found: Sequence[Job], seconds: float) -> None:
+        pulumi.log.info(f"{what}: waits up to {seconds:.0f} s for {_named(found)} to end")
+
+    if left := await still(jobs, drain_seconds, tell):
+        raise WorkersLeftError(refusal(what, left, drain_seconds, region))
 
 
 async def _switched_off(switch: _Switch, drain_seconds: int, region: str) -> None:
@@ -139,9 +153,7 @@ async def _switched_off(switch: _Switch, drain_seconds: int, region: str) -> Non
     what = f"{switch.kind.word} {description[switch.kind.name]}"
     await asyncio.to_thread(switch.to, "DISABLED")
     try:
-        left = await still(switch.jobs, drain_seconds, lambda found, s: _tell(what, found, s))
-        if left:
-            raise WorkersLeftError(refusal(what, left, drain_seconds, region))
+        await _ended(switch.jobs, what, drain_seconds, region)
         await still(switch.unsettled, _SETTLES_SECONDS)
     except BaseException:
         try:
@@ -276,10 +288,6 @@ async def still(
         await asyncio.sleep(min(pause, seconds - elapsed))
         pause = min(2 * pause, _PAUSE_MAX_SECONDS)
     return found
-
-
-def _tell(what: str, jobs: Sequence[Job], seconds: float) -> None:
-    pulumi.log.info(f"{what}: waits up to {seconds:.0f} s for {_named(jobs)} to end")
 
 
 def _named(jobs: Sequence[Job]) -> str:

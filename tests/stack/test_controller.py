@@ -12,6 +12,8 @@ import stack.launcher
 from launcher.handler import ARRAY_SIZE_MAX
 from launcher.observe import NAMESPACE, OBSERVING_SECONDS_MAX
 from launcher.settings import SETTINGS_VARIABLE, Settings
+from local.engine.monitor import Monitor
+from stack.controller import deletion_seconds
 from stack.controller_alarms import controller_alarms
 from taskpacks import limits
 from taskpacks.contract import METRICS_NAMESPACE, metric_dimensions
@@ -54,6 +56,21 @@ def test_everything_that_wakes_points_at_the_state_machine(project, deployed):
         assert target["DeadLetterConfig"]["Arn"]
         assert "BatchParameters" not in target
     assert rules["pulse"]["ScheduleExpression"] == "rate(5 minutes)"
+
+
+def test_the_deletion_of_the_state_machine_may_take_longer_than_a_round(project, monkeypatch):
+    asked = {}
+    register = Monitor.RegisterResource
+
+    def note(self, request, context=None):
+        asked[request.type] = request.customTimeouts.delete
+        return register(self, request, context)
+
+    monkeypatch.setattr(Monitor, "RegisterResource", note)
+    scaling = {"mode": "controller", "round_seconds": 600}
+    project.select({"small": {"scaling": scaling}}).preview()
+    assert asked["aws:sfn/stateMachine:StateMachine"] == "960s"
+    assert deletion_seconds(Scaling(round_seconds=30)) == 390
 
 
 def test_alarms_wake_at_the_first_message_and_before_the_sla(project, deployed):

@@ -425,6 +425,7 @@ def test_the_end_of_a_stack_leaves_nothing(project):
             "pi": {},
         },
         notify=["people@example.com"],
+        data="delete",
     )
     made = engine.up()
     kinds = {

@@ -354,6 +354,32 @@ def test_a_machine_image_generation_is_a_whole_number(value, modules):
     assert parsed.machine_image_generation == 2
 
 
+@pytest.mark.parametrize("word", ["keep", "delete"])
+def test_data_is_kept_or_deleted(modules, word):
+    assert settings.parse({"packs": {"small": {}}, "data": word}, modules).data == word
+    assert settings.parse({"packs": {"small": {}}}, modules).data == "keep"
+
+
+def test_another_word_for_what_becomes_of_data_is_refused_with_the_nearest(modules):
+    text = refusal({"packs": {"small": {}}, "data": "deleted"}, modules)
+    assert text.startswith("taskpacks:data is 'deleted': it is one of keep, delete.")
+    assert "delete" in text.partition("keep, delete.")[2]
+
+
+@pytest.mark.parametrize("seconds", [0, 900, 86_400])
+def test_workers_are_waited_for_as_long_as_is_said(modules, seconds):
+    config = {"packs": {"small": {}}, "drain_on_delete_seconds": seconds}
+    assert settings.parse(config, modules).drain_on_delete_seconds == seconds
+
+
+@pytest.mark.parametrize("seconds", [-1, 86_401, 1.5, True, "900"])
+def test_a_wait_that_is_no_number_of_seconds_within_a_day_is_refused(modules, seconds):
+    text = refusal({"packs": {"small": {}}, "drain_on_delete_seconds": seconds}, modules)
+    assert text == (
+        f"taskpacks:drain_on_delete_seconds is {seconds!r}: it is a whole number from 0 to 86400."
+    )
+
+
 def test_more_compute_environments_than_a_region_has_are_refused_unless_they_are_shared(modules):
     packs = {
         f"s{index}": {"pack": "small", "resources": {"purchase": "spot_then_on_demand"}}
