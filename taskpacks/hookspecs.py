@@ -83,6 +83,10 @@ def taskpack_infrastructure(
     the spec's `environment` sets too is refused. Import pulumi inside the hook. An
     exception stops the program.
 
+    Buckets and tables that leave the stack are kept, or deleted with what is in them, as the
+    stack's setting `taskpacks:data` says; nothing need be done for it here. A resource that
+    sets `retain_on_delete` or a bucket that sets `force_destroy` decides for itself.
+
     Example::
 
         @hookimpl

@@ -20,8 +20,8 @@ def results_bucket(context: InfrastructureContext) -> Mapping[str, pulumi.Input[
     """Makes a private bucket that the tasks may add results to, and do nothing else with.
 
     Consists of: the bucket, its public access block, its encryption where the stack has a key, a
-    policy on the worker's role. The bucket is not emptied with the stack: what was calculated
-    stays until somebody deletes it.
+    policy on the worker's role. What becomes of the bucket when it leaves the stack,
+    `taskpacks:data` says.
     """
     opts = pulumi.ResourceOptions(parent=context.parent)
     # S3 takes no underscore in a name, and a deployment's may have some.
