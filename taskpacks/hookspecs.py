@@ -85,7 +85,7 @@ def taskpack_infrastructure(
 
     Buckets and tables that leave the stack are kept, or deleted with what is in them, as the
     stack's setting `taskpacks:data` says; nothing need be done for it here. A resource that
-    sets `retain_on_delete` or a bucket that sets `force_destroy` decides for itself.
+    sets `retain_on_delete` decides for itself.
 
     Example::
 

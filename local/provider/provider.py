@@ -304,7 +304,8 @@ def _cloud(settings: struct_pb2.Struct) -> Cloud:
         raise UnsupportedError(
             "aws:endpoints is not set, and this provider speaks to a cloud on this machine only. "
             "Give it the address, for each of batch, s3 and sqs: `pulumi config set --path "
-            "'aws:endpoints[0].sqs' http://127.0.0.1:PORT`; or, for AWS, take local/provider off PATH."
+            "'aws:endpoints[0].sqs' http://127.0.0.1:PORT`; or, for AWS, take local/provider off "
+            "PATH."
         )
     return Cloud(urls[0], values["region"])
 

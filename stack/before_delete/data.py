@@ -1,8 +1,8 @@
 """What tasks have stored outlives the stack, or is deleted with it: `taskpacks:data` says which.
 
 A transformation, so that it holds for a pack's own buckets and tables as for the stack's, whether
-the pack's author thought of it or not. What a resource says itself stays: `retain_on_delete` or
-`force_destroy` given by a pack are not touched.
+the pack's author thought of it or not. A resource that sets `retain_on_delete` itself decides for
+itself.
 """
 
 from __future__ import annotations
@@ -51,12 +51,13 @@ def keeping(
         args: pulumi.ResourceTransformationArgs,
     ) -> pulumi.ResourceTransformationResult | None:
         properties: Any = args.props
-        if data == "keep" and keeps(args.type_, args.opts):
+        if not concerns(args.type_, args.opts):
+            return None
+        if data == "keep":
             hooks = [kept] if args.type_ in {BUCKET, TABLE} else []
             options = pulumi.ResourceOptions(retain_on_delete=True, hooks=_before(hooks))
-        elif data == "delete" and args.type_ == BUCKET:
-            if properties.get("force_destroy") is None:
-                properties = {**properties, "force_destroy": True}
+        elif args.type_ == BUCKET:
+            properties = {**properties, "force_destroy": True}
             options = pulumi.ResourceOptions(hooks=_before([emptied]))
         else:
             return None
@@ -67,8 +68,8 @@ def keeping(
     return transform
 
 
-def keeps(kind: str, opts: pulumi.ResourceOptions) -> bool:
-    """Whether a resource holds data, or belongs to a bucket, and says nothing of it itself."""
+def concerns(kind: str, opts: pulumi.ResourceOptions) -> bool:
+    """Whether a resource holds data, or belongs to a bucket, and does not decide for itself."""
     return (kind == TABLE or kind.startswith(_OF_BUCKETS)) and opts.retain_on_delete is None
 
 

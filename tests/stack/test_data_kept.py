@@ -162,4 +162,4 @@ def test_the_end_of_a_stack_goes_by_what_the_setting_says_now(select, up, stores
     ],
 )
 def test_what_holds_data_is_kept_unless_it_says_otherwise_itself(kind, said, kept):
-    assert data.keeps(kind, pulumi.ResourceOptions(retain_on_delete=said)) is kept
+    assert data.concerns(kind, pulumi.ResourceOptions(retain_on_delete=said)) is kept
