@@ -85,7 +85,7 @@ def _kept_hook(region: str) -> pulumi.ResourceHook:
 
 
 def farewell(kind: str, name: str, region: str) -> str:
-    """What is said of a bucket or a table that leaves the stack and stays.
+    """Says that a bucket or a table leaves the stack and stays, and how to delete it.
 
     Args:
         kind: Its type.

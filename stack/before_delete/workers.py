@@ -174,7 +174,7 @@ class _Switch:
     """Its state as the stack says it."""
 
     def describe(self) -> Mapping[str, Any] | None:
-        """What Batch says of it; None when it is gone."""
+        """Returns what Batch says of it; None when it is gone."""
         answer = getattr(self.batch, self.kind.describe)(**{self.kind.described: [self.id]})
         found = answer[self.kind.described]
         return found[0] if found and found[0].get("status") != "DELETED" else None
@@ -297,7 +297,7 @@ def _named(jobs: Sequence[Job]) -> str:
 
 
 def refusal(what: str, jobs: Sequence[Job], seconds: int, region: str) -> str:
-    """What is said of jobs that have not ended, with both ways on.
+    """Says which jobs have not ended, and both ways on.
 
     Args:
         what: Is not deleted.

@@ -22,6 +22,7 @@ import yaml
 from pulumi import automation
 
 from local.engine import Engine
+from local.engine.cloud import provider_settings
 from local.engine.summary import Operation, Summary
 
 if TYPE_CHECKING:
@@ -62,9 +63,7 @@ class _Stack:
         file = self.folder / f"Pulumi.{self.name}.yaml"
         content = yaml.safe_load(file.read_text()) if file.exists() else {}
         content["config"] = {
-            "aws:accessKey": "test",
-            "aws:secretKey": "test",
-            "aws:endpoints": [{"sqs": self.endpoint_url}],
+            **provider_settings(self.endpoint_url),
             **config,
         }
         file.write_text(yaml.safe_dump(content))

@@ -98,6 +98,9 @@ LISTS = {
     "aws:ssm/parameter:Parameter": Listed("ssm", "describe_parameters", "Parameters", "Name"),
 }
 
+STORES = frozenset({"aws:dynamodb/table:Table", "aws:s3/bucket:Bucket"})
+"""What stays when its stack ends, unless the stack says otherwise."""
+
 # A deleted key is kept by AWS for a while, and says so; so is a VPC endpoint.
 KEYS = "aws:kms/key:Key"
 

@@ -6,9 +6,7 @@ import pytest
 from local.engine import HookError
 from local.engine.cloud import Cloud
 from stack.before_delete import data
-from tests.stack.inventory import inventory
-
-STORES = {data.BUCKET, data.TABLE}
+from tests.stack.inventory import STORES, inventory
 
 
 @pytest.fixture
@@ -32,7 +30,7 @@ def up(select):
 
 @pytest.fixture
 def stores(project):
-    """What a test's stack has made to store data in, by the beginning of its name."""
+    """Lists what a test's stack has made to store data in, by the beginning of its name."""
     before = inventory(project.client)
 
     def stores():

@@ -4,7 +4,7 @@ import pytest
 from pulumi import automation
 
 from tests.stack.engines import RealStack
-from tests.stack.inventory import inventory
+from tests.stack.inventory import STORES, inventory
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -27,7 +27,17 @@ def stack(tmp_path, cloud):
     return made
 
 
-def test_the_real_engine_makes_keeps_changes_and_ends_a_stack(stack):
+def start_a_job(stack, deployment, seconds):
+    told = stack.outputs()["deployments"][deployment]
+    return stack.client("batch").submit_job(
+        jobName="worker",
+        jobQueue=told["job_queue"],
+        jobDefinition=told["job_definition"],
+        containerOverrides={"command": ["python", "-c", f"import time; time.sleep({seconds})"]},
+    )["jobId"]
+
+
+def test_the_real_engine_makes_keeps_changes_and_ends_a_stack(stack, capsys):
     before = inventory(stack.client)
     expected = stack.preview()
     made = stack.up()
@@ -55,11 +65,19 @@ def test_the_real_engine_makes_keeps_changes_and_ends_a_stack(stack):
         stack.up()
     assert [each for each in inventory(stack.client) if "pi-small-depth-low" in each[1]]
     sqs.purge_queue(QueueUrl=url)
+    job_id = start_a_job(stack, "pi-small", seconds=5)
     stack.up()
+    (job,) = stack.client("batch").describe_jobs(jobs=[job_id])["jobs"]
+    assert job["status"] == "SUCCEEDED"
+    assert f"deployment pi-small: waits up to 900 s for {job_id}" in capsys.readouterr().out
     assert not [each for each in inventory(stack.client) if "pi-small" in each[1]]
 
     with pytest.raises(automation.errors.CommandError, match="run-program"):
         stack.destroy(run_program=False)
     ended = stack.destroy()
     assert {each.split()[0] for each in ended} == {"delete"}
-    assert inventory(stack.client) - before == set()
+    left = inventory(stack.client) - before
+    said = capsys.readouterr().out
+    assert {kind for kind, _ in left} == STORES
+    assert [name for _, name in left if f"The bucket {name} is kept" in said]
+    assert [name for _, name in left if f"delete-table --table-name {name} " in said]
