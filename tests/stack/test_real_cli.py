@@ -27,8 +27,7 @@ def stack(tmp_path, cloud):
     return made
 
 
-def start_a_job(stack, deployment, seconds):
-    told = stack.outputs()["deployments"][deployment]
+def start_a_job(stack, told, seconds):
     return stack.client("batch").submit_job(
         jobName="worker",
         jobQueue=told["job_queue"],
@@ -58,19 +57,21 @@ def test_the_real_engine_makes_keeps_changes_and_ends_a_stack(stack, capsys):
     assert stack.refresh() == []
 
     sqs = stack.client("sqs")
-    url = stack.outputs()["deployments"]["pi-small"]["queue_url"]
+    told = stack.outputs()["deployments"]["pi-small"]
+    url = told["queue_url"]
     sqs.send_message(QueueUrl=url, MessageBody="work")
     stack.select(settings({"pi": packs()["pi"]}))
     with pytest.raises(automation.errors.CommandError, match=r"holds 1 visible"):
         stack.up()
     assert [each for each in inventory(stack.client) if "pi-small-depth-low" in each[1]]
     sqs.purge_queue(QueueUrl=url)
-    job_id = start_a_job(stack, "pi-small", seconds=5)
+    job_id = start_a_job(stack, told, seconds=5)
     stack.up()
     (job,) = stack.client("batch").describe_jobs(jobs=[job_id])["jobs"]
     assert job["status"] == "SUCCEEDED"
     assert f"deployment pi-small: waits up to 900 s for {job_id}" in capsys.readouterr().out
-    assert not [each for each in inventory(stack.client) if "pi-small" in each[1]]
+    # Its bucket stays.
+    assert {kind for kind, name in inventory(stack.client) if "pi-small" in name} < STORES
 
     with pytest.raises(automation.errors.CommandError, match="run-program"):
         stack.destroy(run_program=False)
