@@ -64,7 +64,7 @@ class Project:
     def clear(self):
         """Deletes what the stack has made; what was refused at once has made nothing."""
         made = json.loads((self.folder / "state.json").read_text())["resources"]
-        self.engine().destroy(run_program=bool(made))
+        self.engine().destroy(run_program=any(each["before_delete"] for each in made))
 
     def client(self, service):
         return boto3.client(

@@ -131,6 +131,8 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "aws:region": "us-east-1",
         "taskpacks:egress": "public",
         "taskpacks:share_compute_environments": True,
+        "taskpacks:data": "delete",
+        "taskpacks:drain_on_delete_seconds": 60,
         "taskpacks:packs": {
             "pi": {"resources": {"purchase": "spot_then_on_demand"}},
             "sort": {
