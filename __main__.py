@@ -12,14 +12,14 @@ import gc
 import pulumi
 import pulumi_aws as aws
 
-from stack import before_delete, enforcement, offerings, settings, tags
+from stack import before_delete, endpoint_policies, enforcement, offerings, settings, tags
 from stack.dashboard import Dashboard
 from stack.data import DataBucket
 from stack.deployment import PackDeployment, PackDeploymentArgs
 from stack.images import ImageRepository, ImageRepositoryArgs
 from stack.machines import machines_of
 from stack.model import StackContext
-from stack.network import Network, NetworkArgs, interface_services
+from stack.network import GATEWAY_SERVICES, Network, NetworkArgs, interface_services
 from stack.notices import Notices, NoticesArgs
 from stack.producer import Producer, ProducerArgs
 from stack.results import ResultStore
@@ -42,6 +42,8 @@ pulumi.runtime.register_stack_transformation(tags.adding(tags.of_stack(context.s
 
 enforcement.refuse_what_aws_would()
 
+specs = tuple(each.spec for each in stack.deployments)
+services = interface_services(specs)
 network = Network(
     "network",
     NetworkArgs(
@@ -49,7 +51,10 @@ network = Network(
         security_group_ids=stack.security_group_ids,
         assign_public_ip=stack.assign_public_ip,
         egress=stack.egress,
-        interface_services=interface_services(each.spec for each in stack.deployments),
+        interface_services=services,
+        endpoint_policies=endpoint_policies.policies(
+            (*GATEWAY_SERVICES, *services), specs, context, only_way_out=stack.behind_endpoints
+        ),
         context=context,
     ),
 )

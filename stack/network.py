@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import pulumi
 import pulumi_aws as aws
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from stack.model import StackContext
     from taskpacks.types import PackSpec
@@ -64,7 +65,8 @@ class NetworkArgs:
     Attributes:
         assign_public_ip: Workers on Fargate get public addresses in the operator's subnets.
         egress: How workers in a made network reach AWS.
-        interface_services: The endpoints that egress "endpoints" makes.
+        interface_services: The interface endpoints that egress "endpoints" makes.
+        endpoint_policies: What passes through which endpoint; everything, where it is not there.
         context: The stack's.
     """
 
@@ -73,6 +75,7 @@ class NetworkArgs:
     assign_public_ip: bool
     egress: Egress
     interface_services: tuple[str, ...]
+    endpoint_policies: Mapping[str, Mapping[str, Any]]
     context: StackContext
 
 
@@ -140,6 +143,7 @@ class Network(pulumi.ComponentResource):
                     vpc_id=vpc.id,
                     vpc_endpoint_type="Gateway",
                     service_name=f"com.amazonaws.{args.context.region}.{service}",
+                    policy=self._endpoint_policy(service, args),
                     route_table_ids=[routes.id],
                     opts=self._child,
                 )
@@ -252,12 +256,18 @@ class Network(pulumi.ComponentResource):
                     vpc_id=vpc.id,
                     vpc_endpoint_type="Interface",
                     service_name=f"com.amazonaws.{args.context.region}.{service}",
+                    policy=self._endpoint_policy(service, args),
                     subnet_ids=[subnet.id for subnet in subnets],
                     security_group_ids=[group.id],
                     private_dns_enabled=True,
                     opts=self._child,
                 )
             )
+
+    @staticmethod
+    def _endpoint_policy(service: str, args: NetworkArgs) -> str | None:
+        policy = args.endpoint_policies.get(service)
+        return json.dumps(policy) if policy else None
 
     def _workers_group(self, name: str, vpc: aws.ec2.Vpc) -> aws.ec2.SecurityGroup:
         group = aws.ec2.SecurityGroup(

@@ -102,6 +102,11 @@ class StackSettings:
     drain_on_delete_seconds: int = 900
 
     @property
+    def behind_endpoints(self) -> bool:
+        """Whether the endpoints of a made network are the workers' only way out."""
+        return self.egress == "endpoints" and not self.subnet_ids
+
+    @property
     def keys_of_secrets(self) -> tuple[str, ...]:
         """ARNs of all keys of the operator's that may encrypt a pack's secrets."""
         own = (self.kms_key,) if self.kms_key else ()
@@ -323,8 +328,7 @@ def _check_together(settings: StackSettings) -> None:
             _check_built(deployment)
     for deployment in settings.deployments:
         uri = deployment.spec.image.uri
-        closed = settings.egress == "endpoints" and not settings.subnet_ids
-        if uri and closed and ecr_repository_arn(uri, "aws") is None:
+        if uri and settings.behind_endpoints and ecr_repository_arn(uri, "aws") is None:
             raise RefusedSettingsError(
                 f"{NAMESPACE}:packs.{deployment.name}.image.uri is {uri!r}: workers behind "
                 f"{NAMESPACE}:egress 'endpoints' reach no registry but ECR; copy the image to "

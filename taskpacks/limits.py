@@ -73,6 +73,10 @@ METRIC_PERIOD_SECONDS: Final = 60
 PARAMETER_CHARACTERS_MAX: Final = 8192
 """Of an advanced SSM parameter; beyond 4096 it costs money."""
 
+# https://docs.aws.amazon.com/vpc/latest/privatelink/vpc-limits-endpoints.html
+ENDPOINT_POLICY_CHARACTERS_MAX: Final = 20_480
+"""Of the policy of a VPC endpoint, white space included."""
+
 # https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
 FUNCTION_TIMEOUT_MAX_SECONDS: Final = 900
 FUNCTION_MEMORY_MIN_MIB: Final = 128

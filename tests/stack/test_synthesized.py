@@ -62,8 +62,19 @@ STARS = {
     "https://docs.aws.amazon.com/kms/latest/developerguide/key-policy-overview.html",
     "key policy: kms:Decrypt": "as above",
     "key policy: kms:GenerateDataKey*": "as above",
+    "endpoint policy: s3:*": "a bucket's ARN does not say whose it is: s3:ResourceAccount does",
+    "endpoint policy: ecs:*": "of this account's agents only (aws:PrincipalAccount), some of whose "
+    "actions have no resource: https://docs.aws.amazon.com/AmazonECS/latest/developerguide/vpc-endpoints.html",
+    "endpoint policy: ecr:GetAuthorizationToken": "as ecr:GetAuthorizationToken",
+    "endpoint policy: *": "gateways of a network with another way out let everything through",
 }
 """Action -> why its resource is "*"."""
+
+WHERE = {
+    "aws:kms/key:Key": "key policy: ",
+    "aws:ec2/vpcEndpoint:VpcEndpoint": "endpoint policy: ",
+}
+"""What such policies say of "*" has reasons of its own."""
 
 PARLIAMENT_IS_WRONG = {
     ("RESOURCE_MISMATCH", "states:ListExecutions"): "it asks for a map run or a state machine: "
@@ -284,7 +295,7 @@ def stars(recorded):
     """Whatever a policy allows on every resource, or allows of every action."""
     found = []
     for kind, name, document in policies(recorded):
-        where = "key policy: " if kind == "aws:kms/key:Key" else ""
+        where = WHERE.get(kind, "")
         for statement in document["Statement"]:
             if statement["Effect"] == "Deny":
                 continue
@@ -306,7 +317,7 @@ def test_every_written_reason_is_needed(recorded_of):
     needed = set()
     for name in configs.CONFIGS:
         for kind, _, document in policies(recorded_of(name)):
-            where = "key policy: " if kind == "aws:kms/key:Key" else ""
+            where = WHERE.get(kind, "")
             for statement in document["Statement"]:
                 if "*" in listed(statement.get("Resource", [])):
                     needed |= {f"{where}{action}" for action in listed(statement["Action"])}

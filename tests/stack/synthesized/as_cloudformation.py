@@ -440,7 +440,10 @@ _TYPES: dict[str, tuple[str, Callable[..., Values]]] = {
         "AWS::EC2::SecurityGroupIngress",
         _group_rule,
     ),
-    "aws:ec2/vpcEndpoint:VpcEndpoint": ("AWS::EC2::VPCEndpoint", renamed({})),
+    "aws:ec2/vpcEndpoint:VpcEndpoint": (
+        "AWS::EC2::VPCEndpoint",
+        parsed(renamed({"policy": _POLICY}), _POLICY),
+    ),
     "aws:ec2/eip:Eip": ("AWS::EC2::EIP", renamed({})),
     "aws:ec2/natGateway:NatGateway": ("AWS::EC2::NatGateway", renamed({})),
     "aws:ec2/launchTemplate:LaunchTemplate": ("AWS::EC2::LaunchTemplate", _launch_template),

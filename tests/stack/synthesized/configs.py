@@ -11,6 +11,9 @@ KEY = "arn:aws:kms:eu-west-1:123456789012:key/11111111-2222-3333-4444-5555555555
 SECRETS_KEY = "arn:aws:kms:eu-west-1:210987654321:key/55555555-4444-3333-2222-111111111111"
 SECRETS = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:pi-AbCdEf"
 PARAMETER = "arn:aws:ssm:eu-west-1:123456789012:parameter/pi"
+THEIR_SECRET = "arn:aws:secretsmanager:eu-west-1:210987654321:secret:theirs-AbCdEf"
+THEIR_QUEUE = "arn:aws:sqs:eu-west-1:210987654321:done"
+THEIR_IMAGE = "210987654321.dkr.ecr.eu-west-1.amazonaws.com/theirs:v7"
 IMAGE = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/ours:v7"
 
 CONFIGS: dict[str, dict[str, Any]] = {
@@ -151,7 +154,21 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "taskpacks:kms_key": KEY,
         "taskpacks:secret_key_arns": [SECRETS_KEY],
         "taskpacks:packs": {
-            "pi": {"secrets": {"TOKEN": SECRETS, "SALT": PARAMETER}},
+            "pi": {
+                "image": {"uri": THEIR_IMAGE},
+                "secrets": {"TOKEN": SECRETS, "SALT": PARAMETER, "THEIRS": THEIR_SECRET},
+                "permissions": {
+                    "read": ["s3://inbox/raw/"],
+                    "write": ["s3://outbox/done/"],
+                    "statements": [
+                        {
+                            "Effect": "Allow",
+                            "Action": "sqs:SendMessage",
+                            "Resource": THEIR_QUEUE,
+                        },
+                    ],
+                },
+            },
             "sort": {
                 "pack": "csv_sort",
                 "resources": {
