@@ -2,7 +2,7 @@
 
 A worker's role says what its tasks may do. A task that was taken over could bring credentials of
 its own, which that role does not bind; behind endpoints it then reaches this account and what packs
-name, and nothing of anybody else's (docs/adr/0016-endpoints-lead-to-what-is-named.md).
+name, and nothing of anybody else's (docs/adr/0017-endpoints-lead-to-what-is-named.md).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from stack.images import ecr_repository_arn
 from stack.statements import allow, document
-from taskpacks import limits
+from taskpacks import limits, statements
 from taskpacks.errors import RefusedSettingsError
 
 if TYPE_CHECKING:
@@ -30,8 +30,6 @@ _OWN: Final = {
     "ssm": "parameter/*",
 }
 """Service -> all of an account's resources of it that workers and their agents use."""
-_COLONS: Final = 5
-"""Of an ARN, at least; what has fewer ("*") names nothing."""
 _EVERYBODY: Final = {"Principal": "*"}
 """The only principal that gateway endpoints take:
 https://docs.aws.amazon.com/vpc/latest/privatelink/vpc-endpoints-access.html"""
@@ -84,7 +82,8 @@ def policies(
 def named_arns(specs: Iterable[PackSpec], partition: str) -> list[str]:
     """Returns the ARNs of all resources that specs name, whosever they are.
 
-    Buckets of `permissions` stand for all their objects: prefixes are the roles' affair.
+    A bucket of `permissions` stands for all its objects: prefixes are the roles' affair. A
+    resource that holds for everything names nothing, whatever `allow_wildcard` says.
 
     Args:
         specs: What the stack deploys.
@@ -102,7 +101,7 @@ def named_arns(specs: Iterable[PackSpec], partition: str) -> list[str]:
         found |= {":".join(arn.split(":")[:7]) for arn in spec.secrets.values()}
         if repository := ecr_repository_arn(spec.image.uri or "", partition):
             found.add(repository)
-    return sorted(arn for arn in found if arn.count(":") >= _COLONS)
+    return sorted(arn for arn in found if not statements.names_none(arn))
 
 
 def _listed(value: str | Sequence[str]) -> Sequence[str]:
@@ -117,12 +116,12 @@ def _policy(service: str, named: Sequence[str], context: StackContext) -> dict[s
     prefix = service.partition(".")[0]
     own = f"arn:{context.partition}:{prefix}:{context.region}:{context.account_id}:{_OWN[prefix]}"
     others = [arn for arn in _of(prefix, named) if arn.split(":")[4] != context.account_id]
-    statements = [allow([f"{prefix}:*"], [own, *others], **_EVERYBODY)]
+    allowed = [allow([f"{prefix}:*"], [own, *others], **_EVERYBODY)]
     if prefix == "ecr":
         # A token is for the registry as a whole; AWS knows no resource for it:
         # https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonelasticcontainerregistry.html
-        statements.append(allow(["ecr:GetAuthorizationToken"], ["*"], **_EVERYBODY))
-    return document(statements)
+        allowed.append(allow(["ecr:GetAuthorizationToken"], ["*"], **_EVERYBODY))
+    return document(allowed)
 
 
 def _of(prefix: str, arns: Iterable[str]) -> list[str]:

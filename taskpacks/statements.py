@@ -140,8 +140,12 @@ def _is_secret_by_pattern(resource: str, parts: list[str], actions: list[str]) -
     )
 
 
+def names_none(resource: str) -> bool:
+    """Returns whether a resource stands for whatever there is of a service, or of several."""
+    return _names_none(resource.split(":", _ARN_PARTS - 1))
+
+
 def _names_none(parts: list[str]) -> bool:
-    """Whether an ARN holds for whatever there is of a service, or of several."""
     if len(parts) < _ARN_PARTS or _is_wild(parts[2]):
         return True
     if parts[2] == _PARAMETERS:  # any of them may be a secret

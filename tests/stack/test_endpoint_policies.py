@@ -120,8 +120,9 @@ def test_what_a_pack_is_denied_is_not_named_by_that():
     assert not allows(made(NAMING)["s3"], "s3:GetObject", denied, ResourceAccount=THEIRS)
 
 
-def test_a_star_in_a_statement_opens_no_endpoint():
-    wide = {"Effect": "Allow", "Action": ["s3:ListAllMyBuckets"], "Resource": "*"}
+@pytest.mark.parametrize("resource", ["*", "arn:aws:s3:::*", "arn:aws:s3:::*/*"])
+def test_a_star_in_a_statement_opens_no_endpoint(resource):
+    wide = {"Effect": "Allow", "Action": ["s3:GetObject"], "Resource": resource}
     spec = PackSpec(permissions=Permissions(statements=(wide,), allow_wildcard=True))
     assert made(spec) == made(PackSpec())
 

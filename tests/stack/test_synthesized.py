@@ -70,6 +70,9 @@ STARS = {
 }
 """Action -> why its resource is "*"."""
 
+ROLE_POLICY = "aws:iam/rolePolicy:RolePolicy"
+WHERE_SERVICES_PASS = {"aws:ec2/vpcEndpoint:VpcEndpoint"}
+
 WHERE = {
     "aws:kms/key:Key": "key policy: ",
     "aws:ec2/vpcEndpoint:VpcEndpoint": "endpoint policy: ",
@@ -211,11 +214,40 @@ def is_trust(document):
     return all("Resource" not in statement for statement in document["Statement"])
 
 
+def of_services_in_use(document, used):
+    """An endpoint's policy with "SERVICE:*" as the actions of it that roles have on a resource.
+
+    Among all actions of a service are some that know no resource, or no such condition.
+    """
+    statements = [
+        {**each, "Action": sorted(actions_of(each, used))} for each in document["Statement"]
+    ]
+    return {**document, "Statement": [each for each in statements if each["Action"]]}
+
+
+def actions_of(statement, used):
+    for action in listed(statement["Action"]):
+        service, _, name = action.partition(":")
+        if name == "*":
+            yield from (each for each in used if each.startswith(f"{service}:"))
+        else:
+            yield action
+
+
 def all_findings(recorded):
     """Name of the policy, and what is of weight, with the actions that it is about."""
-    for _, name, document in policies(recorded):
-        if is_trust(document):
+    used = {
+        action
+        for kind, _, document in policies(recorded)
+        if kind == ROLE_POLICY
+        for statement in document["Statement"]
+        for action in listed(statement["Action"])
+        if "*" not in statement["Resource"]
+    }
+    for kind, name, policy in policies(recorded):
+        if is_trust(policy):
             continue
+        document = of_services_in_use(policy, used) if kind in WHERE_SERVICES_PASS else policy
         for finding in parliament.analyze_policy_string(json.dumps(document)).findings:
             parliament.enhance_finding(finding)
             if finding.severity in SEVERE or finding.issue in ALSO_WRONG:
@@ -262,9 +294,6 @@ def test_roles_trust_aws_services_only(recorded):
     for action, principal in trusted(recorded):
         assert action == "sts:AssumeRole"
         assert list(json.loads(principal)) == ["Service"]
-
-
-ROLE_POLICY = "aws:iam/rolePolicy:RolePolicy"
 
 
 def policy(*actions, resource, **more):
