@@ -24,6 +24,7 @@ from tests.engine.conftest import SESSION
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "local" / "provider" / "pulumi-resource-aws"
+KEY = "arn:aws:kms:us-east-1:123456789012:key/11111111-2222-3333-4444-555555555555"
 QUEUE = "aws:sqs/queue:Queue"
 SECRET = wire._SECRET
 SOME = provider_pb2.DiffResponse.DIFF_SOME
@@ -224,6 +225,32 @@ def test_what_was_changed_behind_the_stack_is_in_the_inputs_that_a_refresh_sees(
     found = plugin.client("sqs").get_queue_attributes(QueueUrl=queue.id, AttributeNames=["All"])
     assert found["Attributes"]["DelaySeconds"] == "5"
     assert found["Attributes"]["VisibilityTimeout"] == "30"
+
+
+@pytest.mark.parametrize(
+    ("kind", "inputs"),
+    [
+        (
+            "aws:dynamodb/table:Table",
+            {
+                "attributes": [{"name": "id", "type": "S"}],
+                "billingMode": "PAY_PER_REQUEST",
+                "hashKey": "id",
+                "serverSideEncryption": {"enabled": True, "kmsKeyArn": KEY},
+            },
+        ),
+        (QUEUE, {"kmsMasterKeyId": KEY}),
+        ("aws:cloudwatch/logGroup:LogGroup", {"kmsKeyId": KEY}),
+        ("aws:sns/topic:Topic", {"kmsMasterKeyId": KEY}),
+    ],
+)
+def test_a_key_of_the_operators_is_still_there_after_a_refresh(plugin, kind, inputs):
+    made = plugin.life(kind, "stored")
+    made.create(**inputs)
+    before = made.shown
+    made.outputs = made.read().properties
+    assert {name: made.shown[name] for name in inputs} == {name: before[name] for name in inputs}
+    assert KEY in json.dumps(made.shown)
 
 
 def definition(image):

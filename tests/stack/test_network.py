@@ -1,8 +1,11 @@
+import json
+
 import pytest
 from moto.ec2.models.availability_zones_and_regions import RegionsAndZonesBackend, Zone
 
 from stack import network
 from taskpacks import PackSpec, Resources
+from tests.stack.iam import allows
 
 ARN = "arn:aws:{}:us-east-1:111122223333:{}"
 
@@ -62,3 +65,24 @@ def test_subnets_stay_when_the_zones_of_a_region_change(project, monkeypatch):
     zones_are(monkeypatch, "use1-az6", "use1-az1", "use1-az2")
     assert not project.engine().up().changed
     assert zones_of_subnets(project) == ["us-east-1b", "us-east-1c"]
+
+
+def gateway_policies(project):
+    found = project.client("ec2").describe_vpc_endpoints()["VpcEndpoints"]
+    return {
+        each["ServiceName"].rpartition(".")[2]: json.loads(each["PolicyDocument"])
+        for each in found
+        if each["VpcEndpointType"] == "Gateway" and each["State"] != "deleted"
+    }
+
+
+@pytest.mark.timeout(180)
+def test_an_egress_that_changes_opens_the_gateways_and_closes_them_again(project):
+    theirs = ("s3:PutObject", "arn:aws:s3:::theirs/loot")
+    for egress, passes in (("endpoints", False), ("nat", True), ("endpoints", False)):
+        engine = project.select({"small": {}}, egress=egress)
+        engine.up()
+        found = gateway_policies(project)
+        assert set(found) == set(network.GATEWAY_SERVICES)
+        assert allows(found["s3"], *theirs, ResourceAccount="999999999999") is passes
+        assert engine.up().changed == ()

@@ -102,7 +102,7 @@ class Table(Handler):
             "deletionProtectionEnabled": table.get("DeletionProtectionEnabled", False),
             "hashKey": keys["HASH"],
             **({"rangeKey": keys["RANGE"]} if "RANGE" in keys else {}),
-            "serverSideEncryption": {"enabled": "SSEDescription" in table},
+            "serverSideEncryption": _encryption_as_given(table.get("SSEDescription")),
             "pointInTimeRecovery": {
                 "enabled": recovery.get("PointInTimeRecoveryStatus") == "ENABLED"
             },
@@ -166,6 +166,13 @@ def _encryption(inputs: Mapping[str, Any]) -> Values:
         return {"Enabled": False}
     key = given.get("kmsKeyArn")
     return {"Enabled": True, "SSEType": "KMS", **({"KMSMasterKeyId": key} if key else {})}
+
+
+def _encryption_as_given(described: Mapping[str, Any] | None) -> Values:
+    if described is None:
+        return {"enabled": False}
+    key = described.get("KMSMasterKeyArn")
+    return {"enabled": True, **({"kmsKeyArn": key} if key else {})}
 
 
 def _set_recovery(cloud: Cloud, name: str, inputs: Mapping[str, Any]) -> None:
