@@ -2,7 +2,7 @@
 
 A worker's role says what its tasks may do. A task that was taken over could bring credentials of
 its own, which that role does not bind; behind endpoints it then reaches this account and what packs
-name, and nothing of anybody else's (docs/adr/0017-endpoints-lead-to-what-is-named.md).
+name, and nothing of anybody else's (docs/adr/0018-endpoints-lead-to-what-is-named.md).
 """
 
 from __future__ import annotations
