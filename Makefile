@@ -11,7 +11,7 @@ CHECKOV ?= build/checkov
 DECLARED = pyproject.toml requirements.lock $(wildcard taskpacks/*/requirements.txt taskpacks/*/demo-requirements.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test scan check format lock pulumi clean
+.PHONY: help setup demo test engine scan check format lock pulumi clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,7 +27,11 @@ demo: $(READY) ## Run the whole system on this machine: no cloud account, no Pul
 
 test: $(READY) ## Run the tests, as many at once as there are processors.
 	@$(CLI)
-	$(RUN) pytest -q -n auto --dist worksteal
+	$(RUN) pytest -q -n auto --dist worksteal -m "not engine"
+
+engine: $(READY) ## Run whole lives of the shipped stacks on Pulumi's engine and on the local one.
+	@$(CLI)
+	$(RUN) pytest -q -n auto --dist worksteal -m engine tests/stack
 
 pulumi: $(PULUMI) ## Build the Pulumi CLI (needs Go; a few minutes the first time).
 

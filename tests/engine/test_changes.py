@@ -8,6 +8,7 @@ import pytest
 
 from local.engine import Action, CloudError, ProtectedError
 from local.engine.steps import Steps
+from tests.engine.cases import ROLE
 from tests.engine.conftest import urn
 
 QUEUE = "aws:sqs/queue:Queue"
@@ -65,10 +66,29 @@ def test_a_property_taken_out_goes_back_to_its_default(project):
 
 
 def test_what_cannot_be_unset_in_place_is_refused_with_the_way_on(project):
-    program = 'aws.sqs.Queue("work", {})'
+    program = (
+        ROLE + 'aws.lambda_.Function("it", role=role.arn, runtime="python3.13", handler="m.f", '
+        'code=pulumi.AssetArchive({"m.py": pulumi.StringAsset("1")}), %s)'
+    )
+    project.write(program % 'logging_config={"log_format": "JSON"}').up()
+    with pytest.raises(CloudError, match="'loggingConfig' cannot be unset in place"):
+        project.write(program % "").up()
+
+
+def test_a_queue_goes_from_a_key_of_sqs_to_one_of_kms_and_back(project):
+    program = 'q = aws.sqs.Queue("work", {})\npulumi.export("url", q.url)'
+    url = project.write(program.format("sqs_managed_sse_enabled=True")).up().outputs["url"]
+
+    def key():
+        answer = project.client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=["All"])
+        return answer["Attributes"].get("KmsMasterKeyId", "")
+
+    kms = project.write(program.format('kms_master_key_id="alias/ours"'))
+    assert kms.up().changed
+    assert key() == "alias/ours"
+    assert not kms.up().changed
     project.write(program.format("sqs_managed_sse_enabled=True")).up()
-    with pytest.raises(CloudError, match="'sqsManagedSseEnabled' cannot be unset in place"):
-        project.write(program.format("")).up()
+    assert key() == ""
 
 
 def test_the_same_policy_written_otherwise_is_no_change(project):

@@ -53,3 +53,18 @@ def test_destroy_takes_what_is_gone_already_for_deleted(project):
     url = engine.up().outputs["url"]
     project.client("sqs").delete_queue(QueueUrl=url)
     assert engine.destroy().counts == {Action.DELETED: 3}
+
+
+def test_a_table_under_a_key_of_your_own_has_not_drifted(project):
+    key = "arn:aws:kms:us-east-1:123456789012:key/11111111-2222-3333-4444-555555555555"
+    engine = project.write(f"""
+aws.dynamodb.Table(
+    "it",
+    hash_key="id",
+    attributes=[{{"name": "id", "type": "S"}}],
+    billing_mode="PAY_PER_REQUEST",
+    server_side_encryption={{"enabled": True, "kms_key_arn": "{key}"}},
+)
+""")
+    engine.up()
+    assert not engine.refresh().changed

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import itertools
+import json
 import os
 import runpy
 import shutil
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +26,7 @@ from pulumi import automation
 
 from local.engine import Engine
 from local.engine.cloud import provider_settings
+from local.engine.steps import Steps
 from local.engine.summary import Operation, Summary
 
 if TYPE_CHECKING:
@@ -47,7 +51,7 @@ def command() -> automation.PulumiCommand:
     pytest.skip("no Pulumi CLI: `make pulumi` builds it with Go, or install one on PATH")
 
 
-class _Stack:
+class Stack:
     """The program in a folder of its own, with settings that lead to the cloud on this machine."""
 
     def __init__(self, folder: Path, name: str, endpoint_url: str) -> None:
@@ -68,6 +72,30 @@ class _Stack:
         }
         file.write_text(yaml.safe_dump(content))
 
+    def preview(self) -> list[str]:
+        """Returns what an `up` would do."""
+        raise NotImplementedError
+
+    def up(self) -> list[str]:
+        """Returns what it did, in the order in which it ended; so do the others."""
+        raise NotImplementedError
+
+    def up_interrupted(self, after: int) -> list[str]:
+        """Interrupts an `up` when so much is done."""
+        raise NotImplementedError
+
+    def refresh(self) -> list[str]:
+        """Looks for drift."""
+        raise NotImplementedError
+
+    def destroy(self, *, run_program: bool = True) -> list[str]:
+        """Deletes all that there is."""
+        raise NotImplementedError
+
+    def outputs(self) -> dict[str, Any]:
+        """Returns what the program exported."""
+        raise NotImplementedError
+
     def client(self, service: str, region: str = "us-east-1") -> Any:
         return boto3.client(
             service,
@@ -78,7 +106,7 @@ class _Stack:
         )
 
 
-class LocalStack(_Stack):
+class LocalStack(Stack):
     """Deployed by the local engine."""
 
     @property
@@ -96,6 +124,22 @@ class LocalStack(_Stack):
     def up(self) -> list[str]:
         return _shown(self._engine.up())
 
+    def up_interrupted(self, after: int) -> list[str]:
+        made = itertools.count()
+        original = Steps.create
+
+        def create(*arguments: Any, **named: Any) -> Any:
+            if next(made) == after:
+                raise KeyboardInterrupt
+            return original(*arguments, **named)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Steps, "create", create)
+            with pytest.raises(KeyboardInterrupt):
+                self.up()
+        recorded = json.loads((self.folder / "state.json").read_text())["resources"]
+        return [str(Operation("create", each["urn"])) for each in recorded]
+
     def refresh(self) -> list[str]:
         return _shown(self._engine.refresh())
 
@@ -110,11 +154,12 @@ def _shown(summary: Summary) -> list[str]:
     return [str(each) for each in summary.operations]
 
 
-class RealStack(_Stack):
+class RealStack(Stack):
     """Deployed by the Pulumi CLI."""
 
     def __init__(self, folder: Path, name: str, endpoint_url: str) -> None:
         pulumi_command = command()
+        self.log: list[str] = []
         super().__init__(folder / "project", name, endpoint_url)
         backend = folder / "backend"
         backend.mkdir()
@@ -143,6 +188,19 @@ class RealStack(_Stack):
     def up(self) -> list[str]:
         return self._done(self.stack.up)
 
+    def up_interrupted(self, after: int) -> list[str]:
+        done = itertools.count(1)
+
+        def interrupt(_step: str) -> None:
+            if next(done) == after:  # as Ctrl-C does: what has begun is ended
+                os.kill(_process_of_cli(), signal.SIGINT)
+
+        with pytest.raises(automation.errors.CommandError):
+            self._run(self.stack.up, interrupt)
+        resources = self.stack.export_stack().deployment["resources"]
+        urns = [each["urn"] for each in resources if ":providers:" not in each["urn"]]
+        return [str(Operation("create", urn)) for urn in urns]
+
     def refresh(self) -> list[str]:
         return self._done(self.stack.refresh)
 
@@ -153,17 +211,22 @@ class RealStack(_Stack):
         return {name: output.value for name, output in self.stack.outputs().items()}
 
     def _done(self, command: Callable[..., Any], **options: Any) -> list[str]:
-        """Runs a command; what it did, in the order in which it ended."""
-        done: dict[str, None] = {}  # a preview tells of a component twice
+        done: list[str] = []
+        self._run(command, done.append, **options)
+        return list(dict.fromkeys(done))  # a preview tells of a component twice
+
+    def _run(
+        self, command: Callable[..., Any], ended: Callable[[str], None], **options: Any
+    ) -> None:
+        """Runs a command of the CLI, and tells of each step that ended and changed something."""
 
         def note(event: automation.EngineEvent) -> None:
             if event.res_outputs_event:
                 step = event.res_outputs_event.metadata
                 if step.op.value not in _NOTHING_DONE and ":providers:" not in step.urn:
-                    done[str(Operation(step.op.value, step.urn))] = None
+                    ended(str(Operation(step.op.value, step.urn)))
 
-        command(on_output=print, on_event=note, **options)
-        return list(done)
+        command(on_output=self.log.append, on_event=note, **options)
 
     def _program(self) -> None:
         """The program itself; what it changes of this process is put back."""
@@ -174,3 +237,16 @@ class RealStack(_Stack):
         finally:
             if collecting:
                 gc.enable()
+
+
+def _process_of_cli() -> int:
+    """The CLI is the only child of this process with its name."""
+    children = [
+        int(pid)
+        for file in Path("/proc/self/task").glob("*/children")
+        for pid in file.read_text().split()
+    ]
+    (pid,) = [
+        each for each in children if Path(f"/proc/{each}/comm").read_text().strip() == "pulumi"
+    ]
+    return pid

@@ -160,6 +160,7 @@ class LogGroup(Handler):
     capitalised = False
     properties: ClassVar[Mapping[str, Property]] = {
         "name": Property(api="logGroupName", replaces=True),
+        # pulumi-aws changes it in place, by AssociateKmsKey, which moto does not have.
         "kmsKeyId": Property(replaces=True),
         "logGroupClass": Property(replaces=True),
         "retentionInDays": Property(default=0),

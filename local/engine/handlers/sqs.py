@@ -87,7 +87,10 @@ class Queue(Handler):
     def update(self, cloud: Cloud, change: Update) -> str:
         """Sets the changed attributes."""
         sqs = cloud.client("sqs")
-        if attributes := self._attributes(self.wanted(change.new, change.changed - {"tags"})):
+        changed = change.changed - {"tags"}
+        if "sqsManagedSseEnabled" not in change.new:  # SQS settles it, by whether there is a key
+            changed -= {"sqsManagedSseEnabled"}
+        if attributes := self._attributes(self.wanted(change.new, changed)):
             sqs.set_queue_attributes(QueueUrl=change.id, Attributes=attributes)
         if "tags" in change.changed:
             if dropped := dropped_tags(change):
