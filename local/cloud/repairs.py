@@ -13,6 +13,7 @@ from copy import deepcopy
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from moto.batch.models import BatchBackend
 from moto.cloudwatch.models import CloudWatchBackend, Statistics
 from moto.core.config import default_user_config
 from moto.core.utils import unix_time
@@ -60,6 +61,7 @@ def all_repairs(closing: threading.Event) -> Generator[None]:
             (sqs.SQSBackend, "get_queue_attributes", _get_queue_attributes),
             (sqs.Queue, "delete_message", _delete_message),
             (sqs.Queue, "_set_attributes", _set_attributes),
+            (BatchBackend, "update_compute_environment", _update_compute_environment),
             (LogsBackend, "delete_log_group", _delete_log_group),
             (CloudWatchBackend, "put_metric_alarm", _put_metric_alarm),
             (CloudWatchBackend, "get_metric_data", _get_metric_data),
@@ -129,6 +131,24 @@ def _receive_message(closing: threading.Event) -> Callable[[Any], Any]:
         return receive_message
 
     return make
+
+
+def _update_compute_environment(original: Any) -> Any:
+    """Takes the new resources of a compute environment over, which moto passes over."""
+
+    def update_compute_environment(
+        self: Any,
+        compute_environment_name: str,
+        state: str | None,
+        compute_resources: Any | None,
+        service_role: str | None,
+    ) -> tuple[str, str]:
+        updated = original(self, compute_environment_name, state, compute_resources, service_role)
+        environment = self.get_compute_environment(compute_environment_name)
+        environment.compute_resources.update(compute_resources or {})
+        return updated
+
+    return update_compute_environment
 
 
 def _take(queue: Any, count: int, visibility_timeout: int) -> tuple[list[Any], list[Any]]:

@@ -72,6 +72,10 @@ from moto.stepfunctions.parser.models import StepFunctionsParserBackend
         (BatchBackend.delete_compute_environment, "self compute_environment_name"),
         (BatchBackend.describe_compute_environments, "self environments"),
         (BatchBackend.cancel_job, "self job_id reason"),
+        (
+            BatchBackend.update_compute_environment,
+            "self compute_environment_name state compute_resources service_role",
+        ),
         (Job.start, "self"),
         (Job.describe, "self"),
         (Job.describe_short, "self"),

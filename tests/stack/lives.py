@@ -219,7 +219,8 @@ def refused(command: Callable[[Stack], list[str]]) -> Callable[[Stack], list[str
     def run(stack: Stack) -> list[str]:
         with pytest.raises((EngineError, automation.errors.CommandError)) as caught:
             command(stack)
-        return [f"refused: {_REFUSAL.search(str(caught.value)).group()}"]
+        words = _REFUSAL.search(str(caught.value)).group()
+        return [f"refused: {words.replace('_', '-')}"]
 
     return run
 

@@ -28,7 +28,8 @@ def check(step):
     assert Counter(step.real) == Counter(step.local)
     change = step.leads_to
     for operations in (step.real, step.local):
-        assert goes_last(operations)
+        # A refresh says "delete" of what it misses.
+        assert "refresh" in step.title or goes_last(operations)
         if change is not None:
             assert in_this_order(change.in_order, operations)
         if change is not None and change.besides is not None:
@@ -40,8 +41,10 @@ def test_both_engines_do_the_same_in_a_stacks_life(stack, tmp_path, cloud, subte
     for step in life(Pair(tmp_path, stack, cloud), stack):
         with subtests.test(step.title):
             check(step)
-            if "again" in step.title or step.title == "what is left":
+            if "again" in step.title:
                 assert step.real == []
+            if step.title == "what is left":  # taskpacks:data is keep
+                assert set(step.real) == {"aws:dynamodb/table:Table", "aws:s3/bucket:Bucket"}
 
 
 def test_an_up_that_was_interrupted_is_completed_by_the_next_and_makes_nothing_twice(

@@ -240,12 +240,14 @@ def test_machines_are_replaced_in_safe_order_where_aws_would_replace_their_insta
     assert "UpdateComputeEnvironment" not in operations[:turned]
 
 
-def test_a_higher_ceiling_of_vcpus_is_an_update_in_place(up):
+def test_a_higher_ceiling_of_vcpus_is_an_update_in_place(up, project):
     up("alarms", resources=EC2)
     summary = up("alarms", resources={**EC2, "max_vcpus": 32})
     (updated,) = environments(summary, Action.UPDATED)
     assert updated.startswith("small-on-demand-x86_64-")
     assert not environments(summary, Action.CREATED)
+    found = project.client("batch").describe_compute_environments()["computeEnvironments"]
+    assert [each["computeResources"]["maxvCpus"] for each in found] == [32]
 
 
 def test_other_subnets_on_fargate_are_an_update_in_place(up, project):
