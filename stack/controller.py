@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import pulumi
 import pulumi_aws as aws
 
-from stack import documents, policies, state_machine, trust
+from stack import documents, scaling_policies, state_machine, trust
 from stack.controller_alarms import controller_alarms
 from stack.launcher import TIMEOUT_SECONDS, Launcher, LauncherArgs
 from stack.queue_alarms import VISIBLE, QueueAlarm, UndeliveredEvents, age_alarm, alarm_rule
@@ -98,7 +98,7 @@ class Controller(pulumi.ComponentResource):
         aws.iam.RolePolicy(
             f"{name}-launcher-executions",
             role=launcher.role_name,
-            policy=documents.as_json(machine.arn.apply(policies.list_executions)),
+            policy=documents.as_json(machine.arn.apply(scaling_policies.list_executions)),
             opts=child,
         )
         self._wake(name, args, machine)
@@ -151,7 +151,7 @@ class Controller(pulumi.ComponentResource):
             trust.STATES,
             pulumi.Output.all(
                 launcher.arn, args.fleet.job_queue_arn, args.fleet.job_definition_arn
-            ).apply(lambda arns: policies.controller(arns[0], arns[1], arns[2])),
+            ).apply(lambda arns: scaling_policies.controller(arns[0], arns[1], arns[2])),
             args.context,
         )
 
@@ -193,7 +193,7 @@ class Controller(pulumi.ComponentResource):
         aws.iam.RolePolicy(
             f"{name}-controller-renew",
             role=role.name,
-            policy=documents.as_json(machine.arn.apply(policies.start_execution)),
+            policy=documents.as_json(machine.arn.apply(scaling_policies.start_execution)),
             opts=child,
         )
         return machine
@@ -204,7 +204,7 @@ class Controller(pulumi.ComponentResource):
         role, _ = self._role(
             f"{name}-wake",
             trust.EVENTS,
-            machine.arn.apply(policies.start_execution),
+            machine.arn.apply(scaling_policies.start_execution),
             args.context,
         )
         rules = {

@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final
 
+from stack.iam import allow, document
 from stack.images import ecr_repository_arn
-from stack.statements import allow, document
 from taskpacks import limits, statements
 from taskpacks.errors import RefusedSettingsError
 

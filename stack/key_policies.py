@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from stack.statements import allow, document
+from stack.iam import allow, document
 from stack.trust import CLOUDWATCH, EVENTS
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pulumi
 import pulumi_aws as aws
 
-from stack import documents, hardware, policies, trust
+from stack import documents, hardware, scaling_policies, trust
 from taskpacks.contract import ExitCode
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ class Launcher(pulumi.ComponentResource):
             role=role.name,
             policy=documents.as_json(
                 pulumi.Output.all(args.queue.arn, log_group.arn).apply(
-                    lambda arns: policies.launcher(arns[0], arns[1], context=args.context)
+                    lambda arns: scaling_policies.launcher(arns[0], arns[1], context=args.context)
                 )
             ),
             opts=child,

@@ -10,7 +10,7 @@ from taskpacks import limits
 from taskpacks.errors import TaskpacksError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
     from stack.prices import Prices
@@ -182,6 +182,16 @@ def _unread(encrypted: Collection[str]) -> list[str]:
     ]
 
 
+def _of_key(parsed: StackSettings, on_ec2: Sequence[str]) -> list[str]:
+    also = f", and EBS for the instances of {', '.join(on_ec2)}" if on_ec2 else ""
+    note = (
+        f"{settings.NAMESPACE}:kms_key: its own policy cannot be read here. It must let "
+        f"CloudWatch, EventBridge and CloudWatch Logs use the key{also}; without that notices are "
+        "lost and machines do not start. docs/security.md has the policy."
+    )
+    return [note] if parsed.kms_key else []
+
+
 def _notes(
     parsed: StackSettings, resources: list[Registration], prices: Prices, region: str
 ) -> list[str]:
@@ -225,6 +235,7 @@ def _notes(
             "`pulumi up` asks, leaves out those defaults that it does not offer, and refuses what "
             "a deployment names and it does not offer."
         )
+    notes += _of_key(parsed, on_ec2)
     on_fargate = [
         each.name for each in parsed.deployments if each.spec.resources.platform == "fargate"
     ]

@@ -1,11 +1,11 @@
-"""What roles may do: IAM policy documents as pure functions, one statement a need."""
+"""What workers, their machines and senders may do: IAM policies, one statement a need."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
 from stack import key_policies
-from stack.statements import allow, document
+from stack.iam import allow, document
 from taskpacks.contract import CELERY_RESULT_KEYS, attempts_key
 
 if TYPE_CHECKING:
@@ -233,26 +233,6 @@ def execution(
     return document([*statements, *key_policies.secrets(keys, secret_arns, partition)])
 
 
-def submit(job_queue_arn: str, job_definition_arn: str) -> dict[str, Any]:
-    """Lets EventBridge submit this deployment's jobs, in whatever revision.
-
-    Args:
-        job_queue_arn: The job queue.
-        job_definition_arn: The job definition's ARN without a revision.
-
-    AWS asks for the definition, for the queue and for the job that comes of it, whose id
-    nobody knows before:
-    https://docs.aws.amazon.com/service-authorization/latest/reference/list_awsbatch.html
-    """
-    return document([_submit(job_queue_arn, job_definition_arn)])
-
-
-def _submit(job_queue_arn: str, job_definition_arn: str) -> dict[str, Any]:
-    definition = job_definition_arn
-    jobs = f"{definition.partition(':job-definition/')[0]}:job/*"
-    return allow(["batch:SubmitJob"], [job_queue_arn, definition, f"{definition}:*", jobs])
-
-
 def producer(
     queue_arns: Sequence[str], results_arn: str, *, context: StackContext
 ) -> dict[str, Any]:
@@ -271,59 +251,3 @@ def producer(
     ]
     statements += key_policies.stored_data(("sqs", "dynamodb"), context)
     return document(statements)
-
-
-def launcher(queue_arn: str, log_group_arn: str, *, context: StackContext) -> dict[str, Any]:
-    """What the launcher looks at. It starts nothing itself.
-
-    Args:
-        queue_arn: The deployment's task queue.
-        log_group_arn: Where its output goes.
-        context: Of the stack.
-    """
-    return document(
-        [
-            allow(["sqs:GetQueueAttributes"], [queue_arn]),
-            # Neither service knows a resource for these actions:
-            # https://docs.aws.amazon.com/service-authorization/latest/reference/list_awsbatch.html
-            # https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazoncloudwatch.html
-            allow(["batch:ListJobs", "batch:DescribeJobs", "cloudwatch:GetMetricData"], ["*"]),
-            allow(["logs:CreateLogStream", "logs:PutLogEvents"], [f"{log_group_arn}:*"]),
-            *key_policies.environment(context),
-        ]
-    )
-
-
-def controller(launcher_arn: str, job_queue_arn: str, job_definition_arn: str) -> dict[str, Any]:
-    """What the state machine does: ask the launcher, submit workers, keep its log."""
-    return document(
-        [
-            allow(["lambda:InvokeFunction"], [launcher_arn]),
-            _submit(job_queue_arn, job_definition_arn),
-            # A log delivery has no resource that could be named:
-            # https://docs.aws.amazon.com/step-functions/latest/dg/cw-logs.html
-            allow(
-                [
-                    "logs:CreateLogDelivery",
-                    "logs:GetLogDelivery",
-                    "logs:UpdateLogDelivery",
-                    "logs:DeleteLogDelivery",
-                    "logs:ListLogDeliveries",
-                    "logs:PutResourcePolicy",
-                    "logs:DescribeResourcePolicies",
-                    "logs:DescribeLogGroups",
-                ],
-                ["*"],
-            ),
-        ]
-    )
-
-
-def start_execution(state_machine_arn: str) -> dict[str, Any]:
-    """Lets a rule wake the state machine, or an execution start its successor."""
-    return document([allow(["states:StartExecution"], [state_machine_arn])])
-
-
-def list_executions(state_machine_arn: str) -> dict[str, Any]:
-    """Lets the launcher see whether an older execution is at work."""
-    return document([allow(["states:ListExecutions"], [state_machine_arn])])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pulumi
 import pulumi_aws as aws
 
-from stack import documents, policies, trust
+from stack import documents, scaling_policies, trust
 from stack.queue_alarms import VISIBLE, QueueAlarm, UndeliveredEvents, age_alarm, alarm_rule
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ class ScalingAlarms(pulumi.ComponentResource):
             role=role.name,
             policy=documents.as_json(
                 pulumi.Output.all(args.job_queue_arn, args.job_definition_arn).apply(
-                    lambda arns: policies.submit(arns[0], arns[1])
+                    lambda arns: scaling_policies.submit(arns[0], arns[1])
                 )
             ),
             opts=child,

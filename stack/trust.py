@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from stack.statements import document
+from stack.iam import document
 
 if TYPE_CHECKING:
     from stack.model import StackContext

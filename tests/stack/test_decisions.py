@@ -11,6 +11,7 @@ from stack import (
     queue_alarms,
     results,
     scaling_alarms,
+    scaling_policies,
 )
 from stack.model import StackContext
 from stack.settings import Deployment
@@ -124,7 +125,9 @@ def test_a_producer_sends_and_reads_results_and_does_nothing_else():
 
 
 def test_eventbridge_may_submit_this_job_in_any_revision_to_this_queue():
-    document = policies.submit("arn:q", "arn:aws:batch:us-east-1:1:job-definition/pi-worker")
+    document = scaling_policies.submit(
+        "arn:q", "arn:aws:batch:us-east-1:1:job-definition/pi-worker"
+    )
     assert document["Statement"][0]["Resource"] == [
         "arn:q",
         "arn:aws:batch:us-east-1:1:job-definition/pi-worker",
@@ -137,7 +140,7 @@ MACHINE = "arn:aws:states:us-east-1:1:stateMachine:pi-controller"
 
 
 def test_the_launcher_looks_and_starts_nothing():
-    document = policies.launcher(QUEUE, "arn:log", context=CONTEXT)
+    document = scaling_policies.launcher(QUEUE, "arn:log", context=CONTEXT)
     assert not {name for name in actions(document) if name.endswith(("SubmitJob", "Execution"))}
     stars = [s["Action"] for s in document["Statement"] if "*" in s["Resource"]]
     # AWS knows no resource for these; the log group's ":*" is its streams.
@@ -146,19 +149,19 @@ def test_the_launcher_looks_and_starts_nothing():
 
 def test_the_controller_asks_one_function_and_submits_to_one_queue():
     definition = "arn:aws:batch:us-east-1:1:job-definition/pi-worker"
-    document = policies.controller("arn:function", "arn:q", f"{definition}:7")
+    document = scaling_policies.controller("arn:function", "arn:q", f"{definition}:7")
     invoke, submit, deliver = document["Statement"]
     assert (invoke["Action"], invoke["Resource"]) == (["lambda:InvokeFunction"], ["arn:function"])
-    assert submit == policies.submit("arn:q", f"{definition}:7")["Statement"][0]
+    assert submit == scaling_policies.submit("arn:q", f"{definition}:7")["Statement"][0]
     assert deliver["Resource"] == ["*"]
     assert all(name.startswith("logs:") for name in deliver["Action"])
 
 
 def test_executions_are_started_and_listed_of_one_machine_only():
-    assert policies.start_execution(MACHINE)["Statement"] == [
+    assert scaling_policies.start_execution(MACHINE)["Statement"] == [
         {"Effect": "Allow", "Action": ["states:StartExecution"], "Resource": [MACHINE]}
     ]
-    assert policies.list_executions(MACHINE)["Statement"] == [
+    assert scaling_policies.list_executions(MACHINE)["Statement"] == [
         {"Effect": "Allow", "Action": ["states:ListExecutions"], "Resource": [MACHINE]}
     ]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from stack import key_policies, policies, settings, trust
+from stack import key_policies, policies, scaling_policies, settings, trust
 from stack.model import StackContext
 from taskpacks import Permissions, TaskpacksError
 
@@ -45,7 +45,7 @@ def producer(context):
 
 
 def launcher(context):
-    return policies.launcher("arn:q", "arn:log", context=context)
+    return scaling_policies.launcher("arn:q", "arn:log", context=context)
 
 
 READ_AND_WRITE = ["kms:Decrypt", "kms:GenerateDataKey"]

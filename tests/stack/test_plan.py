@@ -303,6 +303,19 @@ def test_settings_before_that_are_refused_are_told_as_such(tmp_path):
 OWN_NETWORK = {"subnet_ids": ["subnet-1"], "security_group_ids": ["sg-1"]}
 
 
+def test_a_key_of_your_own_is_noted_with_whom_its_policy_must_let_in(tmp_path):
+    key = "arn:aws:kms:us-east-1:123456789012:key/11111111-2222-3333-4444-555555555555"
+
+    def notes(**packs):
+        settings = {"taskpacks:packs": packs, "taskpacks:kms_key": key}
+        return planned_from("Pulumi.mine.yaml", tmp_path, **settings).notes
+
+    (note,) = notes(pi={})
+    assert note.startswith("taskpacks:kms_key: its own policy cannot be read here")
+    assert "EBS" not in note
+    assert any("EBS for the instances of sort" in note for note in notes(pi={}, sort=ON_EC2))
+
+
 def test_subnets_of_your_own_that_may_be_public_are_noted_for_fargate():
     (note,) = planned({"pi": {}}, **OWN_NETWORK).notes
     assert note.startswith("pi: ")
