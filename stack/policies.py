@@ -81,7 +81,7 @@ def worker(
     deployment: str,
     context: StackContext,
 ) -> dict[str, Any]:
-    """What a pack's tasks may do: their own task queue, the results, what the pack declares.
+    """Returns what a pack's tasks may do: their task queue, the results, what it declares.
 
     Args:
         queue_arn: The deployment's task queue.
@@ -212,7 +212,7 @@ def execution(
     keys: Sequence[str],
     partition: str,
 ) -> dict[str, Any]:
-    """What ECS does before and around the container: pull its image, write its log.
+    """Returns what ECS does before and around the container: pull its image, write its log.
 
     Args:
         repository_arn: The image's ECR repository; None for an image from elsewhere.
@@ -236,7 +236,7 @@ def execution(
 def producer(
     queue_arns: Sequence[str], results_arn: str, *, context: StackContext
 ) -> dict[str, Any]:
-    """What an application needs that sends tasks and reads their results, and nothing more.
+    """Returns what an application needs that sends tasks and reads their results, and nothing more.
 
     Args:
         queue_arns: The task queues that it may send to.

@@ -32,7 +32,7 @@ def _submit(job_queue_arn: str, job_definition_arn: str) -> dict[str, Any]:
 
 
 def launcher(queue_arn: str, log_group_arn: str, *, context: StackContext) -> dict[str, Any]:
-    """What the launcher looks at. It starts nothing itself.
+    """Returns what the launcher looks at. It starts nothing itself.
 
     Args:
         queue_arn: The deployment's task queue.
@@ -53,7 +53,7 @@ def launcher(queue_arn: str, log_group_arn: str, *, context: StackContext) -> di
 
 
 def controller(launcher_arn: str, job_queue_arn: str, job_definition_arn: str) -> dict[str, Any]:
-    """What the state machine does: ask the launcher, submit workers, keep its log."""
+    """Returns what the state machine does: ask the launcher, submit workers, keep its log."""
     return document(
         [
             allow(["lambda:InvokeFunction"], [launcher_arn]),
