@@ -224,7 +224,6 @@ def test_the_daily_cap_halts_it(deploy, cloud):
 
 @pytest.mark.timeout(300)
 def test_more_than_an_array_job_holds_come_in_two_rounds(cloud, outputs):
-    # The last test: its ten thousand jobs end with the cloud.
     deployed = Deployed(cloud, "large", outputs["large"])
     deployed.open()
     deployed.send(10_001)
@@ -233,5 +232,10 @@ def test_more_than_an_array_job_holds_come_in_two_rounds(cloud, outputs):
     deployed.rounds(1)
     assert deployed.jobs == [10_000, None]
     assert deployed.lines[-1]["ActiveWorkers"] == 10_001
-    # A deployment whose task queue holds messages would not be deleted.
+    # A deployment whose task queue holds messages, or whose workers run, would not be deleted.
     cloud.client("sqs").purge_queue(QueueUrl=outputs["large"]["queue_url"])
+    batch = cloud.client("batch")
+    for status in ("SUBMITTED", "PENDING", "RUNNABLE", "STARTING", "RUNNING"):
+        found = batch.list_jobs(jobQueue=outputs["large"]["job_queue"], jobStatus=status)
+        for job in found["jobSummaryList"]:
+            batch.terminate_job(jobId=job["jobId"], reason="the test is over")

@@ -126,6 +126,7 @@ def test_what_is_not_there_is_refused_with_a_remedy(arguments, told):
 
 def test_the_policy_is_told_the_same_here_as_in_a_deployment():
     deployed = launcher_settings(
+        stack="dev",
         deployment="pi",
         pack="pi",
         spec=PackSpec(),
