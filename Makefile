@@ -29,10 +29,9 @@ test: $(READY) ## Run the tests, as many at once as there are processors.
 	@$(CLI)
 	$(RUN) pytest -q -n auto --dist worksteal -m "not engine"
 
-LIVES ?= life or interrupted or row # which: words of pytest -k
 engine: $(READY) ## Run whole lives of the shipped stacks on Pulumi's engine and on the local one.
 	@$(CLI)
-	$(RUN) pytest -q -n auto --dist worksteal -m engine tests/stack -k "$(LIVES)"
+	$(RUN) pytest -q -n auto --dist worksteal -m engine tests/stack
 
 pulumi: $(PULUMI) ## Build the Pulumi CLI (needs Go; a few minutes the first time).
 

@@ -135,6 +135,7 @@ def life(pair: Pair, stack: str) -> Iterator[Step]:
     yield pair.both(
         "destroy without the program", refused(lambda it: it.destroy(run_program=False))
     )
+    _emptied(pair)
     yield pair.both("destroy", destroy)
     left = sorted(kind for kind, _ in inventory(pair.client) - before)
     yield Step("what is left", left, left)
@@ -167,8 +168,14 @@ def _messages(pair: Pair) -> Iterator[Step]:
     yield pair.both("a deployment less, whose queue holds a message", refused(up))
     pair.select({})
     yield pair.both("the deployment is put back", up)
-    for url in queues:
-        sqs.purge_queue(QueueUrl=url)
+
+
+def _emptied(pair: Pair) -> None:
+    """Deletes all messages: a worker may have had the one above, and made it a dead letter."""
+    for each in (pair.real, pair.local):
+        for told in each.outputs()["deployments"].values():
+            for url in (told["queue_url"], told["dead_letter_url"]):
+                pair.client("sqs").purge_queue(QueueUrl=url)
 
 
 def _drift(pair: Pair) -> Iterator[Step]:
