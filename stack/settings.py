@@ -75,7 +75,7 @@ class StackSettings:
         security_group_ids: The operator's own; given together with subnet_ids.
         assign_public_ip: Workers on Fargate get public addresses in the operator's subnets.
         uri_schemes: Where tasks may read and write: "s3", and "file" in a cloud on this machine.
-        notify: E-mail addresses and https:// URLs that are told of alarms.
+        notify: E-mail addresses and https:// URLs that receive notices of alarms.
         share_compute_environments: Deployments of equal hardware run on the same machines.
         machine_image_generation: A number that is raised to have EC2 machines replaced by ones
             with the newest machine image.
