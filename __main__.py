@@ -12,17 +12,21 @@ import gc
 import pulumi
 import pulumi_aws as aws
 
-from stack import before_delete, endpoint_policies, enforcement, offerings, settings, tags
-from stack.dashboard import Dashboard
-from stack.data import DataBucket
-from stack.deployment import PackDeployment, PackDeploymentArgs
-from stack.images import ImageRepository, ImageRepositoryArgs
-from stack.machines import machines_of
+from stack import before_delete, settings
+from stack.components import tags
+from stack.components.dashboard import Dashboard
+from stack.components.data_bucket import DataBucket
+from stack.components.image_repository import ImageRepository, ImageRepositoryArgs
+from stack.components.machines import machines_of
+from stack.components.network import GATEWAY_SERVICES, Network, NetworkArgs, interface_services
+from stack.components.notices import Notices, NoticesArgs
+from stack.components.pack_deployment import PackDeployment, PackDeploymentArgs
+from stack.components.producer import Producer, ProducerArgs
+from stack.components.result_store import ResultStore
+from stack.documents import endpoint_policies
+from stack.hardware import offerings
 from stack.model import StackContext
-from stack.network import GATEWAY_SERVICES, Network, NetworkArgs, interface_services
-from stack.notices import Notices, NoticesArgs
-from stack.producer import Producer, ProducerArgs
-from stack.results import ResultStore
+from stack.preflight import enforcement
 
 gc.disable()  # the program lives for seconds, of which collecting garbage took a third
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 import argparse
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from statistics import fmean
 from typing import TYPE_CHECKING, Final
@@ -25,16 +25,18 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.policies import OURS, POLICIES
-from launcher.policy import Limits
 from simulate import loads
 from simulate.bound import clairvoyant
 from simulate.scalers import percentile
 from simulate.setting import Setting
 from simulate.world import World
+from stack.documents import launcher_settings
+from taskpacks.types import PackSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from launcher.records import Limits
     from simulate.loads import Load
     from simulate.scalers import Scaler
     from simulate.setting import Figures
@@ -147,7 +149,8 @@ def score(runs: Sequence[Figures], limits: Limits) -> Score:
 
 def limits_of(case: Case) -> Limits:
     """Returns the limits that all policies get."""
-    return Limits(
+    return replace(
+        launcher_settings.limits_of(PackSpec()),
         max_workers=WORKERS,
         max_vcpus=WORKERS,
         task_seconds=case.task_seconds,

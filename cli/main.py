@@ -74,7 +74,8 @@ def plan(
         str, typer.Option(help="A stack's name, or its file Pulumi.STACK.yaml.")
     ] = "dev",
     prices: Annotated[
-        Path | None, typer.Option(help="Your own prices, in the form of stack/prices.yaml.")
+        Path | None,
+        typer.Option(help="Your own prices, in the form of stack/hardware/prices.yaml."),
     ] = None,
     before: Annotated[
         Path | None,

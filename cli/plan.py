@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from local.engine import load_for_reading
-from stack import plan, prices
+from stack.hardware import prices
+from stack.preflight import plan
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from rich.console import Console
 
-    from stack.plan import Plan
+    from stack.preflight.plan import Plan
 
 REFUSED = 1
 

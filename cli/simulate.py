@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields, replace
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from random import Random
@@ -12,20 +12,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from launcher.policy import Limits
 from simulate import loads, report
 from simulate.bound import clairvoyant
 from simulate.scalers import LauncherLoop
 from simulate.setting import Setting
 from simulate.world import World
+from stack.documents.launcher_settings import limits_of
 from taskpacks.errors import RefusedSettingsError, nearest
+from taskpacks.types import PackSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from launcher.records import Limits
     from simulate.loads import Load
     from simulate.report import Run
-    from taskpacks.types import PackSpec
 
 PROJECT_FOLDER = Path(__file__).resolve().parent.parent
 LOG_WIDTH = 150
@@ -210,7 +211,7 @@ def _limits(stack: str | None, deployment: str | None, pack: str | None) -> Limi
             f"--deployment {deployment}: a deployment belongs to a stack; add --stack"
         )
     if not stack and not pack:
-        return Limits()
+        return limits_of(PackSpec())
     from local.engine import load_for_reading  # noqa: PLC0415 -- brings pulumi, which takes its time
     from stack import settings  # noqa: PLC0415 -- as above
 
@@ -226,12 +227,3 @@ def _limits(stack: str | None, deployment: str | None, pack: str | None) -> Limi
             f"{nearest(name, deployments)}"
         )
     return limits_of(deployments[name].spec)
-
-
-def limits_of(spec: PackSpec) -> Limits:
-    """Returns the policy's limits of a spec: the names are the same on both sides."""
-    values: dict[str, Any] = {}
-    for field in fields(Limits):
-        home = spec.scaling if hasattr(spec.scaling, field.name) else spec.resources
-        values[field.name] = getattr(home, field.name)
-    return Limits(**values)

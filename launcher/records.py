@@ -14,7 +14,9 @@ HaltedBy = Literal["breaker", "cap"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Record:
+class Record:
+    """A record that survives JSON."""
+
     def as_json(self) -> dict[str, Any]:
         """Plain data for `json.dumps`."""
         return asdict(self)
@@ -39,7 +41,7 @@ class _Record:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Limits(_Record):
+class Limits(Record):
     """What one deployment allows and aims at.
 
     Attributes:
@@ -59,19 +61,19 @@ class Limits(_Record):
         round_seconds: The pause between two decisions.
     """
 
-    vcpus: float = 1
-    max_vcpus: float = 16
-    max_workers: int = 100
-    task_seconds: float = 60
-    startup_seconds: float = 120
-    idle_seconds: float = 30
-    start_within_seconds: float = 600
-    drain_within_seconds: float = 3600
-    break_even: float = 1.5
-    breaker_failures: int = 5
-    breaker_cooldown_seconds: float = 1800
-    vcpu_hours_per_day: float = 200
-    round_seconds: float = 30
+    vcpus: float
+    max_vcpus: float
+    max_workers: int
+    task_seconds: float
+    startup_seconds: float
+    idle_seconds: float
+    start_within_seconds: float
+    drain_within_seconds: float
+    break_even: float
+    breaker_failures: int
+    breaker_cooldown_seconds: float
+    vcpu_hours_per_day: float
+    round_seconds: float
 
     @property
     def workers(self) -> int:
@@ -88,7 +90,7 @@ class Ending:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Observation(_Record):
+class Observation(Record):
     """What is known now.
 
     Attributes:
@@ -139,7 +141,7 @@ class Observation(_Record):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Decision(_Record):
+class Decision(Record):
     """What to do now, and why.
 
     Attributes:

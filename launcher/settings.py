@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
-from typing import Final, Self
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final, Self
 
-from launcher.policy import Limits
+from launcher.records import Limits, Record
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 SETTINGS_VARIABLE: Final = "TASKPACKS_LAUNCHER"
-"""JSON; the stack writes it (stack/launcher.py), and tests hold both sides together."""
+"""JSON of `Settings`; the stack writes it."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class Settings(Record):
     """One deployment, as the launcher sees it.
 
     Attributes:
@@ -58,12 +61,15 @@ class Settings:
             raise ValueError(
                 f"{SETTINGS_VARIABLE} is not set: the stack writes it; deploy it again"
             )
-        values = json.loads(text)
-        limits = Limits.from_json(values.pop("limits"))
-        codes, reasons = values.pop("excused_exit_codes"), values.pop("excused_reasons")
-        return cls(
-            **values,
-            excused_exit_codes=tuple(codes),
-            excused_reasons=tuple(reasons),
-            limits=limits,
+        return cls.from_json(json.loads(text))
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """As every record's, with its lists and limits in their own types."""
+        made = super().from_json(values)
+        return replace(
+            made,
+            excused_exit_codes=tuple(made.excused_exit_codes),
+            excused_reasons=tuple(made.excused_reasons),
+            limits=Limits.from_json(values["limits"]),
         )

@@ -6,7 +6,6 @@ import ipaddress
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast, get_args
 from urllib.parse import urlsplit
 
@@ -18,18 +17,16 @@ from pulumi.runtime.config import (
     is_config_secret,
 )
 
-from stack import hardware, pools
-from stack.before_delete.data import Data
 from stack.build_context import PINNED, build_files
-from stack.images import ecr_repository_arn
-from stack.network import Egress
+from stack.documents.registry import ecr_repository_arn
+from stack.hardware import pools, shapes
+from stack.model import Data, Deployment, Egress, StackSettings
 from taskpacks import limits, manager
 from taskpacks.errors import RefusedSettingsError, TaskpacksError, UnknownPackError, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
-    from taskpacks.types import PackSpec
 
 NAMESPACE: Final = "taskpacks"
 """The prefix of our keys in Pulumi.<stack>.yaml."""
@@ -47,70 +44,6 @@ _KEY_ARN = re.compile(r"arn:[a-z-]+:kms:[a-z0-9-]+:\d{12}:key/\S+")
 _TAG_VALUE = re.compile(r"[\w\s.:/=+@-]{1,256}")
 _IMAGE_TAG = re.compile(r"[A-Za-z0-9_.-]{1,80}")
 _DEPLOYMENT_NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
-
-
-@dataclass(frozen=True)
-class Deployment:
-    """A pack under a name in a stack, with the stack's overrides applied to its spec."""
-
-    name: str
-    pack: manager.Pack
-    spec: PackSpec
-
-
-@dataclass(frozen=True)
-class StackSettings:
-    """All that the program needs to know.
-
-    Attributes:
-        deployments: At least one, in the order of the YAML.
-        owner: Who answers for the stack; a tag on everything.
-        image_tag: Which build of each pack's image runs; the image's tag is PACK-TAG.
-        build_images: Build and push each pack's image with the stack instead.
-        egress: How workers in a made network reach AWS.
-        kms_key: ARN of a key of the operator's that encrypts all that the stack stores;
-            None leaves that to keys that AWS manages.
-        secret_key_arns: ARNs of further keys that packs' secrets are encrypted with.
-        subnet_ids: The operator's own subnets; empty makes a small network.
-        security_group_ids: The operator's own; given together with subnet_ids.
-        assign_public_ip: Workers on Fargate get public addresses in the operator's subnets.
-        uri_schemes: Where tasks may read and write: "s3", and "file" in a cloud on this machine.
-        notify: E-mail addresses and https:// URLs that receive notices of alarms.
-        share_compute_environments: Deployments of equal hardware run on the same machines.
-        machine_image_generation: A number that is raised to have EC2 machines replaced by ones
-            with the newest machine image.
-        data: What becomes of buckets and tables that leave the stack: "keep" or "delete".
-        drain_on_delete_seconds: How long a command waits for workers to end before it deletes what
-            they run on.
-    """
-
-    deployments: tuple[Deployment, ...]
-    owner: str | None = None
-    image_tag: str = "v1"
-    build_images: bool = False
-    egress: Egress = "endpoints"
-    kms_key: str | None = None
-    secret_key_arns: tuple[str, ...] = ()
-    subnet_ids: tuple[str, ...] = ()
-    security_group_ids: tuple[str, ...] = ()
-    assign_public_ip: bool = False
-    uri_schemes: tuple[str, ...] = ("s3",)
-    notify: tuple[str, ...] = ()
-    share_compute_environments: bool = False
-    machine_image_generation: int = 1
-    data: Data = "keep"
-    drain_on_delete_seconds: int = 900
-
-    @property
-    def behind_endpoints(self) -> bool:
-        """Whether the endpoints of a made network are the workers' only way out."""
-        return self.egress == "endpoints" and not self.subnet_ids
-
-    @property
-    def keys_of_secrets(self) -> tuple[str, ...]:
-        """ARNs of all keys of the operator's that may encrypt a pack's secrets."""
-        own = (self.kms_key,) if self.kms_key else ()
-        return tuple(dict.fromkeys((*own, *self.secret_key_arns)))
 
 
 STRUCTURED: Final = (
@@ -292,7 +225,7 @@ def _deployment(name: object, overrides: object, modules: Mapping[str, str]) -> 
     except UnknownPackError as error:
         raise RefusedSettingsError(f"{where}: {error}") from error
     spec = pack.spec.overlaid(settings, where)
-    if refusals := hardware.refusals(spec.resources):
+    if refusals := shapes.refusals(spec.resources):
         raise RefusedSettingsError("\n".join(f"{where}.resources: {text}" for text in refusals))
     return Deployment(name=name, pack=pack, spec=spec)
 

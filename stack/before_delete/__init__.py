@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     import pulumi
 
-    from stack.settings import StackSettings
+    from stack.model import StackSettings
 
 __all__ = ["Guards", "guards"]
 

@@ -8,7 +8,7 @@ itself.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
 import pulumi
 
@@ -18,7 +18,8 @@ from taskpacks.errors import TaskpacksError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-Data = Literal["keep", "delete"]
+    from stack.model import Data
+
 KEPT_HOOK: Final = "taskpacks-data-is-kept"
 EMPTIED_HOOK: Final = "taskpacks-data-is-emptied"
 """A stack's state remembers both names."""

@@ -6,11 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.policies import OURS, POLICIES
-from launcher.policy import Limits
 from simulate.bound import clairvoyant
 from simulate.loads import Load, at_once, durations, poisson
 from simulate.setting import Setting
 from simulate.world import World
+from tests.launcher.limits import limits_with
 
 
 def run(load, scaler, setting):
@@ -31,7 +31,7 @@ def test_nothing_is_lost_and_nothing_is_free(messages, seed, spot_per_hour, name
     load = Load("any", [time for time, _ in messages], [seconds for _, seconds in messages])
     setting = Setting(capacity=20, seed=seed, spot_per_hour=spot_per_hour)
     world = World(load, setting)
-    POLICIES[name].default(Limits(max_workers=20, max_vcpus=20)).attach(world)
+    POLICIES[name].default(limits_with(max_workers=20, max_vcpus=20)).attach(world)
     figures = world.run()
     assert len(figures.waits) == len(messages)
     assert all(wait >= 0 for wait in figures.waits)
@@ -49,7 +49,7 @@ def test_the_same_seed_gives_the_same_figures(name):
     def once():
         rng = Random(5)
         load = poisson(120, 2, durations(60, 0.5, rng), rng=rng)
-        figures = run(load, POLICIES[name].default(Limits()), Setting(seed=5))
+        figures = run(load, POLICIES[name].default(limits_with()), Setting(seed=5))
         return (figures.waits, figures.billed_seconds, figures.started, figures.api_calls)
 
     assert once() == once()
@@ -63,5 +63,6 @@ def test_no_policy_drains_equal_tasks_before_the_clairvoyant():
         for name, contender in POLICIES.items():
             if name == "backlog-per-task":
                 continue  # its one standing worker is up before any message comes
-            figures = run(load, contender.default(Limits(max_workers=50, max_vcpus=50)), setting)
+            limits = limits_with(max_workers=50, max_vcpus=50)
+            figures = run(load, contender.default(limits), setting)
             assert figures.drained_seconds >= bound.drained_seconds - 1e-6, name

@@ -9,8 +9,8 @@ from botocore import xform_name
 from botocore.exceptions import ClientError
 from botocore.validate import validate_parameters
 
-from launcher.policy import Limits
 from launcher.settings import Settings
+from tests.launcher.limits import limits_with
 
 NOW = 1_800_000_000.0
 QUEUE = "arn:aws:batch:us-east-1:111122223333:job-queue/pi-jobs"
@@ -27,7 +27,7 @@ SETTINGS = Settings(
     job_definition=DEFINITION,
     excused_exit_codes=(75,),
     excused_reasons=("Host EC2*",),
-    limits=Limits(vcpus=2, max_vcpus=100_000, max_workers=50_000, breaker_failures=3),
+    limits=limits_with(vcpus=2, max_vcpus=100_000, max_workers=50_000, breaker_failures=3),
 )
 
 

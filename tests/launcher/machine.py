@@ -5,7 +5,7 @@ import time
 from contextlib import contextmanager
 
 from local.cloud import ExecutionChanged, FunctionFailed, FunctionLine, JobSubmitted
-from stack import state_machine
+from stack.documents import state_machine
 
 ENDED = {"SUCCEEDED", "FAILED", "ABORTED", "TIMED_OUT"}
 

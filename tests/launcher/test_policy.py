@@ -14,15 +14,16 @@ from launcher.policy import (
     Observation,
     decide,
 )
+from tests.launcher.limits import limits_with
 
-LIMITS = Limits(max_workers=200, max_vcpus=1000)
+LIMITS = limits_with(max_workers=200, max_vcpus=1000)
 FAILED = tuple(Ending(seconds_ago=10.0 * i + 10, failed=True) for i in range(5))
 
 counts = st.integers(0, 1_000_000)
 few = st.integers(0, 300)
 seconds = st.floats(0, 100_000)
 some_limits = st.builds(
-    Limits,
+    limits_with,
     vcpus=st.sampled_from([0.25, 0.5, 1, 4, 16]),
     max_vcpus=st.integers(0, 1000),
     max_workers=st.integers(0, 1000),
@@ -103,16 +104,16 @@ def test_an_old_task_is_no_late_message_while_others_come_and_go():
 
 
 def test_a_deadline_that_presses_starts_more_than_break_even_would():
-    slack = Limits(max_workers=200, max_vcpus=1000, break_even=10)
-    pressed = Limits(max_workers=200, max_vcpus=1000, break_even=10, drain_within_seconds=420)
+    slack = limits_with(max_workers=200, max_vcpus=1000, break_even=10)
+    pressed = limits_with(max_workers=200, max_vcpus=1000, break_even=10, drain_within_seconds=420)
     load = Observation(visible=500)
     assert decide(slack, load).start == 20
     assert decide(pressed, load).start == 100
 
 
 def test_fractions_of_vcpus_are_counted_exactly():
-    assert Limits(vcpus=0.25, max_vcpus=16, max_workers=100).workers == 64
-    assert Limits(vcpus=3, max_vcpus=16, max_workers=100).workers == 5
+    assert limits_with(vcpus=0.25, max_vcpus=16, max_workers=100).workers == 64
+    assert limits_with(vcpus=3, max_vcpus=16, max_workers=100).workers == 5
 
 
 @pytest.mark.parametrize(
@@ -180,7 +181,7 @@ def test_the_cap_halts_and_says_what_to_raise():
 
 
 def test_a_limit_of_no_worker_starts_none():
-    assert decide(Limits(max_workers=0), Observation(visible=9)).start == 0
+    assert decide(limits_with(max_workers=0), Observation(visible=9)).start == 0
 
 
 @given(some_limits, some_observations)
@@ -224,7 +225,7 @@ def test_doubt_starts_none_whatever_the_rest(limits, observation, kind):
 def test_with_perfect_workers_the_task_queue_always_drains(
     messages, task_seconds, startup_seconds, break_even, max_workers
 ):
-    limits = Limits(
+    limits = limits_with(
         max_workers=max_workers,
         max_vcpus=max_workers,
         startup_seconds=startup_seconds,

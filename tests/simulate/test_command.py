@@ -4,10 +4,6 @@ import pytest
 from typer.testing import CliRunner
 
 from cli.main import app
-from cli.simulate import limits_of
-from launcher.policy import Limits
-from stack.launcher import launcher_settings
-from taskpacks import PackSpec
 from taskpacks.errors import TaskpacksError
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -122,17 +118,3 @@ def test_limits_come_from_a_packs_own_declaration():
 )
 def test_what_is_not_there_is_refused_with_a_remedy(arguments, told):
     assert told in refused(*arguments)
-
-
-def test_the_policy_is_told_the_same_here_as_in_a_deployment():
-    deployed = launcher_settings(
-        stack="dev",
-        deployment="pi",
-        pack="pi",
-        spec=PackSpec(),
-        queue_url="https://queue",
-        queue_name="pi",
-        job_queue_arn="arn:q",
-        job_definition_arn="arn:d:1",
-    )
-    assert limits_of(PackSpec()) == Limits.from_json(deployed["limits"])

@@ -1,12 +1,12 @@
 import math
 from dataclasses import replace
 
-from launcher.policy import Limits
 from simulate.bound import clairvoyant
 from simulate.loads import Load, at_once, durations
 from simulate.scalers import Alarm, LauncherLoop, percentile
 from simulate.setting import Setting
 from simulate.world import World
+from tests.launcher.limits import limits_with
 
 EXACT = Setting(startup_seconds=100, startup_spread=0, idle_seconds=30, capacity=10)
 
@@ -71,7 +71,7 @@ def test_without_a_worker_nothing_is_ever_done():
 
 
 def test_a_load_of_nothing_is_drained_at_once():
-    figures = run(at_once(0, durations(60)), LauncherLoop(Limits()))
+    figures = run(at_once(0, durations(60)), LauncherLoop(limits_with()))
     assert (figures.started, figures.drained_seconds) == (0, 0)
 
 
@@ -105,19 +105,19 @@ def test_an_alarm_rings_when_it_enters_alarm_and_not_again_before_it_was_ok():
 
 def test_another_seed_gives_other_figures():
     load = at_once(50, durations(60))
-    first = run(load, LauncherLoop(Limits()), Setting(seed=1))
-    second = run(load, LauncherLoop(Limits()), Setting(seed=2))
+    first = run(load, LauncherLoop(limits_with()), Setting(seed=1))
+    second = run(load, LauncherLoop(limits_with()), Setting(seed=2))
     assert first.waits != second.waits
 
 
 def test_one_message_starts_exactly_one_worker_whatever_the_phase_of_the_clocks():
     for seed in range(50):
-        figures = run(at_once(1, durations(60)), LauncherLoop(Limits()), Setting(seed=seed))
+        figures = run(at_once(1, durations(60)), LauncherLoop(limits_with()), Setting(seed=seed))
         assert (figures.started, figures.surplus) == (1, 0)
 
 
 def test_a_thousand_messages_meet_the_goals_of_the_bench():
-    limits = Limits(max_workers=200, max_vcpus=200)
+    limits = limits_with(max_workers=200, max_vcpus=200)
     load = at_once(1000, durations(60))
     for seed in range(3):
         setting = Setting(capacity=200, seed=seed)
@@ -128,7 +128,7 @@ def test_a_thousand_messages_meet_the_goals_of_the_bench():
 
 
 def test_the_daily_cap_stops_the_starting():
-    limits = Limits(max_workers=100, max_vcpus=100, vcpu_hours_per_day=2)
+    limits = limits_with(max_workers=100, max_vcpus=100, vcpu_hours_per_day=2)
     scaler = LauncherLoop(limits)
     run(Load("two bursts", [0.0] * 100 + [3600.0] * 100, [60] * 200), scaler, Setting(seed=1))
     halts = [decision for _, decision in scaler.decisions if decision.halted_by == "cap"]
@@ -141,7 +141,7 @@ def test_the_daily_cap_stops_the_starting():
 
 
 def test_the_controller_never_passes_its_limit():
-    limits = Limits(max_workers=7, max_vcpus=100)
+    limits = limits_with(max_workers=7, max_vcpus=100)
     scaler = LauncherLoop(limits)
     run(at_once(500, durations(30)), scaler, Setting(capacity=100, seed=1))
     assert max(decision.desired for _, decision in scaler.decisions) == 7

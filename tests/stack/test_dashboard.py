@@ -1,6 +1,6 @@
 import json
 
-from stack import dashboard
+from stack.components import dashboard
 
 ROW = dashboard.Row(
     stack="dev",

@@ -2,19 +2,17 @@ from dataclasses import replace
 
 import pytest
 
-from stack import (
+from stack.components import (
     controller,
     controller_alarms,
     network,
-    policies,
     producer,
     queue_alarms,
-    results,
+    result_store,
     scaling_alarms,
-    scaling_policies,
 )
-from stack.model import StackContext
-from stack.settings import Deployment
+from stack.documents import policies, scaling_policies
+from stack.model import Deployment, StackContext
 from taskpacks import PackSpec, Permissions, Scaling
 from taskpacks.manager import Pack
 
@@ -296,7 +294,9 @@ def test_the_subnets_do_not_overlap():
 
 
 def test_the_result_backend_carries_no_credentials():
-    assert results.backend_url("eu-west-1", "t") == "dynamodb://@eu-west-1/t?ttl_seconds=604800"
+    assert (
+        result_store.backend_url("eu-west-1", "t") == "dynamodb://@eu-west-1/t?ttl_seconds=604800"
+    )
 
 
 def test_a_pack_that_is_deployed_twice_is_routed_to_its_first_deployment():

@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from stack import endpoint_policies, network
+from stack.components import network
+from stack.documents import endpoint_policies
 from stack.model import StackContext
 from taskpacks import PackSpec, Permissions, TaskpacksError, limits
 from tests.stack.iam import allows

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from local.cloud.retries import Ending, runs_again
-from stack import hardware, instances
-from stack.pools import pools
-from stack.settings import Deployment
+from stack.hardware import instances, shapes
+from stack.hardware.pools import pools
+from stack.model import Deployment
 from taskpacks import PackSpec, Resources, limits, manager
 from taskpacks.contract import ExitCode
 from taskpacks.manager import Pack
@@ -58,20 +58,18 @@ def test_no_virtual_size_of_a_known_family_is_left_out():
 )
 @pytest.mark.parametrize("architecture", ["x86_64", "arm64"])
 def test_platform_and_purchase_choose_the_compute_types(platform, purchase, kinds, architecture):
-    shape = hardware.shape(
-        Resources(platform=platform, purchase=purchase, architecture=architecture)
-    )
-    assert [hardware.compute_type(platform, each) for each in shape.purchases] == kinds
+    shape = shapes.shape(Resources(platform=platform, purchase=purchase, architecture=architecture))
+    assert [shapes.compute_type(platform, each) for each in shape.purchases] == kinds
     assert len(kinds) <= limits.COMPUTE_ENVIRONMENTS_PER_JOB_QUEUE
 
 
 def test_spot_looks_for_capacity_and_price_and_on_demand_for_price():
-    assert hardware.allocation_strategy("spot") == "SPOT_PRICE_CAPACITY_OPTIMIZED"
-    assert hardware.allocation_strategy("on-demand") == "BEST_FIT_PROGRESSIVE"
+    assert shapes.allocation_strategy("spot") == "SPOT_PRICE_CAPACITY_OPTIMIZED"
+    assert shapes.allocation_strategy("on-demand") == "BEST_FIT_PROGRESSIVE"
 
 
 def test_a_worker_gets_the_smallest_sizes_of_all_families_that_hold_it():
-    shape = hardware.shape(ec2(vcpus=4, memory_mib=14848, architecture="arm64"))
+    shape = shapes.shape(ec2(vcpus=4, memory_mib=14848, architecture="arm64"))
     # c7g.2xlarge would hold it too, and be twice as large.
     assert shape.instance_types == ("m8g.xlarge", "r8g.xlarge", "m7g.xlarge", "r7g.xlarge")
 
@@ -116,14 +114,14 @@ def test_a_worker_that_needs_more_than_an_instance_has_for_jobs_gets_a_larger_on
 
 
 def test_a_gpu_brings_gpu_families_and_their_image():
-    shape = hardware.shape(ec2(gpus=1, vcpus=8, memory_mib=14848))
+    shape = shapes.shape(ec2(gpus=1, vcpus=8, memory_mib=14848))
     assert shape.instance_types == ("g6.2xlarge", "g5.2xlarge", "g4dn.2xlarge")
     assert shape.image_type == "ECS_AL2023_NVIDIA"
-    assert hardware.shape(ec2()).image_type == "ECS_AL2023"
+    assert shapes.shape(ec2()).image_type == "ECS_AL2023"
 
 
 def test_four_gpus_bring_the_sizes_that_have_four():
-    assert hardware.shape(ec2(gpus=4, vcpus=8)).instance_types == (
+    assert shapes.shape(ec2(gpus=4, vcpus=8)).instance_types == (
         "g6.12xlarge",
         "g5.12xlarge",
         "g4dn.12xlarge",
@@ -132,7 +130,7 @@ def test_four_gpus_bring_the_sizes_that_have_four():
 
 def test_a_named_size_is_taken_as_it_is_and_a_family_by_its_smallest_size_that_fits():
     resources = ec2(vcpus=4, instance_types=("c7i.8xlarge", "m7i", "p5.48xlarge", "x9z"))
-    assert hardware.shape(resources).instance_types == (
+    assert shapes.shape(resources).instance_types == (
         "c7i.8xlarge",
         "m7i.xlarge",
         "p5.48xlarge",
@@ -142,9 +140,9 @@ def test_a_named_size_is_taken_as_it_is_and_a_family_by_its_smallest_size_that_f
 
 def test_the_volume_has_room_for_the_scratch_of_all_workers_that_one_instance_holds():
     one = ec2(vcpus=4, memory_mib=14848, scratch_gib=100)
-    assert hardware.shape(one).volume_gib == 30 + 100
+    assert shapes.shape(one).volume_gib == 30 + 100
     four = ec2(vcpus=4, memory_mib=4096, scratch_gib=100, instance_types=("m7i.4xlarge",))
-    assert hardware.shape(four).volume_gib == 30 + 4 * 100
+    assert shapes.shape(four).volume_gib == 30 + 4 * 100
 
 
 @given(
@@ -155,7 +153,7 @@ def test_the_volume_has_room_for_the_scratch_of_all_workers_that_one_instance_ho
 def test_whatever_is_chosen_holds_a_worker_or_is_refused(vcpus, memory_mib, architecture):
     resources = ec2(vcpus=vcpus, memory_mib=memory_mib, architecture=architecture, max_vcpus=vcpus)
     types = instances.fitting(resources)
-    assert bool(types) != bool(hardware.refusals(resources))
+    assert bool(types) != bool(shapes.refusals(resources))
     for name in types:
         instance = instances.KNOWN[name]
         assert instance.architecture == architecture
@@ -179,17 +177,17 @@ def test_whatever_is_chosen_holds_a_worker_or_is_refused(vcpus, memory_mib, arch
     ],
 )
 def test_what_aws_would_never_place_is_refused(fields, text):
-    (refusal, *_) = hardware.refusals(ec2(**fields))
+    (refusal, *_) = shapes.refusals(ec2(**fields))
     assert text in refusal
 
 
 def test_the_packs_run_on_what_they_say():
-    shapes = {name: hardware.shape(manager.load(name).spec.resources) for name in PACKS}
-    assert shapes["pi"].platform == "fargate"
-    assert shapes["csv_sort"].instance_types[0] == "m8g.xlarge"
-    assert shapes["video_encoding"].instance_types[0] == "m7i.2xlarge"
+    made = {name: shapes.shape(manager.load(name).spec.resources) for name in PACKS}
+    assert made["pi"].platform == "fargate"
+    assert made["csv_sort"].instance_types[0] == "m8g.xlarge"
+    assert made["video_encoding"].instance_types[0] == "m7i.2xlarge"
     video = manager.load("video_encoding").spec.overlaid({"resources": {"gpus": 1}}, "here")
-    assert hardware.shape(video.resources).instance_types[0] == "g6.2xlarge"
+    assert shapes.shape(video.resources).instance_types[0] == "g6.2xlarge"
 
 
 PACKS = ("pi", "csv_sort", "video_encoding")
@@ -198,8 +196,7 @@ PACKS = ("pi", "csv_sort", "video_encoding")
 # What Batch would do, as the local cloud does it.
 def again(exit_code, status_reason, reason=None):
     rules = [
-        {to_api(name): value for name, value in rule.items()}
-        for rule in hardware.evaluate_on_exit()
+        {to_api(name): value for name, value in rule.items()} for rule in shapes.evaluate_on_exit()
     ]
     ending = Ending(exit_code=exit_code, status_reason=status_reason, reason=reason)
     return runs_again({"attempts": 3, "evaluateOnExit": rules}, 1, ending)
@@ -223,22 +220,22 @@ def test_a_worker_starts_anew_only_when_its_machine_was_taken():
 
 
 def test_the_rules_end_with_one_for_everything_else():
-    rules = hardware.evaluate_on_exit()
+    rules = shapes.evaluate_on_exit()
     assert rules[-1] == {"action": "exit", "on_reason": "*"}
     assert len(rules) <= limits.EVALUATE_ON_EXIT_MAX
 
 
 def test_jobs_that_can_never_run_are_cancelled_and_those_that_wait_for_capacity_are_not():
-    reasons = [action["reason"] for action in hardware.state_time_limits()]
+    reasons = [action["reason"] for action in shapes.state_time_limits()]
     assert all(reason.startswith("MISCONFIGURATION:") for reason in reasons)
-    assert {action["max_time_seconds"] for action in hardware.state_time_limits()} == {600}
+    assert {action["max_time_seconds"] for action in shapes.state_time_limits()} == {600}
 
 
 def digest(
     purchase="spot", network_ids=("subnet-a", "sg-a"), image=1, owner="us", key=None, **fields
 ):
-    return hardware.machines_digest(
-        hardware.shape(ec2(**fields)),
+    return shapes.machines_digest(
+        shapes.shape(ec2(**fields)),
         purchase,
         network_ids=network_ids,
         tags={"taskpacks:stack": "test", "taskpacks:owner": owner},
@@ -274,15 +271,15 @@ def test_what_aws_changes_in_place_is_not_in_the_digest_of_machines():
 
 def test_the_launch_template_is_in_the_digest_of_machines(monkeypatch):
     before = digest()
-    monkeypatch.setattr(hardware, "METADATA_HOPS", 7)
+    monkeypatch.setattr(shapes, "METADATA_HOPS", 7)
     assert digest() != before
 
 
 @pytest.mark.parametrize("purchase", ["spot", "spot_then_on_demand"])
 def test_workers_on_spot_instances_look_for_notices(purchase):
-    assert hardware.spot_endpoint(ec2(purchase=purchase)) == "http://169.254.169.254"
-    assert not hardware.spot_endpoint(ec2())
-    assert not hardware.spot_endpoint(Resources(purchase=purchase))
+    assert shapes.spot_endpoint(ec2(purchase=purchase)) == "http://169.254.169.254"
+    assert not shapes.spot_endpoint(ec2())
+    assert not shapes.spot_endpoint(Resources(purchase=purchase))
 
 
 def deployed(name, **fields):
@@ -321,7 +318,7 @@ def test_deployments_of_equal_shape_share_machines_and_bring_their_share_of_vcpu
 
 
 def properties(resources):
-    return hardware.container_properties(
+    return shapes.container_properties(
         resources,
         image="repo:pi-latest",
         command=("python", "-m", "worker"),
@@ -348,10 +345,10 @@ def test_a_fargate_job_names_its_platform_network_storage_and_architecture():
 
 
 def test_a_gpu_is_there_for_encoding_too_and_not_for_computing_alone():
-    assert hardware.gpu_environment(ec2(gpus=1)) == {
+    assert shapes.gpu_environment(ec2(gpus=1)) == {
         "NVIDIA_DRIVER_CAPABILITIES": "compute,utility,video"
     }
-    assert hardware.gpu_environment(ec2()) == {}
+    assert shapes.gpu_environment(ec2()) == {}
 
 
 def test_an_ec2_job_has_none_of_what_only_fargate_takes():

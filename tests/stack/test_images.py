@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 from docker.utils.build import exclude_paths
 
-from stack import build_context, images
+from stack import build_context
+from stack.components import image_repository
+from stack.documents import registry
 from taskpacks import TaskpacksError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -51,12 +53,12 @@ def checkout(tmp_path):
     ],
 )
 def test_the_repository_of_an_image_is_read_from_its_uri(uri, arn):
-    assert images.ecr_repository_arn(uri, "aws") == arn
+    assert registry.ecr_repository_arn(uri, "aws") == arn
 
 
 def tag(checkout, pack="pi", base=None):
     files = build_context.build_files(pack, checkout)
-    return build_context.content_digest(files, images.build_arguments(pack, base))
+    return build_context.content_digest(files, image_repository.build_arguments(pack, base))
 
 
 def append(file):
@@ -175,7 +177,7 @@ def test_all_that_the_dockerfile_copies_is_in_the_context(checkout, tmp_path):
 def test_a_build_by_hand_sees_what_the_stack_sees(checkout):
     """docker's own reading of .dockerignore, by its SDK for Python."""
     for junk in ("taskpacks/pi/.env", "taskpacks/pi/tests/test_x.py", "worker/__pycache__/x.pyc",
-                 ".git/config", "stack/images.py"):  # fmt: skip
+                 ".git/config", "stack/image_repository.py"):  # fmt: skip
         append(checkout / junk)
     patterns = (checkout / ".dockerignore").read_text().splitlines()
     seen = {name for name in exclude_paths(checkout, patterns) if (checkout / name).is_file()}
@@ -233,8 +235,8 @@ def test_an_image_on_another_base_than_declared_is_not_built(tmp_path):
 
 
 def test_a_declared_base_is_an_argument_of_the_build():
-    assert images.build_arguments("pi", None) == {"PACK": "pi"}
-    assert images.build_arguments("pi", "cuda:12") == {"PACK": "pi", "BASE": "cuda:12"}
+    assert image_repository.build_arguments("pi", None) == {"PACK": "pi"}
+    assert image_repository.build_arguments("pi", "cuda:12") == {"PACK": "pi", "BASE": "cuda:12"}
 
 
 def test_an_installed_pack_cannot_be_built_here():
@@ -244,16 +246,18 @@ def test_an_installed_pack_cannot_be_built_here():
 
 def test_only_what_the_stack_builds_may_be_pushed_a_second_time():
     def moved(tag):
-        found = images.tag_mutability(build=True)["image_tag_mutability_exclusion_filters"]
+        found = image_repository.tag_mutability(build=True)[
+            "image_tag_mutability_exclusion_filters"
+        ]
         return any(fnmatchcase(tag, each["filter"]) for each in found)
 
     assert all(map(moved, ("csv_sort-x86_64-cache", "pi-arm64-0123456789ab")))
     assert not any(map(moved, ("pi-v1", "csv_sort-2026-06-01", "x86_64")))
-    assert images.tag_mutability(build=False) == {"image_tag_mutability": "IMMUTABLE"}
+    assert image_repository.tag_mutability(build=False) == {"image_tag_mutability": "IMMUTABLE"}
 
 
 def test_each_packs_newest_images_are_kept_whatever_the_others_push():
-    rules = images.lifecycle(["pi", "csv_sort", "pi"])["rules"]
+    rules = registry.lifecycle(["pi", "csv_sort", "pi"])["rules"]
     assert [rule["selection"].get("tagPrefixList") for rule in rules] == [
         None,
         ["csv_sort-"],
@@ -263,4 +267,4 @@ def test_each_packs_newest_images_are_kept_whatever_the_others_push():
 
 
 def test_ecr_is_never_given_more_rules_than_it_takes():
-    assert len(images.lifecycle([f"pack{index}" for index in range(80)])["rules"]) == 50
+    assert len(registry.lifecycle([f"pack{index}" for index in range(80)])["rules"]) == 50

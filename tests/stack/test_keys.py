@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from stack import key_policies, policies, scaling_policies, settings, trust
+from stack import settings
+from stack.documents import key_policies, policies, scaling_policies, trust
 from stack.model import StackContext
 from taskpacks import Permissions, TaskpacksError
 

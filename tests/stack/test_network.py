@@ -3,7 +3,7 @@ import json
 import pytest
 from moto.ec2.models.availability_zones_and_regions import RegionsAndZonesBackend, Zone
 
-from stack import network
+from stack.components import network
 from taskpacks import PackSpec, Resources
 from tests.stack.iam import allows
 

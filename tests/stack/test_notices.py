@@ -3,7 +3,9 @@ import json
 import pytest
 
 from local.engine import Action
-from stack import key_policies, notices, resource_policies, settings
+from stack import settings
+from stack.components import notices
+from stack.documents import key_policies, resource_policies
 from taskpacks import TaskpacksError
 
 TOPIC = "arn:aws:sns:eu-west-1:111122223333:notices"

@@ -3,8 +3,8 @@
 import pytest
 from moto.ec2.models.instance_types import INSTANCE_TYPE_OFFERINGS
 
-from stack import instances, offerings
-from stack.settings import Deployment
+from stack.hardware import instances, offerings
+from stack.model import Deployment
 from taskpacks import PackSpec, TaskpacksError
 from taskpacks.errors import RefusedSettingsError
 from taskpacks.manager import Pack

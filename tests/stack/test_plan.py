@@ -5,8 +5,9 @@ import pytest
 import yaml
 
 from cli import plan as plan_command
-from stack import costs, instances, plan, prices, rules
-from stack.rules import Registration
+from stack.hardware import costs, instances, prices
+from stack.preflight import cost_at_rest, plan, rules
+from stack.preflight.rules import Registration
 from taskpacks import PackSpec, manager
 from taskpacks.errors import RefusedSettingsError
 
@@ -190,7 +191,7 @@ def test_what_lies_there_is_counted_by_the_month():
         Registration("aws:cloudwatch/eventRule:EventRule", "q", {"eventPattern": "{}"}),
         Registration("aws:sqs/queue:Queue", "s", {}),
     ]
-    assert costs.at_rest(resources, USD) == {
+    assert cost_at_rest.at_rest(resources, USD) == {
         "alarms": pytest.approx(0.30),
         "dashboard": 3.0,
         "NAT gateways": pytest.approx(32.85),
@@ -206,7 +207,7 @@ def test_what_lies_there_is_counted_by_the_month():
     [("rate(1 minute)", 43_800), ("rate(2 hours)", 365), ("rate(1 day)", 730 / 24), ("", 0)],
 )
 def test_schedules_run_so_often(schedule, runs):
-    assert costs.runs_per_month(schedule) == pytest.approx(runs)
+    assert cost_at_rest.runs_per_month(schedule) == pytest.approx(runs)
 
 
 # The plan.

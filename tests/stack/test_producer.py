@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from stack import data, producer
+from stack.components import data_bucket, producer
 from taskpacks import TaskpacksError
 
 DOCUMENT = {"broker_url": "sqs://", "task_routes": {"pi.*": {"queue": "pi"}}}
@@ -29,4 +29,4 @@ def test_fifty_deployments_fit():
 
 
 def test_each_deployment_has_a_folder_of_its_own_in_each_area():
-    assert data.folder_uri("bucket", "scratch", "pi") == "s3://bucket/scratch/pi/"
+    assert data_bucket.folder_uri("bucket", "scratch", "pi") == "s3://bucket/scratch/pi/"

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from stack import rules, synthesis
-from stack.rules import UNKNOWN, Registration
-from stack.rules.findings import AUTOMATIC_END, compact
+from stack.preflight import rules, synthesis
+from stack.preflight.rules import UNKNOWN, Registration
+from stack.preflight.rules.findings import AUTOMATIC_END, compact
 from taskpacks import TaskpacksError, limits
 
 ROOT = Path(__file__).resolve().parents[2]

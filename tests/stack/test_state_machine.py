@@ -7,7 +7,7 @@ from cfnlint import api
 from cfnlint.config import ManualArgs
 
 from launcher.policy import IDLE_ROUNDS
-from stack import state_machine
+from stack.documents import state_machine
 
 MADE = state_machine.definition(
     launcher_arn="arn:aws:lambda:us-east-1:111122223333:function:small-launcher",

@@ -6,7 +6,7 @@ import pytest
 from celery import Celery
 from celery.result import AsyncResult
 
-from stack import policies
+from stack.documents import policies
 from stack.model import StackContext
 from taskpacks import Permissions
 from taskpacks.contract import ExitCode, attempts_key

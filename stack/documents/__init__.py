@@ -1,0 +1,1 @@
+"""JSON that AWS reads (policies, the state machine, the dashboard): pure functions of values."""

@@ -1,0 +1,253 @@
+"""What workers, their machines and senders may do: IAM policies, one statement a need."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from stack.documents import key_policies
+from stack.documents.iam import allow, document
+from taskpacks.contract import CELERY_RESULT_KEYS, attempts_key
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from stack.model import StackContext
+    from taskpacks.types import Permissions
+
+DATA_AREAS: Final = ("data", "scratch")
+"""The folders of the data bucket; below each, every deployment has one of its own."""
+
+
+def instance(
+    context: StackContext,
+    *,
+    environments: str,
+    repository_arns: Sequence[str | None],
+    log_group_arns: Sequence[str],
+) -> dict[str, Any]:
+    """Returns what an EC2 instance of Batch may do, and so every task that runs on it.
+
+    Workers on EC2 have their instance's network, so its role is theirs too:
+    https://docs.aws.amazon.com/batch/latest/userguide/networking-modes-jobs.html
+
+    AWS's managed policy for such instances, without: making clusters, draining instances, tags of
+    other instances and of EC2, and whatever is not this stack's:
+    https://docs.aws.amazon.com/AmazonECS/latest/developerguide/instance_IAM_role.html
+
+    Args:
+        context: The stack's.
+        environments: How the names of the compute environments begin. Batch calls their ECS
+            clusters AWSBatch-NAME-ID:
+            https://docs.aws.amazon.com/aws-managed-policy/latest/reference/BatchServiceRolePolicy.html
+        repository_arns: ECR repositories of the images; None for an image from elsewhere.
+        log_group_arns: Where the workers' output goes.
+    """
+    within = f"arn:{context.partition}:ecs:{context.region}:{context.account_id}"
+    clusters = f"{within}:cluster/AWSBatch-{environments}-*"
+    instances = f"{within}:container-instance/AWSBatch-{environments}-*"
+    return document(
+        [
+            # AWS knows no resource for it:
+            # https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonelasticcontainerservice.html
+            allow(["ecs:DiscoverPollEndpoint"], ["*"]),
+            allow(
+                [
+                    "ecs:RegisterContainerInstance",
+                    "ecs:DeregisterContainerInstance",
+                    "ecs:SubmitAttachmentStateChanges",
+                    "ecs:SubmitContainerStateChange",
+                    "ecs:SubmitTaskStateChange",
+                ],
+                [clusters],
+            ),
+            allow(["ecs:Poll", "ecs:StartTelemetrySession"], [instances]),
+            # An instance that registers with tags needs it, and for nothing else.
+            allow(
+                ["ecs:TagResource"],
+                [instances],
+                Condition={"StringEquals": {"ecs:CreateAction": "RegisterContainerInstance"}},
+            ),
+            *_run_container(repository_arns, log_group_arns),
+        ]
+    )
+
+
+def worker(
+    queue_arn: str,
+    results_arn: str,
+    data_arn: str,
+    permissions: Permissions,
+    *,
+    deployment: str,
+    context: StackContext,
+) -> dict[str, Any]:
+    """Returns what a pack's tasks may do: their task queue, the results, what it declares.
+
+    Args:
+        queue_arn: The deployment's task queue.
+        results_arn: The stack's table of results.
+        data_arn: The stack's data bucket, of which the deployment's own folders are theirs.
+        permissions: What the pack declares beyond that.
+        deployment: Its name.
+        context: Of the stack.
+    """
+    statements = [
+        allow(
+            [
+                "sqs:ReceiveMessage",
+                "sqs:DeleteMessage",
+                "sqs:ChangeMessageVisibility",
+                "sqs:GetQueueAttributes",
+                # A task that retries, or has others follow it, sends messages itself.
+                "sqs:SendMessage",
+            ],
+            [queue_arn],
+        ),
+        *_use_of_results(
+            ["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem"],
+            results_arn,
+            CELERY_RESULT_KEYS,
+            attempts_key(deployment, "*"),
+        ),
+    ]
+    partition = context.partition
+    for prefix in permissions.read:
+        bucket = _Prefix(prefix, partition)
+        statements += [bucket.may_list, allow(["s3:GetObject"], [bucket.objects_arn])]
+    statements += [
+        allow(["s3:PutObject", "s3:AbortMultipartUpload"], [_Prefix(prefix, partition).objects_arn])
+        for prefix in permissions.write
+    ]
+    statements += _own_folders(data_arn, deployment)
+    statements += key_policies.stored_data(("sqs", "dynamodb", "s3"), context)
+    statements += [dict(statement) for statement in permissions.statements]
+    return document(statements)
+
+
+def _use_of_results(actions: Sequence[str], results_arn: str, *keys: str) -> list[dict[str, Any]]:
+    """What Celery's DynamoDB backend calls; it finds the table made and its TTL on.
+
+    Args:
+        actions: On items; those that find items (Query, Scan) are never among them.
+        results_arn: The table.
+        keys: Patterns of the items' keys. They cannot tell one deployment's results from
+            another's: docs/adr/0016-one-result-table.md.
+    """
+    return [
+        # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/specifying-conditions.html
+        allow(
+            actions,
+            [results_arn],
+            Condition={"ForAllValues:StringLike": {"dynamodb:LeadingKeys": list(keys)}},
+        ),
+        allow(["dynamodb:DescribeTable", "dynamodb:DescribeTimeToLive"], [results_arn]),
+    ]
+
+
+def _own_folders(data_arn: str, deployment: str) -> list[dict[str, Any]]:
+    folders = [f"{area}/{deployment}/*" for area in DATA_AREAS]
+    return [
+        allow(
+            ["s3:ListBucket"],
+            [data_arn],
+            Condition={"StringLike": {"s3:prefix": folders}},
+        ),
+        allow(
+            ["s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"],
+            [f"{data_arn}/{folder}" for folder in folders],
+        ),
+    ]
+
+
+class _Prefix:
+    """An s3://bucket/prefix in the words of IAM."""
+
+    def __init__(self, prefix: str, partition: str) -> None:
+        bucket, _, self._key = prefix.removeprefix("s3://").partition("/")
+        self._bucket_arn = f"arn:{partition}:s3:::{bucket}"
+
+    @property
+    def objects_arn(self) -> str:
+        return f"{self._bucket_arn}/{self._key}*"
+
+    @property
+    def may_list(self) -> dict[str, Any]:
+        # Without it, S3 answers "access denied" for an object that is merely missing.
+        return allow(
+            ["s3:ListBucket"],
+            [self._bucket_arn],
+            Condition={"StringLike": {"s3:prefix": f"{self._key}*"}},
+        )
+
+
+def _run_container(
+    repository_arns: Sequence[str | None], log_group_arns: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Pulling images, and writing what containers print."""
+    statements = [
+        allow(["logs:CreateLogStream", "logs:PutLogEvents"], [f"{arn}:*" for arn in log_group_arns])
+    ]
+    if repositories := sorted({arn for arn in repository_arns if arn}):
+        statements += [
+            # The token is for the registry as a whole; AWS knows no resource for it:
+            # https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonelasticcontainerregistry.html
+            allow(["ecr:GetAuthorizationToken"], ["*"]),
+            allow(
+                [
+                    "ecr:BatchCheckLayerAvailability",
+                    "ecr:GetDownloadUrlForLayer",
+                    "ecr:BatchGetImage",
+                ],
+                repositories,
+            ),
+        ]
+    return statements
+
+
+def execution(
+    repository_arn: str | None,
+    log_group_arn: str,
+    secret_arns: Sequence[str],
+    *,
+    keys: Sequence[str],
+    partition: str,
+) -> dict[str, Any]:
+    """Returns what ECS does before and around the container: pull its image, write its log.
+
+    Args:
+        repository_arn: The image's ECR repository; None for an image from elsewhere.
+        log_group_arn: Where the worker's output goes.
+        secret_arns: What the worker's environment refers to.
+        keys: ARNs of the operator's keys that secrets may be encrypted with.
+        partition: "aws", "aws-cn" or "aws-us-gov".
+    """
+    statements = _run_container([repository_arn], [log_group_arn])
+    for service, action in (
+        ("secretsmanager", "secretsmanager:GetSecretValue"),
+        ("ssm", "ssm:GetParameters"),
+    ):
+        # A secret's ARN may go on with the key of a JSON value, which IAM does not know.
+        arns = [":".join(arn.split(":")[:7]) for arn in secret_arns if f":{service}:" in arn]
+        if arns:
+            statements.append(allow([action], arns))
+    return document([*statements, *key_policies.secrets(keys, secret_arns, partition)])
+
+
+def producer(
+    queue_arns: Sequence[str], results_arn: str, *, context: StackContext
+) -> dict[str, Any]:
+    """Returns what an application needs that sends tasks and reads their results, and nothing more.
+
+    Args:
+        queue_arns: The task queues that it may send to.
+        results_arn: The stack's table of results.
+        context: Of the stack.
+    """
+    statements = [
+        # kombu declares a queue before it sends, and asks for its depth when it does.
+        allow(["sqs:SendMessage", "sqs:GetQueueAttributes"], queue_arns),
+        *_use_of_results(["dynamodb:GetItem"], results_arn, CELERY_RESULT_KEYS),
+        allow(["ssm:GetParameter"], [context.producer_parameter_arn]),
+    ]
+    statements += key_policies.stored_data(("sqs", "dynamodb"), context)
+    return document(statements)

@@ -1,0 +1,87 @@
+"""What decides and starts workers may do: IAM policies as pure functions, one statement a need."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from stack.documents import key_policies
+from stack.documents.iam import allow, document
+
+if TYPE_CHECKING:
+    from stack.model import StackContext
+
+
+def submit(job_queue_arn: str, job_definition_arn: str) -> dict[str, Any]:
+    """Lets EventBridge submit this deployment's jobs, in whatever revision.
+
+    Args:
+        job_queue_arn: The job queue.
+        job_definition_arn: The job definition's ARN without a revision.
+
+    AWS asks for the definition, for the queue and for the job that comes of it, whose id
+    nobody knows before:
+    https://docs.aws.amazon.com/service-authorization/latest/reference/list_awsbatch.html
+    """
+    return document([_submit(job_queue_arn, job_definition_arn)])
+
+
+def _submit(job_queue_arn: str, job_definition_arn: str) -> dict[str, Any]:
+    definition = job_definition_arn
+    jobs = f"{definition.partition(':job-definition/')[0]}:job/*"
+    return allow(["batch:SubmitJob"], [job_queue_arn, definition, f"{definition}:*", jobs])
+
+
+def launcher(queue_arn: str, log_group_arn: str, *, context: StackContext) -> dict[str, Any]:
+    """Returns what the launcher looks at. It starts nothing itself.
+
+    Args:
+        queue_arn: The deployment's task queue.
+        log_group_arn: Where its output goes.
+        context: Of the stack.
+    """
+    return document(
+        [
+            allow(["sqs:GetQueueAttributes"], [queue_arn]),
+            # Neither service knows a resource for these actions:
+            # https://docs.aws.amazon.com/service-authorization/latest/reference/list_awsbatch.html
+            # https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazoncloudwatch.html
+            allow(["batch:ListJobs", "batch:DescribeJobs", "cloudwatch:GetMetricData"], ["*"]),
+            allow(["logs:CreateLogStream", "logs:PutLogEvents"], [f"{log_group_arn}:*"]),
+            *key_policies.environment(context),
+        ]
+    )
+
+
+def controller(launcher_arn: str, job_queue_arn: str, job_definition_arn: str) -> dict[str, Any]:
+    """Returns what the state machine does: ask the launcher, submit workers, keep its log."""
+    return document(
+        [
+            allow(["lambda:InvokeFunction"], [launcher_arn]),
+            _submit(job_queue_arn, job_definition_arn),
+            # A log delivery has no resource that could be named:
+            # https://docs.aws.amazon.com/step-functions/latest/dg/cw-logs.html
+            allow(
+                [
+                    "logs:CreateLogDelivery",
+                    "logs:GetLogDelivery",
+                    "logs:UpdateLogDelivery",
+                    "logs:DeleteLogDelivery",
+                    "logs:ListLogDeliveries",
+                    "logs:PutResourcePolicy",
+                    "logs:DescribeResourcePolicies",
+                    "logs:DescribeLogGroups",
+                ],
+                ["*"],
+            ),
+        ]
+    )
+
+
+def start_execution(state_machine_arn: str) -> dict[str, Any]:
+    """Lets a rule wake the state machine, or an execution start its successor."""
+    return document([allow(["states:StartExecution"], [state_machine_arn])])
+
+
+def list_executions(state_machine_arn: str) -> dict[str, Any]:
+    """Lets the launcher see whether an older execution is at work."""
+    return document([allow(["states:ListExecutions"], [state_machine_arn])])

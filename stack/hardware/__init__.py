@@ -1,0 +1,1 @@
+"""What workers run on: shapes, instance types, who shares machines, prices and costs."""

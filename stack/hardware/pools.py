@@ -1,0 +1,48 @@
+"""Which deployments run on the same machines: each on its own, or all of equal shape."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from stack.hardware import shapes
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from stack.hardware.shapes import Shape
+    from stack.model import Deployment
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Deployments that run on the same machines."""
+
+    name: str
+    shape: Shape
+    deployments: tuple[Deployment, ...]
+
+    @property
+    def max_vcpus(self) -> int:
+        """Of all its deployments together."""
+        return sum(each.spec.resources.max_vcpus for each in self.deployments)
+
+
+def pools(deployments: Sequence[Deployment], *, shared: bool) -> tuple[Pool, ...]:
+    """Which machines there are.
+
+    Args:
+        deployments: Of the stack.
+        shared: Deployments of equal shape run on the same machines: fewer compute
+            environments, and one deployment can use what another leaves of their max_vcpus
+            together. Else each has its own.
+    """
+    groups: dict[str, list[Deployment]] = {}
+    for deployment in deployments:
+        shape = shapes.shape(deployment.spec.resources)
+        name = f"shared-{shape.label}" if shared else deployment.name
+        groups.setdefault(name, []).append(deployment)
+    return tuple(
+        Pool(name, shapes.shape(group[0].spec.resources), tuple(group))
+        for name, group in groups.items()
+    )
