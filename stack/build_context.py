@@ -73,7 +73,7 @@ def build_files(pack: str, root: Path = ROOT) -> tuple[BuildFile, ...]:
         for pattern in _PATTERNS
         for path in root.glob(pattern.format(pack=pack))
     }
-    kept = {name: path for name, path in sorted(found.items()) if not _LEFT_OUT.search(name)}
+    kept = {name: path for name, path in found.items() if not _LEFT_OUT.search(name)}
     for name, path in kept.items():
         if path.is_symlink():
             raise RefusedSettingsError(
@@ -87,7 +87,8 @@ def build_files(pack: str, root: Path = ROOT) -> tuple[BuildFile, ...]:
 def _read(paths: Mapping[str, Path]) -> tuple[BuildFile, ...]:
     return tuple(
         BuildFile(name, bool(path.stat().st_mode & 0o100), path.read_bytes())
-        for name, path in paths.items()
+        # By name: paths have another order where `a.py` is beside `a/`.
+        for name, path in sorted(paths.items())
         if path.is_file()
     )
 
@@ -107,10 +108,10 @@ def content_digest(files: tuple[BuildFile, ...], arguments: Mapping[str, str]) -
 
 def write_context(files: tuple[BuildFile, ...], folder: Path) -> None:
     """Makes a folder hold these files and nothing else, with the same modes on every machine."""
-    there = _read_folder(folder)
-    if there == files:
+    was_there = folder.exists()  # before its files are read: another program may write it now
+    if _read_folder(folder) == files:
         return
-    if there:  # somebody changed what the stack had written
+    if was_there:  # somebody changed what the stack had written
         shutil.rmtree(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
@@ -132,4 +133,4 @@ def write_context(files: tuple[BuildFile, ...], folder: Path) -> None:
 
 
 def _read_folder(folder: Path) -> tuple[BuildFile, ...]:
-    return _read({path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*"))})
+    return _read({path.relative_to(folder).as_posix(): path for path in folder.rglob("*")})

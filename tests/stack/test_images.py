@@ -148,17 +148,39 @@ def test_the_context_of_a_pack_is_what_its_tag_is_made_of(umask, checkout, tmp_p
     assert not [name for name in written if "csv_sort" in name or "tests" in name]
 
 
+def assert_left_alone(files, folder):
+    os.utime(folder / "Dockerfile", (0, 0))  # not its inode: a new file may get the old one's
+    build_context.write_context(files, folder)
+    assert (folder / "Dockerfile").stat().st_mtime == 0
+
+
 def test_a_context_that_was_changed_is_written_again(checkout, tmp_path):
     files, folder = build_context.build_files("pi", checkout), tmp_path / "build" / "pi"
     build_context.write_context(files, folder)
-    inode = (folder / "Dockerfile").stat().st_ino
-    build_context.write_context(files, folder)
-    assert (folder / "Dockerfile").stat().st_ino == inode  # nothing to do
+    assert_left_alone(files, folder)
     append(folder / "worker" / "stray.py")
     (folder / "Dockerfile").unlink()
     build_context.write_context(files, folder)
     assert not (folder / "worker" / "stray.py").exists()
     assert (folder / "Dockerfile").read_bytes() == (checkout / "Dockerfile").read_bytes()
+
+
+@pytest.mark.parametrize("beside", ["model.py", "model-v2/sizes.csv"])
+def test_a_context_stays_where_a_name_goes_on_from_that_of_a_folder(beside, checkout, tmp_path):
+    for name in ("model/__init__.py", beside):
+        path = checkout / "taskpacks/pi" / name
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    files, folder = build_context.build_files("pi", checkout), tmp_path / "build" / "pi"
+    build_context.write_context(files, folder)
+    assert_left_alone(files, folder)
+
+
+def test_a_context_is_written_where_only_empty_folders_are_left(checkout, tmp_path):
+    files, folder = build_context.build_files("pi", checkout), tmp_path / "build" / "pi"
+    (folder / "taskpacks" / "pi").mkdir(parents=True)
+    build_context.write_context(files, folder)
+    assert (folder / "Dockerfile").is_file()
 
 
 def dockerfile():
