@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    InstanceOf,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
 if TYPE_CHECKING:
     from taskpacks.manager import Pack
@@ -17,6 +28,43 @@ Data = Literal["keep", "delete"]
 
 LOG_RETENTION_DAYS = 30
 
+_NOTIFIABLE: Final = r"https://[^\s/]+\S*|[^\s@/:]+@[^\s@/:]+\.[^\s@/:]+"
+_NOTIFIABLE_RULE: Final = (
+    "notices go to e-mail addresses and https:// URLs (plain http is refused); write one of "
+    "these, or leave it out"
+)
+_KEY_ARN: Final = r"arn:[a-z-]+:kms:[a-z0-9-]+:\d{12}:key/\S+"
+_KEY_RULE: Final = (
+    "it is a key's ARN (no alias: policies name the key itself), as "
+    "arn:aws:kms:REGION:ACCOUNT:key/ID; leave it out for keys that AWS manages"
+)
+# https://docs.aws.amazon.com/tag-editor/latest/userguide/best-practices-and-strats.html
+_TAG_VALUE: Final = r"[\w\s.:/=+@-]{1,256}"
+_TAG_RULE: Final = (
+    "it is a tag's value, 1 to 256 letters, digits, spaces and _.:/=+-@; write it without the "
+    "others"
+)
+_IMAGE_TAG: Final = r"[A-Za-z0-9_.-]{1,80}"
+_IMAGE_TAG_RULE: Final = (
+    "it is 1 to 80 letters, digits, '.', '_' and '-', and the image's tag is PACK-TAG; choose "
+    "another"
+)
+
+
+def _rule(pattern: str, rule: str) -> BeforeValidator:
+    """A text of a form; before pydantic's own check, so that a refusal shows what was given."""
+
+    def check(value: object) -> object:
+        if isinstance(value, str) and not re.fullmatch(pattern, value):
+            raise PydanticCustomError("rule", "{rule}", {"rule": rule})
+        return value
+
+    return BeforeValidator(check)
+
+
+# Runs before the other rules of its setting. A key with a type in Pulumi.yaml needs some default.
+_EMPTY_IS_NONE: Final = BeforeValidator(lambda value: None if value == "" else value)
+
 
 @dataclass(frozen=True)
 class Deployment:
@@ -27,48 +75,85 @@ class Deployment:
     spec: PackSpec
 
 
-@dataclass(frozen=True)
-class StackSettings:
-    """All that the program needs to know.
+class StackSettings(BaseModel):
+    """What a stack says: the settings of our namespace, with their types, rules and defaults.
 
-    Attributes:
-        deployments: At least one, in the order of the YAML.
-        owner: Who answers for the stack; a tag on everything.
-        image_tag: Which build of each pack's image runs; the image's tag is PACK-TAG.
-        build_images: Build and push each pack's image with the stack instead.
-        egress: How workers in a made network reach AWS.
-        kms_key: ARN of a key of the operator's that encrypts all that the stack stores;
-            None leaves that to keys that AWS manages.
-        secret_key_arns: ARNs of further keys that packs' secrets are encrypted with.
-        subnet_ids: The operator's own subnets; empty makes a small network.
-        security_group_ids: The operator's own; given together with subnet_ids.
-        assign_public_ip: Workers on Fargate get public addresses in the operator's subnets.
-        uri_schemes: Where tasks may read and write: "s3", and "file" in a cloud on this machine.
-        notify: E-mail addresses and https:// URLs that receive notices of alarms.
-        share_compute_environments: Deployments of equal hardware run on the same machines.
-        machine_image_generation: A number that is raised to have EC2 machines replaced by ones
-            with the newest machine image.
-        data: What becomes of buckets and tables that leave the stack: "keep" or "delete".
-        drain_on_delete_seconds: How long a command waits for workers to end before it deletes what
-            they run on.
+    The schema in Pulumi.yaml has the same names, types, defaults and descriptions.
     """
 
-    deployments: tuple[Deployment, ...]
-    owner: str | None = None
-    image_tag: str = "v1"
-    build_images: bool = False
-    egress: Egress = "endpoints"
-    kms_key: str | None = None
-    secret_key_arns: tuple[str, ...] = ()
-    subnet_ids: tuple[str, ...] = ()
-    security_group_ids: tuple[str, ...] = ()
-    assign_public_ip: bool = False
-    uri_schemes: tuple[str, ...] = ("s3",)
-    notify: tuple[str, ...] = ()
-    share_compute_environments: bool = False
-    machine_image_generation: int = 1
-    data: Data = "keep"
-    drain_on_delete_seconds: int = 900
+    # Strict: a YAML "2" for a number is a mistake: it is refused, not converted.
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    deployments: tuple[InstanceOf[Deployment], ...] = Field(alias="packs")
+    """In the order of the YAML."""
+    owner: Annotated[str | None, _rule(_TAG_VALUE, _TAG_RULE), _EMPTY_IS_NONE] = Field(
+        default=None, description="Who answers for the stack: a tag on everything"
+    )
+    image_tag: Annotated[str, _rule(_IMAGE_TAG, _IMAGE_TAG_RULE)] = Field(
+        default="v1", description="Which pushed build runs: the image is REPOSITORY:PACK-TAG"
+    )
+    build_images: bool = Field(
+        default=False, description="Build and push each pack's image with the stack"
+    )
+    egress: Egress = Field(
+        default="endpoints",
+        description="How workers in a made network reach AWS: endpoints, nat or public",
+    )
+    kms_key: Annotated[str | None, _rule(_KEY_ARN, _KEY_RULE), _EMPTY_IS_NONE] = Field(
+        default=None,
+        description="ARN of your own key for all that is stored; empty leaves keys to AWS",
+    )
+    secret_key_arns: tuple[Annotated[str, _rule(_KEY_ARN, _KEY_RULE)], ...] = Field(
+        default=(), description="ARNs of further keys that packs' secrets are encrypted with"
+    )
+    subnet_ids: tuple[str, ...] = Field(default=(), description="A network of your own")
+    security_group_ids: tuple[str, ...] = Field(default=(), description="Its security groups")
+    assign_public_ip: bool = Field(
+        default=False,
+        description="Workers on Fargate get public addresses in your own subnets",
+    )
+    uri_schemes: tuple[Literal["s3", "file"], ...] = Field(
+        default=("s3",),
+        description="Where tasks read and write: s3; file only in a cloud on this machine",
+    )
+    notify: tuple[Annotated[str, _rule(_NOTIFIABLE, _NOTIFIABLE_RULE)], ...] = Field(
+        default=(), description="E-mail addresses and https URLs that receive notices of alarms"
+    )
+    data: Data = Field(
+        default="keep",
+        description="What becomes of buckets and results that leave the stack: keep or delete",
+    )
+    drain_on_delete_seconds: int = Field(
+        default=900,
+        ge=0,
+        le=24 * 60 * 60,  # whoever waits longer repeats the command
+        description="How long a command waits for workers to end before it deletes what they run "
+        "on",
+    )
+    share_compute_environments: bool = Field(
+        default=False, description="Deployments of equal hardware run on the same machines"
+    )
+    machine_image_generation: int = Field(
+        default=1,
+        ge=1,
+        description="Raised to have EC2 machines replaced by ones with the newest machine image",
+    )
+
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> Self:
+        if bool(self.subnet_ids) != bool(self.security_group_ids):
+            raise ValueError(
+                f"subnet_ids is {list(self.subnet_ids)} and security_group_ids is "
+                f"{list(self.security_group_ids)}: workers in your own network need both; give "
+                "both, or neither to have a network made"
+            )
+        if self.assign_public_ip and not self.subnet_ids:
+            raise ValueError(
+                "assign_public_ip is True and subnet_ids is []: it is about public subnets of your "
+                "own; give subnet_ids and security_group_ids, or set egress: public to have a "
+                "network with public addresses made"
+            )
+        return self
 
     @property
     def behind_endpoints(self) -> bool:

@@ -5,10 +5,12 @@ Defaults are written so that `PackSpec()` is deployable. A stack's YAML overlays
 the field before any resource exists.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 from taskpacks import limits, statements
 from taskpacks.errors import RefusedDeclarationError, nearest
@@ -358,7 +360,7 @@ class PackSpec(_Record):
                 every field that is refused, a line each.
         """
         try:
-            return cls.model_validate(_tupled(values))
+            return cls.model_validate(tupled(values))
         except ValidationError as error:
             raise RefusedDeclarationError(refusals(error, cls, where)) from error
 
@@ -402,29 +404,50 @@ def _without_removed(merged: object, declared: Mapping[str, str], where: str) ->
     return {name: value for name, value in variables.items() if value is not None}
 
 
-def _tupled(value: object) -> object:
+def tupled(value: Any) -> Any:
     """YAML knows lists only; strict records hold tuples."""
     if isinstance(value, Mapping):
-        return {key: _tupled(below) for key, below in value.items()}
+        return {key: tupled(below) for key, below in value.items()}
     if isinstance(value, list | tuple):
-        return tuple(_tupled(below) for below in value)
+        return tuple(tupled(below) for below in value)
     return value
+
+
+_RULES = {
+    "string_type": "it is a text; quote it",
+    "bool_type": "it is true or false",
+    "int_type": "it is a whole number",
+    "int_from_float": "it is a whole number",
+    "float_type": "it is a number",
+    "tuple_type": "it is a list",
+    "dict_type": "it is a mapping",
+    "literal_error": "it is one of {expected}",
+    "greater_than": "it is more than {gt:g}",
+    "greater_than_equal": "it is at least {ge}",
+    "less_than_equal": "it is at most {le}",
+    "string_pattern_mismatch": "it has the form {pattern}",
+}
+"""Pydantic's kinds of refusal, in our words; others keep its own."""
 
 
 def refusals(error: ValidationError, model: type[BaseModel], where: str) -> str:
     """Says in our words what pydantic refused, a line for each field."""
-    lines: list[str] = []
-    for refusal in error.errors():
-        path = ".".join((where, *(str(part) for part in refusal["loc"])))
-        if refusal["type"] == "extra_forbidden":
-            *above, name = (str(part) for part in refusal["loc"])
-            known = _model_at(model, above).model_fields
-            lines.append(f"{path}: there is no such setting.{nearest(name, known)}")
-        elif refusal["type"] == "value_error":
-            lines.append(f"{path}: {refusal['msg'].removeprefix('Value error, ')}.")
-        else:
-            lines.append(f"{path}: {refusal['input']!r} is refused: {refusal['msg']}.")
-    return "\n".join(lines)
+    return "\n".join(_refusal(each, model, where) for each in error.errors())
+
+
+def _refusal(refusal: ErrorDetails, model: type[BaseModel], where: str) -> str:
+    kind, given, context = refusal["type"], refusal["input"], refusal.get("ctx", {})
+    path = ".".join((where, *map(str, refusal["loc"]))).replace(":.", ":", 1)
+    if kind == "extra_forbidden":
+        *above, name = map(str, refusal["loc"])
+        fields = _model_at(model, above).model_fields
+        known = [field.alias or key for key, field in fields.items()]
+        return f"{path}: there is no such setting.{nearest(name, known)}"
+    if kind == "value_error":  # a rule on several fields, which names them and their values
+        return f"{path}{'' if path.endswith(':') else ': '}{refusal['msg'].partition(', ')[2]}."
+    rule = _RULES[kind].format_map(context) if kind in _RULES else refusal["msg"]
+    hint = nearest(str(given), re.findall("'(.*?)'", rule)) if kind == "literal_error" else ""
+    return f"{path} is {given!r}: {rule}.{hint if 'mean' in hint else ''}"
 
 
 def _model_at(model: type[BaseModel], path: list[str]) -> type[BaseModel]:

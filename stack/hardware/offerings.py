@@ -45,7 +45,7 @@ def settled(settings: StackSettings, region: str) -> StackSettings:
             refused.append(str(error))
     if refused:
         raise RefusedSettingsError("\n".join(refused))
-    return replace(settings, deployments=tuple(deployments))
+    return settings.model_copy(update={"deployments": tuple(deployments)})
 
 
 def wanted(deployments: Iterable[Deployment]) -> tuple[str, ...]:

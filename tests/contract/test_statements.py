@@ -199,5 +199,5 @@ def test_null_for_what_the_pack_does_not_declare_names_what_it_does():
 
 
 def test_null_is_no_value_of_anything_else():
-    with pytest.raises(RefusedDeclarationError, match=r"here\.resources\.vcpus: None is refused"):
+    with pytest.raises(RefusedDeclarationError, match=r"vcpus is None: it is a number"):
         PackSpec().overlaid({"resources": {"vcpus": None}}, "here")

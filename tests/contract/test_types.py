@@ -56,7 +56,7 @@ def test_workers_that_would_be_ended_in_mid_task_are_refused():
 
 
 def test_a_secret_by_value_is_refused():
-    assert "is refused" in refusal(secrets={"KEY": "hunter2"})
+    assert "it has the form ^arn:" in refusal(secrets={"KEY": "hunter2"})
 
 
 def test_a_gpu_on_ec2_is_taken():
@@ -141,7 +141,7 @@ def test_a_daily_cap_that_one_worker_would_break_is_refused():
 )
 def test_a_figure_of_the_controller_that_makes_no_sense_is_refused(name, value):
     text = refusal(scaling={name: value})
-    assert text.startswith(f"taskpacks:packs.pi.scaling.{name}: {value!r} is refused")
+    assert text.startswith(f"taskpacks:packs.pi.scaling.{name} is {value!r}: it is ")
 
 
 def test_fewer_vcpus_in_all_than_one_worker_needs_are_refused():
@@ -155,14 +155,14 @@ def test_an_unknown_setting_names_the_nearest_one():
 
 
 def test_a_number_written_as_text_is_refused_and_not_guessed_at():
-    assert "'2' is refused" in refusal(resources={"memory_mib": "2"})
+    assert refusal(resources={"memory_mib": "2"}).endswith("is '2': it is a whole number.")
 
 
 def test_every_refused_field_has_a_line_of_its_own():
     lines = refusal(resources={"gpus": 1}, queue={"max_receives": 0}).splitlines()
     assert [line.split(":")[1] for line in lines] == [
         "packs.pi.resources",
-        "packs.pi.queue.max_receives",
+        "packs.pi.queue.max_receives is 0",
     ]
 
 

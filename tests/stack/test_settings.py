@@ -4,12 +4,14 @@ import sys
 import traceback
 import types
 from pathlib import Path
+from typing import get_origin
 
 import pytest
 import yaml
 from pulumi.runtime import set_all_config
 
 from stack import settings
+from stack.model import StackSettings
 from taskpacks import Image, PackSpec, TaskpacksError, hookimpl
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -101,14 +103,13 @@ def test_subnets_without_security_groups_are_refused(modules):
 
 def test_public_addresses_are_for_subnets_of_your_own(modules):
     text = refusal({"packs": {"small": {}}, "assign_public_ip": True}, modules)
-    assert text.startswith("taskpacks:assign_public_ip is True and taskpacks:subnet_ids is []")
-    assert "set taskpacks:egress: public" in text
+    assert text.startswith("taskpacks:assign_public_ip is True and subnet_ids is []")
+    assert "set egress: public" in text
 
 
 def test_a_uri_scheme_that_tasks_cannot_use_is_refused(modules):
     text = refusal({"packs": {"small": {}}, "uri_schemes": ["s3", "http"]}, modules)
-    assert "'http'" in text
-    assert "s3 and file" in text
+    assert text == "taskpacks:uri_schemes.1 is 'http': it is one of 's3' or 'file'."
 
 
 def handed_over(monkeypatch, config, *secret):
@@ -247,6 +248,31 @@ def test_an_image_that_no_worker_could_pull_is_refused(modules):
     assert settings.parse({"packs": packs, "egress": "nat"}, modules).egress == "nat"
 
 
+def test_an_image_of_another_region_is_refused_behind_endpoints(modules):
+    uri = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/ours:v7"
+    config = {"packs": {"small": {"image": {"uri": uri}}}}
+    with pytest.raises(TaskpacksError) as caught:
+        settings.parse(config, modules, region="us-east-1")
+    assert str(caught.value).startswith(f"taskpacks:packs.small.image.uri is '{uri}'")
+    assert "copy the image to us-east-1" in str(caught.value)
+    assert settings.parse(config, modules, region="eu-west-1")
+    assert settings.parse({**config, "egress": "nat"}, modules, region="us-east-1")
+
+
+def test_a_key_of_another_region_is_refused(modules):
+    config = {"packs": {"small": {}}, "kms_key": "arn:aws:kms:eu-west-1:123456789012:key/1"}
+    with pytest.raises(TaskpacksError, match="a key of eu-west-1, and aws:region is us-east-1"):
+        settings.parse(config, modules, region="us-east-1")
+    assert settings.parse(config, modules, region="eu-west-1")
+
+
+def test_the_region_is_that_of_the_provider():
+    uri = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/ours:v7"
+    packs = json.dumps({"pi": {"image": {"uri": uri}}})
+    with pytest.raises(TaskpacksError, match="reach ECR in us-east-1 only"):
+        settings.read({"taskpacks:packs": packs, "aws:region": "us-east-1"})
+
+
 def declaring(base, modules, monkeypatch):
     declared = hookimpl(lambda: PackSpec(image=Image(base=base)))
     monkeypatch.setattr(sys.modules[modules["small"]], "taskpack_spec", declared)
@@ -281,7 +307,7 @@ REFUSED = {
     "an alias": ({"kms_key": "alias/mine"}, ["taskpacks:kms_key is 'alias/mine'", "key's ARN"]),
     "a tag": ({"image_tag": "v1:x"}, ["taskpacks:image_tag is 'v1:x'", "PACK-TAG"]),
     "build": ({"build_images": "yes"}, ["taskpacks:build_images is 'yes'", "true or false"]),
-    "notify": ({"notify": "ops@example.com"}, ["taskpacks:notify is", "list of texts"]),
+    "notify": ({"notify": "ops@example.com"}, ["taskpacks:notify is", "it is a list"]),
     "an owner's brackets": ({"owner": "ops <ops@x>"}, ["taskpacks:owner is", "tag's value"]),
     "owner": ({"owner": 7}, ["taskpacks:owner is 7", "it is a text"]),
 }
@@ -303,11 +329,43 @@ def test_the_projects_schema_has_a_type_for_every_setting_but_the_mapping_of_pac
     assert set(project_schema()) == set(settings.KEYS) - {"packs"}
 
 
+WORDS = {bool: "boolean", int: "integer", tuple: "array"}
+FIELDS = {key: StackSettings.model_fields[key] for key in settings.KEYS if key != "packs"}
+
+
+@pytest.mark.parametrize("key", FIELDS)
+def test_the_schema_says_of_each_setting_what_the_program_says(key):
+    declared, field = project_schema()[key], FIELDS[key]
+    kind = get_origin(field.annotation) or field.annotation
+    assert declared["type"] == WORDS.get(kind, "string")
+    assert declared["description"] == field.description
+    default = list(field.default) if isinstance(field.default, tuple) else field.default
+    assert declared["default"] == ("" if default is None else default)
+
+
 def test_the_defaults_of_the_schema_are_those_of_the_program(modules):
     defaults = {key: declared["default"] for key, declared in project_schema().items()}
     packs = {"packs": {"small": {}}}
     given, taken = settings.parse({**packs, **defaults}, modules), settings.parse(packs, modules)
-    assert {**vars(given), "deployments": ()} == {**vars(taken), "deployments": ()}
+    assert given.model_dump(exclude={"deployments"}) == taken.model_dump(exclude={"deployments"})
+
+
+@pytest.mark.parametrize("key", settings.KEYS)
+def test_the_reference_of_settings_has_each_with_its_default(key):
+    page = (ROOT / "docs" / "deploying.md").read_text()
+    rows = [row.strip("| ").split(" | ") for row in page.splitlines() if row.count("|") == 4]
+    (default,) = (row[2].strip("`") for row in rows if f"`taskpacks:{key}`" in row[0])
+    declared = FIELDS[key].default if key in FIELDS else None
+    if isinstance(declared, bool | int):
+        assert default == str(declared).lower()
+    elif isinstance(declared, str):
+        assert default == declared
+    elif declared:
+        assert default == f"[{', '.join(declared)}]"
+    elif key in FIELDS:
+        assert default in {"none", "a network is made", "keys that AWS manages"}
+    else:
+        assert default == "required"
 
 
 def test_the_schema_uses_only_words_that_the_cli_knows():
@@ -343,13 +401,16 @@ def test_a_flag_that_is_neither_true_nor_false_is_refused(modules):
     assert text == "taskpacks:share_compute_environments is 'yes': it is true or false."
 
 
-@pytest.mark.parametrize("value", [0, -1, True, 1.5, "2"])
-def test_a_machine_image_generation_is_a_whole_number(value, modules):
+WHOLE = "it is a whole number"
+
+
+@pytest.mark.parametrize(
+    ("value", "rule"),
+    [(0, "it is at least 1"), (-1, "it is at least 1"), (True, WHOLE), (1.5, WHOLE), ("2", WHOLE)],
+)
+def test_a_machine_image_generation_is_a_whole_number(value, rule, modules):
     text = refusal({"packs": {"small": {}}, "machine_image_generation": value}, modules)
-    assert text == (
-        f"taskpacks:machine_image_generation is {value!r}: it is a whole number from 1 on; "
-        "write one."
-    )
+    assert text == f"taskpacks:machine_image_generation is {value!r}: {rule}."
     parsed = settings.parse({"packs": {"small": {}}, "machine_image_generation": 2}, modules)
     assert parsed.machine_image_generation == 2
 
@@ -362,8 +423,8 @@ def test_data_is_kept_or_deleted(modules, word):
 
 def test_another_word_for_what_becomes_of_data_is_refused_with_the_nearest(modules):
     text = refusal({"packs": {"small": {}}, "data": "deleted"}, modules)
-    assert text.startswith("taskpacks:data is 'deleted': it is one of keep, delete.")
-    assert "delete" in text.partition("keep, delete.")[2]
+    assert text.startswith("taskpacks:data is 'deleted': it is one of 'keep' or 'delete'.")
+    assert text.endswith("Did you mean 'delete'?")
 
 
 @pytest.mark.parametrize("seconds", [0, 900, 86_400])
@@ -372,12 +433,19 @@ def test_workers_are_waited_for_as_long_as_is_said(modules, seconds):
     assert settings.parse(config, modules).drain_on_delete_seconds == seconds
 
 
-@pytest.mark.parametrize("seconds", [-1, 86_401, 1.5, True, "900"])
-def test_a_wait_that_is_no_number_of_seconds_within_a_day_is_refused(modules, seconds):
+@pytest.mark.parametrize(
+    ("seconds", "rule"),
+    [
+        (-1, "it is at least 0"),
+        (86_401, "it is at most 86400"),
+        (1.5, WHOLE),
+        (True, WHOLE),
+        ("900", WHOLE),
+    ],
+)
+def test_a_wait_that_is_no_number_of_seconds_within_a_day_is_refused(modules, seconds, rule):
     text = refusal({"packs": {"small": {}}, "drain_on_delete_seconds": seconds}, modules)
-    assert text == (
-        f"taskpacks:drain_on_delete_seconds is {seconds!r}: it is a whole number from 0 to 86400."
-    )
+    assert text == f"taskpacks:drain_on_delete_seconds is {seconds!r}: {rule}."
 
 
 def test_more_compute_environments_than_a_region_has_are_refused_unless_they_are_shared(modules):
