@@ -83,7 +83,8 @@ def named_arns(specs: Iterable[PackSpec], partition: str) -> list[str]:
     """Returns the ARNs of all resources that specs name, whosever they are.
 
     A bucket of `permissions` stands for all its objects: prefixes are the roles' affair. A
-    resource that holds for everything names nothing, whatever `allow_wildcard` says.
+    resource that holds for everything names nothing, whatever `allow_wildcard` says, and so does
+    one of any account: somebody else could make theirs by that name.
 
     Args:
         specs: What the stack deploys.
@@ -101,7 +102,11 @@ def named_arns(specs: Iterable[PackSpec], partition: str) -> list[str]:
         found |= {":".join(arn.split(":")[:7]) for arn in spec.secrets.values()}
         if repository := ecr_repository_arn(spec.image.uri or "", partition):
             found.add(repository)
-    return sorted(arn for arn in found if not statements.names_none(arn))
+    return sorted(
+        arn
+        for arn in found
+        if not statements.names_none(arn) and not statements.names_no_account(arn)
+    )
 
 
 def _listed(value: str | Sequence[str]) -> Sequence[str]:

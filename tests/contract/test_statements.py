@@ -42,6 +42,14 @@ TAKEN = {
     ),
     "what is forbidden everywhere": {"Effect": "Deny", "Action": "*", "Resource": "*"},
     "all but some forbidden": {"Effect": "Deny", "NotAction": "s3:*", "NotResource": [QUEUE]},
+    "secrets by a pattern forbidden": {
+        "Effect": "Deny",
+        "Action": "secretsmanager:*",
+        "Resource": f"{SECRET}:*",
+    },
+    "documents, which are no parameters": statement(
+        "ssm:SendCommand", "arn:aws:ssm:us-east-1:123456789012:document/app-*"
+    ),
 }
 
 
@@ -64,6 +72,7 @@ WILD = {
     "any service": statement("sqs:SendMessage", "arn:aws:*:us-east-1:123456789012:q"),
     "all but one": {"Effect": "Allow", "Action": "s3:GetObject", "NotResource": "arn:aws:s3:::b"},
     "parameters below a path": statement("ssm:GetParameter", f"{PARAMETER}/app/*"),
+    "all of ssm": statement("ssm:GetParameter", "arn:aws:ssm:us-east-1:123456789012:*"),
     "with a condition": statement("s3:GetObject", "*", Condition={"Bool": {"a": "true"}}),
 }
 
@@ -74,6 +83,12 @@ def test_an_action_that_takes_a_resource_needs_one_or_a_word_for_all(case):
     assert text.startswith("taskpacks:packs.pi.permissions: statements[1]: ")
     assert "set allow_wildcard: true" in text
     assert overlaid(WILD[case], allow_wildcard=True).permissions.statements
+
+
+def test_parameters_by_a_pattern_are_refused_because_each_may_be_a_secret():
+    text = refusal(WILD["parameters below a path"])
+    assert f"'{PARAMETER}/app/*' with ssm:GetParameter names parameters by a pattern" in text
+    assert "every resource" not in text
 
 
 ALWAYS = {
@@ -125,15 +140,46 @@ MALFORMED = {
     "nothing in a list": (statement("sqs:SendMessage", []), "Resource is ()"),
     "a principal": (statement("sqs:SendMessage", QUEUE, Principal="*"), "Principal: there is no"),
     "a slip": (statement("a:B", QUEUE, Conditions={}), "Did you mean 'Condition'?"),
+    "a list of effects": (statement("a:B", QUEUE, Effect=["Allow"]), "Effect is ('Allow',)"),
+    "an effect of parts": (statement("a:B", QUEUE, Effect={"a": "b"}), "Effect is "),
+    "two lists of actions": (
+        {"Effect": "Deny", "Action": "a:B", "NotAction": "a:C", "Resource": QUEUE},
+        "Action and NotAction are both given",
+    ),
+    "two lists of resources": (
+        {"Effect": "Deny", "Action": "a:B", "Resource": QUEUE, "NotResource": QUEUE},
+        "Resource and NotResource are both given",
+    ),
+    "nothing forbidden": ({"Effect": "Deny", "Resource": QUEUE}, "Action is not given"),
+    "forbidden nowhere": ({"Effect": "Deny", "Action": "a:B"}, "Resource is not given"),
+    "a number forbidden": ({"Effect": "Deny", "Action": 7, "Resource": QUEUE}, "Action is 7"),
+    "all forbidden but a number": (
+        {"Effect": "Deny", "NotAction": [7], "Resource": QUEUE},
+        "NotAction is (7,)",
+    ),
+    "a forbidden action without its service": (
+        {"Effect": "Deny", "Action": "SendMessage", "Resource": QUEUE},
+        "Action has 'SendMessage'",
+    ),
+    "forbidden but for no ARN": (
+        {"Effect": "Deny", "Action": "a:B", "NotResource": "q*"},
+        "NotResource has 'q*'",
+    ),
 }
 
 
+@pytest.mark.parametrize("allow_wildcard", [False, True])
 @pytest.mark.parametrize("case", MALFORMED)
-def test_what_iam_would_not_take_is_refused_with_its_place(case):
+def test_what_iam_would_not_take_is_refused_with_its_place(case, allow_wildcard):
     refused, said = MALFORMED[case]
-    text = refusal(refused)
+    text = refusal(refused, allow_wildcard=allow_wildcard)
     assert text.startswith("taskpacks:packs.pi.permissions: statements[0]: ")
     assert said in text
+
+
+def test_resource_beside_not_resource_is_refused_whatever_may_be_reached():
+    both = {**WILD["all but one"], "Resource": QUEUE}
+    assert "Resource and NotResource are both given" in refusal(both, allow_wildcard=True)
 
 
 def test_every_statement_that_is_refused_is_told():

@@ -128,6 +128,26 @@ def test_a_star_in_a_statement_opens_no_endpoint(resource):
     assert made(spec) == made(PackSpec())
 
 
+def test_parameters_below_a_path_pass_where_their_account_is_named():
+    def policy(account):
+        resource = f"arn:aws:ssm:eu-west-1:{account}:parameter/app/*"
+        allowing = {"Effect": "Allow", "Action": ["ssm:GetParameter"], "Resource": resource}
+        spec = PackSpec(permissions=Permissions(statements=(allowing,), allow_wildcard=True))
+        return made(spec)["ssm"]
+
+    theirs = f"arn:aws:ssm:eu-west-1:{THEIRS}:parameter/app/a"
+    assert allows(policy(THEIRS), "ssm:GetParameter", theirs, ResourceAccount=THEIRS)
+    assert not allows(policy("*"), "ssm:GetParameter", theirs, ResourceAccount=THEIRS)
+
+
+@pytest.mark.parametrize("account", ["*", "????????????"])
+def test_a_resource_of_any_account_opens_no_endpoint(account):
+    resource = f"arn:aws:sqs:eu-west-1:{account}:q"
+    anybodys = {"Effect": "Allow", "Action": ["sqs:SendMessage"], "Resource": resource}
+    spec = PackSpec(permissions=Permissions(statements=(anybodys,)))
+    assert made(spec) == made(PackSpec())
+
+
 def test_where_there_is_another_way_out_everything_passes_and_says_so():
     """Said: the provider would leave the policy that an endpoint had before."""
     for policy in made(PackSpec(), only_way_out=False).values():
