@@ -155,15 +155,19 @@ def fitting(resources: Resources, offered: Collection[str] | None = None) -> tup
 
 def is_known_family(name: str) -> bool:
     """Whether it names a family of the tables above, and no size."""
-    return any(family(known) == name for known in KNOWN)
+    return name not in KNOWN and bool(sizes(name))
+
+
+def sizes(name: str) -> list[Instance]:
+    """Returns the known type of a name, or all sizes of a known family; empty for others."""
+    return [each for each in KNOWN.values() if name in {each.name, family(each.name)}]
 
 
 def _smallest_of(wanted: str, resources: Resources, offered: Collection[str] | None) -> list[str]:
     holding = [
         instance
-        for instance in KNOWN.values()
-        if family(instance.name) == wanted
-        and instance.architecture == resources.architecture
+        for instance in sizes(wanted)
+        if instance.architecture == resources.architecture
         and bool(instance.gpus) == bool(resources.gpus)
         and instance.workers(resources)
         and (offered is None or instance.name in offered)

@@ -102,35 +102,20 @@ def shape(resources: Resources) -> Shape:
 
 
 def refusals(resources: Resources) -> list[str]:
-    """What AWS would never place: each with the value, the rule and the remedy.
+    """Says what AWS would never place, each with the value, the rule and the remedy.
 
-    What one platform allows by itself, `taskpacks.types` checks; this is about the instance
-    types that there are.
+    Each known type or family that is named is looked at by itself. What one platform allows by
+    itself, `taskpacks.types` checks; this is about the instance types that there are.
     """
     if resources.platform == "fargate":
         return []
     need = f"{resources.vcpus:g} vCPUs, {resources.memory_mib} MiB" + (
         f" and {resources.gpus} GPUs" if resources.gpus else ""
     )
-    found: list[str] = []
-    for name in resources.instance_types:
-        if not (instance := instances.KNOWN.get(name)):
-            continue
-        if instance.architecture != resources.architecture:
-            found.append(
-                f"instance_types has {name}, which is {instance.architecture}: architecture is "
-                f"{resources.architecture}, and no image runs on both; leave one of them out."
-            )
-        elif not instance.workers(resources):
-            found.append(
-                f"instance_types has {name} ({instance.vcpus} vCPUs, {instance.memory_mib} MiB, "
-                f"{instance.gpus} GPUs): a worker needs {need}, and "
-                f"{instances.memory_for_jobs_mib(instance.memory_mib, instance.architecture)} MiB "
-                "are counted on for jobs (the system keeps the rest); ask for less, or take a "
-                "larger size."
-            )
+    named = (_named_refusal(name, need, resources) for name in resources.instance_types)
+    found = [refusal for refusal in named if refusal]
     types = instances.fitting(resources)
-    if not types:
+    if not types and not found:
         found.append(
             f"a worker needs {need}: no {resources.architecture} instance type that is known here "
             "holds one; ask for less, or name instance_types that do."
@@ -142,6 +127,40 @@ def refusals(resources: Resources) -> list[str]:
             f"{limits.EBS_VOLUME_GIB_MAX}; lower it, or name smaller instance_types."
         )
     return found
+
+
+def _named_refusal(name: str, need: str, resources: Resources) -> str | None:
+    """Says why a known type, or no size of a known family, holds a worker."""
+    sizes = instances.sizes(name)
+    if not sizes:
+        return None
+    largest = max(sizes, key=lambda size: size.vcpus)
+    if largest.architecture != resources.architecture:
+        return (
+            f"instance_types has {name}, which is {largest.architecture}: architecture is "
+            f"{resources.architecture}, and no image runs on both; leave one of them out."
+        )
+    if resources.gpus and not largest.gpus:
+        return (
+            f"instance_types has {name}, which has no GPUs: gpus is {resources.gpus}; take one "
+            "that has them, or leave gpus out."
+        )
+    is_family = name != largest.name
+    if is_family and largest.gpus and not resources.gpus:
+        return (
+            f"instance_types has {name}, which has GPUs: gpus is 0, and a family with GPUs is for "
+            "workers that need them; set gpus, or take another family."
+        )
+    if any(size.workers(resources) for size in sizes):
+        return None
+    which = f", of which {largest.name} is the largest" if is_family else ""
+    return (
+        f"instance_types has {name}{which} ({largest.vcpus} vCPUs, {largest.memory_mib} MiB, "
+        f"{largest.gpus} GPUs): a worker needs {need}, and "
+        f"{instances.memory_for_jobs_mib(largest.memory_mib, largest.architecture)} MiB are "
+        "counted on for jobs (the system keeps the rest); ask for less, or take "
+        f"{'another family' if is_family else 'a larger size'}."
+    )
 
 
 def compute_type(platform: str, purchase: str) -> str:

@@ -102,3 +102,9 @@ def test_what_a_region_does_not_offer_is_refused_before_anything_is_made(project
     with pytest.raises(TaskpacksError, match="instance_types has m8g: us-east-1 does not offer it"):
         engine.up()
     assert nothing_was_made(project)
+
+
+def test_a_family_of_the_other_architecture_is_refused_for_that_and_not_for_the_region(project):
+    named = {**ON_EC2, "instance_types": ["m7i", "m8g"]}
+    with pytest.raises(TaskpacksError, match="m7i, which is x86_64: architecture is arm64"):
+        project.select({"small": {"resources": named}}).up()
