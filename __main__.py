@@ -102,6 +102,8 @@ producer = Producer(
         deployments=stack.deployments,
         queues={name: made.queue for name, made in deployments.items()},
         results=results,
+        records=[made.record for made in deployments.values()],
+        guards=guards,
         context=context,
     ),
 )

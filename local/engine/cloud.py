@@ -26,7 +26,7 @@ _MISSING = re.compile(r"NotFound|NoSuch|NonExistent|DoesNotExist|^404$")
 
 _ACCESS_KEY: Final = "local"
 """moto asks for some value, any value."""
-_ASKED_BY_PROGRAMS: Final = ("batch", "s3", "sqs")
+_ASKED_BY_PROGRAMS: Final = ("batch", "iam", "s3", "sqs")
 """Services that hooks of the program call (stack/before_delete)."""
 
 

@@ -303,7 +303,7 @@ def _cloud(settings: struct_pb2.Struct) -> Cloud:
     if not urls:
         raise UnsupportedError(
             "aws:endpoints is not set, and this provider speaks to a cloud on this machine only. "
-            "Give it the address, for each of batch, s3 and sqs: `pulumi config set --path "
+            "Give it the address, for each of batch, iam, s3 and sqs: `pulumi config set --path "
             "'aws:endpoints[0].sqs' http://127.0.0.1:PORT`; or, for AWS, take local/provider off "
             "PATH."
         )

@@ -1,4 +1,4 @@
-"""What is asked before AWS deletes something: messages, workers that run, data.
+"""What is asked before AWS deletes something: messages, workers that run, policies, data.
 
 Hooks of Pulumi, which a stack's state remembers by their names: each run of the program registers
 all of them, since whoever needs one may not be in the program any more.
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 # Not pulumi.Config, which warns of secrets that are read plainly: these go to AWS only.
 from pulumi.runtime.config import get_config
 
-from stack.before_delete import data, messages, workers
+from stack.before_delete import data, messages, policies, workers
 from stack.before_delete.access import Access
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ class Guards:
 
     messages: pulumi.ResourceHook
     workers: pulumi.ResourceHook
+    policies: pulumi.ResourceHook
     data: Callable[[pulumi.ResourceTransformationArgs], pulumi.ResourceTransformationResult | None]
 
 
@@ -45,5 +46,6 @@ def guards(region: str, settings: StackSettings) -> Guards:
     return Guards(
         messages=messages.hook(how),
         workers=workers.hook(how, settings.drain_on_delete_seconds),
+        policies=policies.hook(how),
         data=data.keeping(how, settings.data),
     )

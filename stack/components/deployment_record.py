@@ -29,8 +29,8 @@ def record_deployment(
 
     Args:
         name: Of the deployment.
-        told: What is written: its queues' URLs ("queue_url", "dead_letter_url"), its "job_queue"
-            and the like.
+        told: What is written: its queues' URLs ("queue_url", "dead_letter_url"), its "job_queue",
+            its "producer_policy" and the like.
         guards: Asked before the record is deleted.
         stack: In which the deployment is.
         parent: The deployment's component.
@@ -47,6 +47,8 @@ def record_deployment(
             parent=parent,
             depends_on=of,
             # In this order: a worker that ends settles the messages that it holds.
-            hooks=pulumi.ResourceHookBinding(before_delete=[guards.workers, guards.messages]),
+            hooks=pulumi.ResourceHookBinding(
+                before_delete=[guards.policies, guards.workers, guards.messages]
+            ),
         ),
     )

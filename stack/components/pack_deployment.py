@@ -66,6 +66,8 @@ class PackDeployment(pulumi.ComponentResource):
     dashboard_row: pulumi.Output[Row]
     producer_policy_arn: pulumi.Output[str]
     """Of the managed policy for applications that send to this deployment only."""
+    record: aws.ssm.Parameter
+    """Depends on all the rest."""
 
     def __init__(
         self, name: str, args: PackDeploymentArgs, opts: pulumi.ResourceOptions | None = None
@@ -156,6 +158,7 @@ class PackDeployment(pulumi.ComponentResource):
             f"the deployment {name}",
             [self.queue.arn],
             args.results,
+            guards=args.guards,
             context=context,
             opts=child,
         )
@@ -170,9 +173,9 @@ class PackDeployment(pulumi.ComponentResource):
             "log_group": log_group.name,
             **scaling.summary,
         }
-        record_deployment(
+        self.record = record_deployment(
             name,
-            self.summary,
+            {**self.summary, "producer_policy": sending.arn},
             args.guards,
             stack=context.stack,
             parent=self,

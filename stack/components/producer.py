@@ -17,6 +17,7 @@ from taskpacks.errors import RefusedSettingsError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from stack.before_delete import Guards
     from stack.components.result_store import ResultStore
     from stack.components.task_queue import TaskQueue
     from stack.model import Deployment, StackContext
@@ -61,11 +62,22 @@ def document(
 
 @dataclass(frozen=True, kw_only=True)
 class ProducerArgs:
-    """What the document says, and what those who read it may use."""
+    """What the document says, and what those who read it may use.
+
+    Attributes:
+        deployments: All of the stack.
+        queues: Their task queues, by their names.
+        results: The stack's.
+        records: Their records.
+        guards: Asked before the policy is deleted.
+        context: Of the stack.
+    """
 
     deployments: Sequence[Deployment]
     queues: Mapping[str, TaskQueue]
     results: ResultStore
+    records: Sequence[pulumi.Resource]
+    guards: Guards
     context: StackContext
 
 
@@ -107,8 +119,10 @@ class Producer(pulumi.ComponentResource):
             "this stack",
             [queue.arn for queue in args.queues.values()],
             args.results,
+            guards=args.guards,
             context=args.context,
-            opts=child,
+            # So it is the first to be deleted: while it is attached, no deployment goes.
+            opts=pulumi.ResourceOptions(parent=self, depends_on=args.records),
         ).arn
         self.register_outputs({"policy_arn": self.policy_arn})
 
@@ -119,6 +133,7 @@ def sending_policy(
     queue_arns: Sequence[pulumi.Input[str]],
     results: ResultStore,
     *,
+    guards: Guards,
     context: StackContext,
     opts: pulumi.ResourceOptions,
 ) -> aws.iam.Policy:
@@ -131,7 +146,12 @@ def sending_policy(
                 lambda arns: policies.producer(arns[0], arns[1], context=context)
             )
         ),
-        opts=opts,
+        opts=pulumi.ResourceOptions.merge(
+            opts,
+            pulumi.ResourceOptions(
+                hooks=pulumi.ResourceHookBinding(before_delete=[guards.policies])
+            ),
+        ),
     )
 
 

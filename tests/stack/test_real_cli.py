@@ -77,6 +77,17 @@ def test_the_real_engine_makes_keeps_changes_and_ends_a_stack(stack):
 
     with pytest.raises(automation.errors.CommandError, match="run-program"):
         stack.destroy(run_program=False)
+    iam, policy = stack.client("iam"), stack.outputs()["producer_policy"]
+    iam.create_role(RoleName="shop", AssumeRolePolicyDocument="{}")
+    iam.attach_role_policy(RoleName="shop", PolicyArn=policy)
+    deployed = {each for each in inventory(stack.client) if "pi-" in each[1]}
+    with pytest.raises(
+        automation.errors.CommandError, match=r"detach-role-policy --role-name shop"
+    ):
+        stack.destroy()
+    assert deployed <= inventory(stack.client)
+    iam.detach_role_policy(RoleName="shop", PolicyArn=policy)
+    iam.delete_role(RoleName="shop")
     ended = stack.destroy()
     assert {each.split()[0] for each in ended} == {"delete"}
     left = inventory(stack.client) - before
