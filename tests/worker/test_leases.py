@@ -1,0 +1,228 @@
+"""Leases, with a clock and an SQS of the tests' own."""
+
+import threading
+import time
+
+import pytest
+from botocore.exceptions import EndpointConnectionError
+from scripted_sqs import DROPPED, URL, Clock, Sqs, message, refused
+
+from taskpacks import limits
+from worker.leases import Leases, lease_of
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def sqs():
+    return Sqs()
+
+
+@pytest.fixture
+def lost():
+    return []
+
+
+@pytest.fixture
+def leases(sqs, clock, lost):
+    return Leases(sqs, URL, lease_seconds=90, on_lost=lost.append, clock=clock)
+
+
+def test_a_lease_is_extended_at_every_third_of_it_and_not_before(leases, sqs, clock):
+    leases.hold(message())
+    for seconds, calls in ((29.9, 0), (0.2, 1), (29.8, 1), (0.2, 2), (30, 3)):
+        clock.now += seconds
+        leases.beat()
+        assert sqs.calls == [("hide", "handle", 90)] * calls
+
+
+def test_every_message_held_is_extended(leases, sqs, clock):
+    for handle in ("a", "b"):
+        leases.hold(message(handle))
+    clock.now += 30
+    leases.beat()
+    assert sorted(sqs.calls) == [("hide", "a", 90), ("hide", "b", 90)]
+
+
+@pytest.mark.parametrize("error", [DROPPED, refused("ExpiredToken"), refused("ServiceUnavailable")])
+def test_an_extension_that_fails_is_tried_again_soon(leases, sqs, clock, lost, error):
+    leases.hold(message())
+    sqs.errors = [error, error]
+    clock.now += 30
+    for seconds in (0, 0.1, 0.15, 0.1, 0.6):
+        clock.now += seconds
+        leases.beat()
+    assert len(sqs.calls) == 3
+    clock.now += 29
+    leases.beat()
+    assert len(sqs.calls) == 3
+    assert (len(leases.held), lost) == (1, [])
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["ReceiptHandleIsInvalid", "MessageNotInflight", "AWS.SimpleQueueService.MessageNotInflight"],
+)
+def test_a_lost_lease_is_told_once_and_never_settled(leases, sqs, clock, lost, code):
+    lease = leases.hold(message())
+    sqs.errors = [refused(code)]
+    clock.now += 30
+    leases.beat()
+    assert lost == [lease]
+    assert leases.held == ()
+    calls = len(sqs.calls)
+    lease.done()
+    leases.delete(lease)
+    leases.give_back(lease, 0)
+    clock.now += 90
+    leases.beat()
+    assert len(sqs.calls) == calls
+    assert lost == [lease]
+
+
+def test_a_deletion_that_fails_is_tried_again_until_it_is_done(leases, sqs, clock):
+    lease = leases.hold(message())
+    sqs.errors = [DROPPED, refused("ExpiredToken"), None]
+    leases.delete(lease)
+    leases.beat()
+    leases.beat()  # not due again yet
+    assert leases.held == (lease,)
+    for _ in range(3):
+        clock.now += 1
+        leases.beat()
+    assert sqs.calls == [("delete", "handle")] * 3
+    assert leases.held == ()
+
+
+def test_what_is_done_is_deleted_in_calls_of_ten_and_each_is_settled_by_itself(leases, sqs, clock):
+    messages = [leases.hold(message(f"handle {n}")) for n in range(12)]
+    sqs.refused = {"handle 3": "ReceiptHandleIsInvalid", "handle 4": "InternalError"}
+    for lease in messages[:11]:
+        leases.delete(lease)
+    leases.beat()
+    assert [len(call) - 1 for call in sqs.calls] == [10, 1]
+    assert leases.held == (messages[4], messages[11])
+    sqs.refused = {}
+    clock.now += 1
+    leases.beat()
+    assert sqs.calls[-1] == ("delete", "handle 4")
+    assert leases.held == (messages[11],)
+
+
+def test_a_deletion_of_what_is_gone_ends_quietly(leases, sqs, lost):
+    sqs.refused = {"handle": "ReceiptHandleIsInvalid"}
+    leases.delete(leases.hold(message()))
+    leases.beat()
+    assert (leases.held, lost) == ((), [])
+
+
+def test_no_extension_goes_beyond_what_sqs_allows_in_all(leases, sqs, clock):
+    lease = leases.hold(message())
+    clock.now += limits.VISIBILITY_SECONDS_MAX - 10
+    leases.beat()
+    assert sqs.calls == [("hide", "handle", 10)]
+    leases.give_back(lease, 600)
+    assert sqs.calls[-1] == ("hide", "handle", 10)
+
+
+def test_a_message_is_given_back_for_as_long_as_its_lease_says(leases, sqs):
+    lease = leases.hold(message())
+    lease.return_after_seconds = 17
+    leases.give_back(lease)
+    leases.give_back(leases.hold(message("other")), 0)
+    assert sqs.calls == [("hide", "handle", 17), ("hide", "other", 0)]
+    assert leases.held == ()
+
+
+@pytest.mark.parametrize(
+    "error", [refused("ServiceUnavailable"), EndpointConnectionError(endpoint_url=URL)]
+)
+def test_giving_back_that_failed_is_tried_again_until_the_lease_ends(leases, sqs, clock, error):
+    lease = leases.hold(message())
+    sqs.errors = [error, error]
+    leases.give_back(lease, 0)
+    clock.now += 1
+    leases.beat()
+    assert (len(sqs.calls), leases.held) == (2, (lease,))
+    clock.now += 89  # somebody else may have it now
+    leases.beat()
+    assert (len(sqs.calls), leases.held) == (2, ())
+
+
+def test_giving_back_without_an_answer_is_not_done_again(leases, sqs, clock):
+    # It may have been done, and another worker may have the message: see Leases.
+    sqs.errors = [DROPPED]
+    leases.give_back(leases.hold(message()), 0)
+    clock.now += 1
+    leases.beat()
+    assert (len(sqs.calls), leases.held) == (1, ())
+
+
+def test_what_one_thread_gives_back_no_other_gives_back_again(leases, sqs):
+    # By then another worker may have the message: see Leases.
+    lease = leases.hold(message())
+    sqs.hold = threading.Event()
+    threads = [
+        threading.Thread(target=leases.give_back, args=(lease, 5)),
+        threading.Thread(target=leases.beat),
+        threading.Thread(target=leases.give_back, args=(lease, 0)),
+    ]
+    for thread in threads:
+        thread.start()
+        thread.join(0.1)  # each finds the call under way
+    sqs.hold.set()
+    for thread in threads:
+        thread.join(5)
+    assert sqs.calls == [("hide", "handle", 5)]
+    assert leases.held == ()
+
+
+def test_a_part_of_a_second_is_waited_as_a_whole_one(leases, sqs):
+    leases.give_back(leases.hold(message()), 0.2)
+    assert sqs.calls == [("hide", "handle", 1)]
+
+
+def test_a_heartbeat_that_fails_does_not_end_the_ones_after_it(sqs):
+    def fail(lease):
+        raise RuntimeError(f"nobody expected this of {lease.message_id}")
+
+    leases = Leases(sqs, URL, lease_seconds=1, on_lost=fail)
+    sqs.errors = [refused("ReceiptHandleIsInvalid")]
+    leases.hold(message("lost"))
+    leases.start()
+    try:
+        give_up_at = time.monotonic() + 10
+        while not sqs.calls and time.monotonic() < give_up_at:
+            time.sleep(0.01)
+        leases.hold(message("next"))
+        while len(sqs.calls) < 2 and time.monotonic() < give_up_at:
+            time.sleep(0.01)
+    finally:
+        leases.stop()
+    assert sqs.calls[:2] == [("hide", "lost", 1), ("hide", "next", 1)]
+
+
+def test_giving_back_is_the_last_word_even_while_an_extension_is_on_its_way(leases, sqs, clock):
+    lease = leases.hold(message())
+    sqs.hold = threading.Event()
+    clock.now += 30
+    beat = threading.Thread(target=leases.beat)
+    beat.start()
+    back = threading.Thread(target=leases.give_back, args=(lease, 0))
+    back.start()
+    back.join(0.2)  # if it does not wait for the extension, it has ended by now
+    sqs.hold.set()
+    beat.join(5)
+    back.join(5)
+    assert sqs.calls[-1] == ("hide", "handle", 0)
+    assert leases.held == ()
+
+
+def test_a_lease_takes_its_facts_from_the_message():
+    lease = lease_of(message(receives=4, SentTimestamp="1700000000123"), 5.0)
+    assert (lease.receives, lease.sent_at, lease.received_at) == (4, 1700000000.123, 5.0)
+    bare = lease_of({"ReceiptHandle": "h", "MessageId": "m"}, 5.0)
+    assert (bare.receives, bare.sent_at) == (1, None)
