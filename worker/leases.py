@@ -52,15 +52,28 @@ class LeaseState(Enum):
     """How far a held message has got."""
 
     HELD = "its task runs, or waits to: the heartbeat extends the lease"
-    DONE = "its task has ended well: the message may be deleted"
-    DELETING = "it is being deleted"
     GIVING_BACK = "it is being made visible"
-    SETTLED = "deleted, given back, or left to the end of its lease"
+    DELETING = "its task has ended well: it is being deleted"
+    GIVEN_BACK = "visible, or left to the end of its lease"
+    DELETED = "deleted, or gone"
     LOST = "somebody else may have it: it must be neither deleted nor given back"
 
 
-_SETTLING: Final = (LeaseState.DELETING, LeaseState.GIVING_BACK)
-_OVER: Final = (LeaseState.SETTLED, LeaseState.LOST)
+_NEXT: Final[dict[LeaseState, tuple[LeaseState, ...]]] = {
+    LeaseState.HELD: (LeaseState.GIVING_BACK, LeaseState.DELETING, LeaseState.LOST),
+    # GIVING_BACK again when asked again; and finished work is deleted even then.
+    LeaseState.GIVING_BACK: (
+        LeaseState.GIVING_BACK,
+        LeaseState.GIVEN_BACK,
+        LeaseState.DELETING,
+        LeaseState.LOST,
+    ),
+    LeaseState.DELETING: (LeaseState.DELETED,),
+    LeaseState.GIVEN_BACK: (),
+    LeaseState.DELETED: (),
+    LeaseState.LOST: (),
+}
+"""What each state may change to."""
 
 
 @dataclass(eq=False)
@@ -74,7 +87,7 @@ class Lease:
         sent_at: When it was sent, in seconds since the epoch; None when SQS did not say.
         received_at: Monotonic seconds.
         return_after_seconds: How long the message stays hidden when it is given back.
-        state: How far it has got.
+        state: How far it has got; `Leases` alone changes it.
     """
 
     receipt_handle: str
@@ -92,11 +105,6 @@ class Lease:
     failures: int = field(default=0, repr=False)
     calling: threading.Lock = field(default_factory=threading.Lock, repr=False)
     """One call about a message at a time: an extension must not overtake its giving back."""
-
-    def done(self) -> None:
-        """Notes that its task has ended well, unless the message is settled or lost."""
-        if self.state not in _OVER:
-            self.state = LeaseState.DONE
 
 
 def lease_of(message: dict[str, Any], now: float) -> Lease:
@@ -205,14 +213,11 @@ class Leases:
 
     def delete(self, lease: Lease) -> None:
         """Has a message deleted, whose task is done, at the next beat: which is at once."""
-        if lease.state in _OVER:
-            self._forget(lease)
-            return
-        lease.state = LeaseState.DELETING
-        self._woken.set()
+        if self._change(lease, LeaseState.DELETING):
+            self._woken.set()
 
     def give_back(self, lease: Lease, after_seconds: float | None = None) -> None:
-        """Lets a message become visible again.
+        """Lets a message become visible again, unless its task is done.
 
         Args:
             lease: The message.
@@ -221,12 +226,9 @@ class Leases:
         delay = lease.return_after_seconds if after_seconds is None else after_seconds
         # Rounded up: a task that is due in 0.4 s would come at once, and again, until its
         # receives are used up.
-        seconds = min(max(0, math.ceil(delay)), int(self._remaining(lease)))
-        if lease.state in _OVER:
-            self._forget(lease)
-            return
-        lease.state, lease.hide_seconds = LeaseState.GIVING_BACK, seconds
-        self._try_giving_back(lease)
+        lease.hide_seconds = min(max(0, math.ceil(delay)), int(self._remaining(lease)))
+        if self._change(lease, LeaseState.GIVING_BACK):
+            self._try_giving_back(lease)
 
     def wait_settled(self, seconds: float) -> bool:
         """Waits until everything held is settled; says whether it is."""
@@ -272,20 +274,20 @@ class Leases:
                 self._settle_again(lease, "deleting", str(error))
             return
         for each in answer.get("Successful", []):
-            self._forget(leases[int(each["Id"])])
+            self._change(leases[int(each["Id"])], LeaseState.DELETED)
         for each in answer.get("Failed", []):
             lease, said = leases[int(each["Id"])], f"{each['Code']}: {each.get('Message', '')}"
             if each["Code"] in GONE:
-                self._forget_gone(lease, said)
+                self._forget_gone(lease, said, LeaseState.DELETED)
             else:
                 self._settle_again(lease, "deleting", said)
 
     def _try_giving_back(self, lease: Lease) -> None:
         with lease.calling:
-            if lease.state in _OVER:  # meanwhile, by another thread
+            if lease.state is not LeaseState.GIVING_BACK:  # meanwhile, by another thread
                 return
             if self._clock() >= lease.ends_at:
-                self._forget_gone(lease, "its lease has ended")
+                self._forget_gone(lease, "its lease has ended", LeaseState.GIVEN_BACK)
                 return
             try:
                 self._hide(lease, lease.hide_seconds)
@@ -296,24 +298,27 @@ class Leases:
                     lease.message_id,
                     error,
                 )
-                self._forget(lease)
+                self._change(lease, LeaseState.GIVEN_BACK)
             except ClientError as error:
                 if _code(error) in GONE:
-                    self._forget_gone(lease, str(error))
+                    self._forget_gone(lease, str(error), LeaseState.GIVEN_BACK)
                 else:
                     self._settle_again(lease, "giving back", str(error))
             except BotoCoreError as error:
                 self._settle_again(lease, "giving back", str(error))
             else:
-                self._forget(lease)
+                self._change(lease, LeaseState.GIVEN_BACK)
 
     def _extend(self, lease: Lease) -> None:
         with lease.calling:
-            if lease.state in _SETTLING:  # meanwhile
+            if lease.state is not LeaseState.HELD:  # meanwhile
                 return
             gone = self._call_extension(lease)
-        if gone is not None:
-            self._lose(lease, gone)
+            # Before another thread, which waits to give it back, may call.
+            lost = gone is not None and self._change(lease, LeaseState.LOST)
+        if lost:
+            logger.error("the lease on message %s is lost: %s", lease.message_id, gone)
+            self._on_lost(lease)
 
     def _call_extension(self, lease: Lease) -> ClientError | None:
         """Extends a lease; returns SQS's answer when the message is not ours any more."""
@@ -354,18 +359,20 @@ class Leases:
         lease.settle_at = self._clock() + _pause_seconds(lease)
         logger.warning("%s message %s failed, trying again: %s", what, lease.message_id, said)
 
-    def _forget_gone(self, lease: Lease, said: str) -> None:
+    def _forget_gone(self, lease: Lease, said: str, state: LeaseState) -> None:
         logger.warning("message %s is not ours any more: %s", lease.message_id, said)
-        self._forget(lease)
+        self._change(lease, state)
 
-    def _lose(self, lease: Lease, error: Exception) -> None:
-        lease.state = LeaseState.LOST
-        logger.error("the lease on message %s is lost: %s", lease.message_id, error)
-        self._forget(lease)
-        self._on_lost(lease)
+    def _change(self, lease: Lease, state: LeaseState) -> bool:
+        """Changes a lease's state, and forgets one that is over; says whether it may change so.
 
-    def _forget(self, lease: Lease) -> None:
-        if lease.state is not LeaseState.LOST:
-            lease.state = LeaseState.SETTLED
+        All changes are here, under one lock: what one thread has settled, or found to be lost,
+        no other thread settles again.
+        """
         with self._lock:
-            self._held.pop(lease.receipt_handle, None)
+            if state not in _NEXT[lease.state]:
+                return False
+            lease.state = state
+            if not _NEXT[state]:
+                self._held.pop(lease.receipt_handle, None)
+            return True

@@ -64,7 +64,7 @@ class TaskRequest(Request):
         """Has the message deleted: the task is done, or has sent itself again."""
         lease = self.lease
         if lease is not None:
-            lease.done()
+            self._services.leases.delete(lease)
             super().acknowledge()
         self._end(lease)
 

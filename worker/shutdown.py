@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any, Final
 from celery.worker import state as celery_state
 
 from taskpacks.contract import ExitCode
-from worker.leases import LeaseState
 from worker.policies import GracePolicy, Phase
 
 if TYPE_CHECKING:
@@ -139,8 +138,7 @@ class Shutdown:
 
     def _give_back(self) -> None:
         for lease in self._leases.held:
-            if lease.state not in (LeaseState.DONE, LeaseState.DELETING):
-                self._leases.give_back(lease, 0)
+            self._leases.give_back(lease, 0)
 
     def lost(self, lease: Lease) -> None:
         """Ends the task of a message that is not ours any more; it is never acknowledged."""

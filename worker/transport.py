@@ -218,12 +218,10 @@ class Channel(SQS.Channel):
         self._services.leases.give_back(lease, 0)
 
     def basic_ack(self, delivery_tag: str, multiple: bool = False) -> None:
-        """Deletes the message when its task is done; nothing else deletes one."""
+        """Frees the slot; the message is deleted by its `TaskRequest` alone, whose task is done."""
         del multiple
         lease = self._services.leases.find(delivery_tag)
-        if lease is not None and lease.state is LeaseState.DONE:
-            self._services.leases.delete(lease)
-        elif lease is not None:
+        if lease is not None and lease.state is LeaseState.HELD:
             self._poison(lease, "Celery could not decode it")
         self._release(delivery_tag)
 

@@ -5,7 +5,7 @@ import time
 
 import pytest
 from botocore.exceptions import EndpointConnectionError
-from scripted_sqs import DROPPED, URL, Clock, Sqs, message, refused
+from scripted_sqs import DROPPED, URL, Clock, Interrupted, Overtaken, Sqs, message, refused
 
 from taskpacks import limits
 from worker.leases import Leases, lease_of
@@ -74,7 +74,6 @@ def test_a_lost_lease_is_told_once_and_never_settled(leases, sqs, clock, lost, c
     assert lost == [lease]
     assert leases.held == ()
     calls = len(sqs.calls)
-    lease.done()
     leases.delete(lease)
     leases.give_back(lease, 0)
     clock.now += 90
@@ -226,3 +225,90 @@ def test_a_lease_takes_its_facts_from_the_message():
     assert (lease.receives, lease.sent_at, lease.received_at) == (4, 1700000000.123, 5.0)
     bare = lease_of({"ReceiptHandle": "h", "MessageId": "m"}, 5.0)
     assert (bare.receives, bare.sent_at) == (1, None)
+
+
+@pytest.mark.parametrize("answer", [None, refused("MessageNotInflight")])
+def test_what_was_given_back_before_the_heartbeat_came_to_it_is_not_hidden_again(
+    leases, sqs, clock, lost, answer
+):
+    lease = leases.hold(message())
+    lease.calling = Overtaken(first=lambda: leases.give_back(lease, 0))
+    sqs.errors = [None, answer]
+    clock.now += 30
+    leases.beat()
+    assert sqs.calls == [("hide", "handle", 0)]
+    assert (leases.held, lost) == ((), [])
+
+
+def test_a_lease_that_is_found_lost_is_given_back_by_no_thread_that_waited(
+    leases, sqs, clock, lost
+):
+    lease = leases.hold(message())
+    lease.calling = Overtaken(next_=lambda: leases.give_back(lease, 0))
+    sqs.errors = [refused("MessageNotInflight")]
+    clock.now += 30
+    leases.beat()
+    assert sqs.calls == [("hide", "handle", 90)]
+    assert (leases.held, lost) == ((), [lease])
+
+
+def test_two_threads_that_give_back_at_once_do_it_once(leases, sqs):
+    lease = leases.hold(message())
+    Interrupted.make(lease, between=lambda: leases.give_back(lease, 5))
+    leases.give_back(lease, 0)
+    lease.others[0].join(5)
+    assert len(sqs.calls) == 1
+    assert leases.held == ()
+
+
+def test_a_lease_that_is_lost_while_another_thread_gives_it_back_is_either_lost_or_given_back(
+    leases, sqs, clock, lost
+):
+    lease = leases.hold(message())
+    clock.now += 30
+
+    def find_it_lost():
+        sqs.errors = [refused("MessageNotInflight")]
+        leases.beat()
+
+    Interrupted.make(lease, between=find_it_lost)
+    leases.give_back(lease, 0)
+    lease.others[0].join(5)
+    assert len(sqs.calls) == 1
+    assert leases.held == ()
+
+
+def test_what_is_done_is_not_given_back(leases, sqs):
+    lease = leases.hold(message())
+    leases.delete(lease)
+    leases.give_back(lease, 0)  # by a worker that ends, and saw the task still running
+    leases.beat()
+    assert sqs.calls == [("delete", "handle")]
+    assert leases.held == ()
+
+
+@pytest.mark.parametrize(
+    "answer", [None, DROPPED, refused("ServiceUnavailable"), refused("MessageNotInflight")]
+)
+def test_what_is_done_while_it_is_given_back_is_deleted(leases, sqs, clock, answer):
+    lease = leases.hold(message())
+    sqs.during = lambda: leases.delete(lease)
+    sqs.errors = [answer]
+    leases.give_back(lease, 0)
+    clock.now += 1
+    leases.beat()
+    assert sqs.calls == [("hide", "handle", 0), ("delete", "handle")]
+    assert leases.held == ()
+
+
+def test_what_is_done_while_its_extension_is_refused_is_deleted_and_not_lost(
+    leases, sqs, clock, lost
+):
+    lease = leases.hold(message())
+    sqs.during = lambda: leases.delete(lease)
+    sqs.errors = [refused("MessageNotInflight")]
+    clock.now += 30
+    leases.beat()
+    leases.beat()
+    assert sqs.calls == [("hide", "handle", 90), ("delete", "handle")]
+    assert (leases.held, lost) == ((), [])
