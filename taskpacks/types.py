@@ -437,7 +437,8 @@ def refusals(error: ValidationError, model: type[BaseModel], where: str) -> str:
 
 def _refusal(refusal: ErrorDetails, model: type[BaseModel], where: str) -> str:
     kind, given, context = refusal["type"], refusal["input"], refusal.get("ctx", {})
-    path = ".".join((where, *map(str, refusal["loc"]))).replace(":.", ":", 1)
+    below = "".join(f"[{at}]" if isinstance(at, int) else f".{at}" for at in refusal["loc"])
+    path = f"{where}{below.removeprefix('.') if where.endswith(':') else below}"
     if kind == "extra_forbidden":
         *above, name = map(str, refusal["loc"])
         fields = _model_at(model, above).model_fields

@@ -46,7 +46,7 @@ def test_a_scratch_size_can_be_chosen_on_ec2():
 
 @pytest.mark.parametrize("name", ["C7i", "c7i.", "c7i large", ""])
 def test_a_misspelt_instance_type_is_refused(name):
-    assert "instance_types.0" in refusal(resources={"platform": "ec2", "instance_types": [name]})
+    assert "instance_types[0]" in refusal(resources={"platform": "ec2", "instance_types": [name]})
 
 
 def test_workers_that_would_be_ended_in_mid_task_are_refused():

@@ -109,7 +109,7 @@ def test_public_addresses_are_for_subnets_of_your_own(modules):
 
 def test_a_uri_scheme_that_tasks_cannot_use_is_refused(modules):
     text = refusal({"packs": {"small": {}}, "uri_schemes": ["s3", "http"]}, modules)
-    assert text == "taskpacks:uri_schemes.1 is 'http': it is one of 's3' or 'file'."
+    assert text == "taskpacks:uri_schemes[1] is 'http': it is one of 's3' or 'file'."
 
 
 def handed_over(monkeypatch, config, *secret):
