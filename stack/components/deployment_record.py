@@ -8,9 +8,22 @@ import pulumi
 import pulumi_aws as aws
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from stack.before_delete import Guards
+
+
+def noting(into: list[pulumi.Resource]) -> Callable[[pulumi.ResourceTransformationArgs], None]:
+    """A transformation that notes all that is made below a component, a pack's own included.
+
+    Args:
+        into: Gets each resource, and the component itself first.
+    """
+
+    def note(args: pulumi.ResourceTransformationArgs) -> None:
+        into.append(args.resource)
+
+    return note
 
 
 def record_deployment(

@@ -11,7 +11,7 @@ import pulumi_aws as aws
 from stack.components import tags
 from stack.components.controller import Controller, ControllerArgs
 from stack.components.dashboard import Row
-from stack.components.deployment_record import record_deployment
+from stack.components.deployment_record import noting, record_deployment
 from stack.components.producer import sending_policy
 from stack.components.scaling_alarms import ScalingAlarms, ScalingAlarmsArgs
 from stack.components.task_queue import TaskQueue
@@ -73,11 +73,15 @@ class PackDeployment(pulumi.ComponentResource):
         self, name: str, args: PackDeploymentArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         pack, spec = args.deployment.pack, args.deployment.spec
-        tagged = pulumi.ResourceOptions(
-            transformations=[tags.adding(tags.of_deployment(name, pack.name))]
+        made: list[pulumi.Resource] = []
+        inherited = pulumi.ResourceOptions(
+            transformations=[tags.adding(tags.of_deployment(name, pack.name)), noting(made)]
         )
         super().__init__(
-            "taskpacks:stack:PackDeployment", name, None, pulumi.ResourceOptions.merge(opts, tagged)
+            "taskpacks:stack:PackDeployment",
+            name,
+            None,
+            pulumi.ResourceOptions.merge(opts, inherited),
         )
         child = pulumi.ResourceOptions(parent=self)
         context = args.context
@@ -142,7 +146,7 @@ class PackDeployment(pulumi.ComponentResource):
             opts=child,
         )
         scaling = self._scaling(name, args, fleet, log_group.name)
-        watch = Watch(
+        Watch(
             name,
             WatchArgs(
                 dead_letter_name=self.queue.dead_letter_name,
@@ -179,7 +183,7 @@ class PackDeployment(pulumi.ComponentResource):
             args.guards,
             stack=context.stack,
             parent=self,
-            of=[self.queue, log_group, roles, fleet, scaling, watch, sending],
+            of=[each for each in made if each is not self],
         )
         self.dashboard_row = pulumi.Output.all(
             self.queue.name, self.queue.dead_letter_name, log_group.name

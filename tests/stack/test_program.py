@@ -76,27 +76,6 @@ def test_the_job_definition_tells_the_worker_all_that_it_must_know(project):
     assert definition["timeout"] == {"attemptDurationSeconds": 86_400}
 
 
-@pytest.mark.parametrize("overrides", [{}, ALARMS])
-def test_all_that_a_deployment_has_stays_for_as_long_as_its_record(overrides, project):
-    project.select({"small": overrides, "other": {}}).up()
-    made = json.loads((project.folder / "state.json").read_text())["resources"]
-    needs = {each["urn"]: {*each["dependencies"], each["parent"]} for each in made}
-    (record,) = [urn for urn in needs if urn.endswith("::small-record")]
-    needed, waiting = set(), [record]
-    while waiting:
-        urn = waiting.pop()
-        if urn in needs and urn not in needed:
-            needed.add(urn)
-            waiting += needs[urn]
-    own = {
-        each["urn"]
-        for each in made
-        if each["custom"] and each["urn"].rpartition("::")[2].startswith("small-")
-    }
-    assert len(own) > 10
-    assert own - needed == set()
-
-
 def test_the_task_queue_has_a_dead_letter_queue(project):
     engine = project.select({"small": {"queue": {"max_receives": 7}}})
     engine.up()

@@ -37,6 +37,11 @@ class Registration:
     name: str
     inputs: Mapping[str, Any]
     outputs: Mapping[str, Any]
+    urn: str
+    parent: str
+    """Its URN."""
+    dependencies: frozenset[str]
+    """URNs, of properties and explicit ones."""
 
 
 @dataclass(frozen=True)
@@ -117,8 +122,18 @@ def _registrations(into: list[Registration], monkeypatch) -> Iterator[None]:
     def recording(self, wanted):
         inputs = copy.copy(wanted.inputs)
         made = create(self, wanted)
-        name = wanted.record.urn.rpartition("::")[2]
-        into.append(Registration(wanted.handler.resource_type, name, inputs, made.outputs))
+        record = wanted.record
+        into.append(
+            Registration(
+                type=wanted.handler.resource_type,
+                name=record.urn.rpartition("::")[2],
+                inputs=inputs,
+                outputs=made.outputs,
+                urn=record.urn,
+                parent=record.parent,
+                dependencies=frozenset(record.dependencies),
+            )
+        )
         return made
 
     with monkeypatch.context() as patch:
