@@ -1,7 +1,7 @@
 """The Pulumi program: from a stack's settings to queues, machines and alarms.
 
 settings ─▶ Network, ResultStore, DataBucket, ImageRepository, Notices   once per stack
-         ├▶ Machines                                                     per deployment, or shape
+         ├▶ Machines                                                     per deployment, or hardware
          ├▶ PackDeployment                                               once per deployment
          │    TaskQueue ─▶ Controller (or ScalingAlarms) ─▶ WorkerFleet;  Watch ─▶ Notices
          └▶ Dashboard, Producer                                          about all of them
@@ -39,12 +39,13 @@ context = StackContext(
     account_id=aws.get_caller_identity().account_id,
     kms_key=stack.kms_key,
 )
-stack = offerings.settled(stack, context.region)
+stack = offerings.settled(stack, context.region)  # asks AWS which instance types the region has
+# What keeps messages, running workers and data from being deleted.
 guards = before_delete.guards(context.region, stack)
 pulumi.runtime.register_stack_transformation(guards.data)
 pulumi.runtime.register_stack_transformation(tags.adding(tags.of_stack(context.stack, stack.owner)))
 
-enforcement.refuse_what_aws_would()
+enforcement.refuse_what_aws_would()  # nothing below is sent before all of it was checked
 
 specs = tuple(each.spec for each in stack.deployments)
 services = interface_services(specs)
