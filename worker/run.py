@@ -10,6 +10,7 @@ import logging
 import os
 import shutil
 import tempfile
+import threading
 import time
 from contextlib import ExitStack, contextmanager
 from fnmatch import fnmatch
@@ -122,6 +123,7 @@ class _Worker:
         self._context = context
         self._drained = False
         self._tidied = False
+        self._tidying = threading.Lock()
         self._leases = Leases(
             _sqs(settings, tries=1),
             settings.queue_url,
@@ -230,9 +232,12 @@ class _Worker:
 
     def _tidy_up(self) -> None:
         """The pack's stopping and the worker's report: once, on whichever way out."""
-        if self._tidied:
-            return
-        self._tidied = True
+        with self._tidying:  # the shutdown's thread, which ends the process, waits for the main one
+            if not self._tidied:
+                self._tidied = True
+                self._stop_pack()
+
+    def _stop_pack(self) -> None:
         try:
             self._pack.hooks.taskpack_worker_stopping(context=self._context)
         except Exception:  # the work is settled: a hook that fails now must not call it failed

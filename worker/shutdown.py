@@ -56,7 +56,7 @@ class Shutdown:
         self._leases = leases
         self._prefetched = prefetched
         self._grace_seconds = grace_seconds
-        self._asked_at: float | None = None
+        self._first_ask = threading.Lock()  # taken once: a signal may come in the middle of an ask
         self._hurry = threading.Event()
         self._over = threading.Event()
         self._last_words: Callable[[], None] = lambda: None
@@ -65,7 +65,7 @@ class Shutdown:
     @property
     def asked(self) -> bool:
         """Somebody asked the worker to leave."""
-        return self._asked_at is not None
+        return self._first_ask.locked()
 
     @contextmanager
     def listening(self, last_words: Callable[[], None]) -> Generator[None]:
@@ -93,10 +93,9 @@ class Shutdown:
             reason: For the log.
             grace_seconds: How long the running task may go on.
         """
-        if self.asked:
+        if not self._first_ask.acquire(blocking=False):
             self._hurry.set()
             return
-        self._asked_at = time.monotonic()
         self.reason = reason
         celery_state.should_stop = ExitCode.STOPPED.value
         policy = GracePolicy(grace_seconds=grace_seconds, cleanup_seconds=CLEANUP_SECONDS)

@@ -262,7 +262,7 @@ def test_two_threads_that_give_back_at_once_do_it_once(leases, sqs):
 
 
 def test_a_lease_that_is_lost_while_another_thread_gives_it_back_is_either_lost_or_given_back(
-    leases, sqs, clock, lost
+    leases, sqs, clock
 ):
     lease = leases.hold(message())
     clock.now += 30
