@@ -39,7 +39,7 @@ context = StackContext(
     account_id=aws.get_caller_identity().account_id,
     kms_key=stack.kms_key,
 )
-stack = offerings.settled(stack, context.region)  # asks AWS which instance types the region has
+offered = offerings.of_region(stack, context.region)  # instance types, which AWS is asked for
 # What keeps messages, running workers and data from being deleted.
 guards = before_delete.guards(context.region, stack)
 pulumi.runtime.register_stack_transformation(guards.data)
@@ -75,7 +75,9 @@ images = ImageRepository(
     ),
 )
 notices = Notices("notices", NoticesArgs(subscriptions=stack.notify, context=context))
-machines = machines_of(stack, network=network, images=images, guards=guards, context=context)
+machines = machines_of(
+    stack, offered=offered, network=network, images=images, guards=guards, context=context
+)
 
 deployments = {
     deployment.name: PackDeployment(

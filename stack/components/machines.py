@@ -15,7 +15,7 @@ from stack.hardware import shapes
 from stack.hardware.pools import Pool, pools
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from stack.before_delete import Guards
     from stack.components.image_repository import ImageRepository
@@ -133,6 +133,8 @@ class Machines(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(
                 parent=self,
                 depends_on=self._until_the_end,
+                # Of these, what the region offers may change: see `shapes.machines_digest`.
+                ignore_changes=["computeResources.instanceTypes"],
                 hooks=pulumi.ResourceHookBinding(before_delete=[args.guards.workers]),
             ),
         )
@@ -177,6 +179,7 @@ class Machines(pulumi.ComponentResource):
 def machines_of(
     settings: StackSettings,
     *,
+    offered: Collection[str],
     network: Network,
     images: ImageRepository,
     guards: Guards,
@@ -184,12 +187,20 @@ def machines_of(
 ) -> dict[str, Machines]:
     """Makes the machines of a stack.
 
+    Args:
+        settings: The stack's.
+        offered: The instance types that its region has.
+        network: Where the machines are.
+        images: Where the workers' images are.
+        guards: What waits for workers before machines are deleted.
+        context: The stack's.
+
     Returns:
         Those of each deployment, by its name.
     """
     shared = settings.share_compute_environments
     found: dict[str, Machines] = {}
-    for pool in pools(settings.deployments, shared=shared):
+    for pool in pools(settings.deployments, shared=shared, offered=offered):
         first = pool.deployments[0]
         own_tags = {} if shared else tags.of_deployment(first.name, first.pack.name)
         made = Machines(

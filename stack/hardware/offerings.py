@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pulumi_aws as aws
@@ -11,13 +10,13 @@ from stack.hardware import instances
 from taskpacks.errors import RefusedSettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Iterator
 
     from stack.model import Deployment, StackSettings
 
 
-def settled(settings: StackSettings, region: str) -> StackSettings:
-    """Asks AWS which instance types a region offers, and settles which each deployment gets.
+def of_region(settings: StackSettings, region: str) -> frozenset[str]:
+    """Asks AWS which of the instance types that a stack could get its region offers.
 
     Batch refuses a compute environment that names one that the region does not have.
 
@@ -25,27 +24,17 @@ def settled(settings: StackSettings, region: str) -> StackSettings:
         settings: The stack's.
         region: Where it is.
 
-    Returns:
-        The same settings, with instance types that the region offers.
-
     Raises:
         RefusedSettingsError: The stack names one that it does not offer, or nothing is left.
     """
     if not (names := wanted(settings.deployments)):
-        return settings
+        return frozenset()
     offered = aws.ec2.get_instance_type_offerings(
         filters=[{"name": "instance-type", "values": list(names)}]
     ).instance_types
-    deployments: list[Deployment] = []
-    refused: list[str] = []
-    for deployment in settings.deployments:
-        try:
-            deployments.append(chosen(deployment, offered, region))
-        except RefusedSettingsError as error:
-            refused.append(str(error))
-    if refused:
+    if refused := list(refusals(settings.deployments, offered, region)):
         raise RefusedSettingsError("\n".join(refused))
-    return settings.model_copy(update={"deployments": tuple(deployments)})
+    return frozenset(offered)
 
 
 def wanted(deployments: Iterable[Deployment]) -> tuple[str, ...]:
@@ -61,30 +50,25 @@ def wanted(deployments: Iterable[Deployment]) -> tuple[str, ...]:
     return tuple(sorted(names))
 
 
-def chosen(deployment: Deployment, offered: Collection[str], region: str) -> Deployment:
-    """Returns a deployment with the instance types that it gets where these are offered.
-
-    Raises:
-        RefusedSettingsError: It names one that is not offered, or nothing is left.
-    """
-    resources = deployment.spec.resources
-    if resources.platform != "ec2":
-        return deployment
-    where = f"taskpacks:packs.{deployment.name}.resources"
-    for name in resources.instance_types:
-        one = resources.model_copy(update={"instance_types": (name,)})
-        if not instances.fitting(one, offered):
-            raise RefusedSettingsError(
-                f"{where}.instance_types has {name}: {region} does not offer it in a size that "
-                "holds a worker; name one that it offers, or leave instance_types out."
+def refusals(
+    deployments: Iterable[Deployment], offered: Collection[str], region: str
+) -> Iterator[str]:
+    """Says which deployments cannot have what they ask for where these types are offered."""
+    for deployment in deployments:
+        resources = deployment.spec.resources
+        if resources.platform != "ec2":
+            continue
+        where = f"taskpacks:packs.{deployment.name}.resources"
+        for name in resources.instance_types:
+            one = resources.model_copy(update={"instance_types": (name,)})
+            if not instances.fitting(one, offered):
+                yield (
+                    f"{where}.instance_types has {name}: {region} does not offer it in a size "
+                    "that holds a worker; name one that it offers, or leave instance_types out."
+                )
+        if not resources.instance_types and not instances.fitting(resources, offered):
+            yield (
+                f"{where}: {region} offers no {resources.architecture} instance type that is known "
+                "here and holds a worker; name instance_types that it offers, change the "
+                "architecture, or deploy to another region."
             )
-    types = instances.fitting(resources, offered)
-    if not types:
-        raise RefusedSettingsError(
-            f"{where}: {region} offers no {resources.architecture} instance type that is known "
-            "here and holds a worker; name instance_types that it offers, change the "
-            "architecture, or deploy to another region."
-        )
-    settled_resources = resources.model_copy(update={"instance_types": types})
-    spec = deployment.spec.model_copy(update={"resources": settled_resources})
-    return replace(deployment, spec=spec)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from stack.hardware import shapes
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from stack.hardware.shapes import Shape
     from stack.model import Deployment
@@ -28,7 +28,9 @@ class Pool:
         return sum(each.spec.resources.max_vcpus for each in self.deployments)
 
 
-def pools(deployments: Sequence[Deployment], *, shared: bool) -> tuple[Pool, ...]:
+def pools(
+    deployments: Sequence[Deployment], *, shared: bool, offered: Collection[str] | None = None
+) -> tuple[Pool, ...]:
     """Which machines there are.
 
     Args:
@@ -36,13 +38,14 @@ def pools(deployments: Sequence[Deployment], *, shared: bool) -> tuple[Pool, ...
         shared: Deployments of equal shape run on the same machines: fewer compute
             environments, and one deployment can use what another leaves of their max_vcpus
             together. Else each has its own.
+        offered: The instance types of the region; None where these are not known.
     """
     groups: dict[str, list[Deployment]] = {}
     for deployment in deployments:
-        shape = shapes.shape(deployment.spec.resources)
+        shape = shapes.shape(deployment.spec.resources, offered)
         name = f"shared-{shape.label}" if shared else deployment.name
         groups.setdefault(name, []).append(deployment)
     return tuple(
-        Pool(name, shapes.shape(group[0].spec.resources), tuple(group))
+        Pool(name, shapes.shape(group[0].spec.resources, offered), tuple(group))
         for name, group in groups.items()
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from stack.hardware import instances
@@ -12,7 +12,7 @@ from taskpacks import limits
 from taskpacks.contract import ExitCode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from taskpacks.types import Resources
 
@@ -62,7 +62,9 @@ class Shape:
     Attributes:
         platform: "fargate" or "ec2".
         purchases: "spot" or "on-demand", in the order in which a job queue tries them.
-        instance_types: EC2 only.
+        instance_types: EC2 only: what Batch may choose from where the machines are.
+        wanted_types: EC2 only: what it may choose from where all are offered. Only these tell one
+            shape from another: what a region offers changes from one day to another.
         architecture: EC2 only: on Fargate each job brings its own.
         image_type: EC2 only: the machine image, named so that it never changes by default.
         volume_gib: EC2 only: an instance's encrypted volume.
@@ -71,6 +73,7 @@ class Shape:
     platform: str
     purchases: tuple[str, ...]
     instance_types: tuple[str, ...] = ()
+    wanted_types: tuple[str, ...] = ()
     architecture: str = ""
     image_type: str = ""
     volume_gib: int = 0
@@ -80,24 +83,31 @@ class Shape:
         """A name for it in a stack: readable, and another one for another shape."""
         label = f"{self.platform}-{'-then-'.join(self.purchases)}"
         if self.platform == "ec2":
-            exact = (self.instance_types, self.architecture, self.image_type, self.volume_gib)
+            exact = (self.wanted_types, self.architecture, self.image_type, self.volume_gib)
             label += f"-{short_digest(*exact)}"
         return label
 
 
-def shape(resources: Resources) -> Shape:
-    """The compute environments that a deployment needs."""
+def shape(resources: Resources, offered: Collection[str] | None = None) -> Shape:
+    """Returns what the compute environments of a deployment must offer.
+
+    Args:
+        resources: Of a worker.
+        offered: The instance types of the region; None where these are not known.
+    """
     purchases = _PURCHASES[resources.purchase]
     if resources.platform == "fargate":
         return Shape(platform="fargate", purchases=purchases)
-    types = instances.fitting(resources)
+    types, wanted = instances.fitting(resources, offered), instances.fitting(resources)
+    at_once = instances.workers_at_once((*wanted, *types), resources)
     return Shape(
         platform="ec2",
         purchases=purchases,
         instance_types=types,
+        wanted_types=wanted,
         architecture=resources.architecture,
         image_type="ECS_AL2023_NVIDIA" if resources.gpus else "ECS_AL2023",
-        volume_gib=ROOT_GIB + resources.scratch_gib * instances.workers_at_once(types, resources),
+        volume_gib=ROOT_GIB + resources.scratch_gib * at_once,
     )
 
 
@@ -246,6 +256,9 @@ def machines_digest(
     it (the ceiling of vCPUs, the state) AWS changes without touching an instance.
     https://docs.aws.amazon.com/batch/latest/userguide/infrastructure-updates.html
 
+    Nor is what the region offers today in it: an environment keeps the instance types that it began
+    with until something else replaces it.
+
     Args:
         shape: Of the machines.
         purchase: "spot" or "on-demand".
@@ -257,7 +270,7 @@ def machines_digest(
     """
     return short_digest(
         launch_template(shape.volume_gib, kms_key),
-        instance_settings(shape, purchase),
+        instance_settings(replace(shape, instance_types=shape.wanted_types), purchase),
         shape.architecture,
         sorted(network_ids),
         dict(tags),

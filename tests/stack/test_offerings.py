@@ -3,10 +3,9 @@
 import pytest
 from moto.ec2.models.instance_types import INSTANCE_TYPE_OFFERINGS
 
-from stack.hardware import instances, offerings
+from stack.hardware import instances, offerings, shapes
 from stack.model import Deployment
 from taskpacks import PackSpec, TaskpacksError
-from taskpacks.errors import RefusedSettingsError
 from taskpacks.manager import Pack
 from tests.stack.test_program import nothing_was_made
 
@@ -23,7 +22,11 @@ def without(*families):
 
 
 def chosen(deployment, offered):
-    return offerings.chosen(deployment, offered, "eu-west-9").spec.resources.instance_types
+    return shapes.shape(deployment.spec.resources, offered).instance_types
+
+
+def refusals(deployment, offered):
+    return list(offerings.refusals([deployment], offered, "eu-west-9"))
 
 
 def test_families_that_a_region_does_not_offer_are_left_out():
@@ -41,23 +44,22 @@ def test_the_next_size_is_taken_where_a_region_does_not_offer_the_smallest():
 def test_what_a_stack_names_is_kept_where_the_region_offers_it():
     named = deployed(instance_types=["x2gd.large", "m7g", "i4g"])
     offered = {"x2gd.large", "m7g.large", "i4g.large"}
+    assert refusals(named, offered) == []
     assert chosen(named, offered) == ("x2gd.large", "m7g.large", "i4g")
 
 
 @pytest.mark.parametrize("named", ["m8g.4xlarge", "m8g", "x9z.large", "x9z"])
 def test_what_a_stack_names_and_the_region_does_not_offer_is_refused(named):
-    with pytest.raises(RefusedSettingsError) as caught:
-        chosen(deployed(instance_types=["m7g", named]), without("m8g"))
-    assert str(caught.value) == (
+    (refusal,) = refusals(deployed(instance_types=["m7g", named]), without("m8g"))
+    assert refusal == (
         f"taskpacks:packs.sort.resources.instance_types has {named}: eu-west-9 does not offer it "
         "in a size that holds a worker; name one that it offers, or leave instance_types out."
     )
 
 
 def test_a_region_that_offers_nothing_that_holds_a_worker_is_refused():
-    with pytest.raises(RefusedSettingsError) as caught:
-        chosen(deployed(), without("m8g", "c8g", "r8g", "m7g", "c7g", "r7g"))
-    assert str(caught.value) == (
+    (refusal,) = refusals(deployed(), without("m8g", "c8g", "r8g", "m7g", "c7g", "r7g"))
+    assert refusal == (
         "taskpacks:packs.sort.resources: eu-west-9 offers no arm64 instance type that is known "
         "here and holds a worker; name instance_types that it offers, change the architecture, or "
         "deploy to another region."
@@ -67,7 +69,7 @@ def test_a_region_that_offers_nothing_that_holds_a_worker_is_refused():
 def test_fargate_is_left_as_it_is_and_nothing_is_asked_for_it():
     spec = PackSpec()
     fargate = Deployment("pi", Pack(name="pi", spec=spec, hooks=None), spec)
-    assert offerings.chosen(fargate, set(), "eu-west-9") is fargate
+    assert refusals(fargate, set()) == []
     assert offerings.wanted([fargate]) == ()
 
 
@@ -108,3 +110,28 @@ def test_a_family_of_the_other_architecture_is_refused_for_that_and_not_for_the_
     named = {**ON_EC2, "instance_types": ["m7i", "m8g"]}
     with pytest.raises(TaskpacksError, match="m7i, which is x86_64: architecture is arm64"):
         project.select({"small": {"resources": named}}).up()
+
+
+def instance_types(project):
+    made = project.client("batch").describe_compute_environments()["computeEnvironments"]
+    return [each["computeResources"]["instanceTypes"] for each in made]
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_what_a_region_offers_one_day_replaces_no_machines(project, monkeypatch, shared):
+    regions = INSTANCE_TYPE_OFFERINGS["region"]
+    everything = regions["us-east-1"]
+    # Without the r families, no instance holds two workers, whose volume is larger.
+    only_m6i = [each for each in everything if each["InstanceType"].startswith("m6i.")]
+    monkeypatch.setitem(regions, "us-east-1", only_m6i)
+    resources = {**ON_EC2, "vcpus": 1, "architecture": "x86_64"}
+    project.select({"small": {"resources": resources}}, share_compute_environments=shared).up()
+    assert instance_types(project) == [["m6i.large"]]
+
+    monkeypatch.setitem(regions, "us-east-1", everything)
+    assert project.engine().up().changed == ()
+    packs = {"small": {"resources": {**resources, "max_vcpus": 32}}}
+    project.select(packs, share_compute_environments=shared).up()
+    assert instance_types(project) == [["m6i.large"]]
+    project.select(packs, share_compute_environments=shared, machine_image_generation=2).up()
+    assert instance_types(project) == [["m7i.large", "r7i.large", "m6i.large", "r6i.large"]]
