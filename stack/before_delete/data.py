@@ -23,8 +23,14 @@ if TYPE_CHECKING:
 KEPT_HOOK: Final = "taskpacks-data-is-kept"
 EMPTIED_HOOK: Final = "taskpacks-data-is-emptied"
 """A stack's state remembers both names."""
-BUCKET: Final = "aws:s3/bucket:Bucket"
-TABLE: Final = "aws:dynamodb/table:Table"
+BUCKETS: Final = frozenset(
+    {
+        "aws:s3/bucket:Bucket",
+        "aws:s3/bucketV2:BucketV2",
+        "aws:s3/directoryBucket:DirectoryBucket",
+    }
+)
+TABLES: Final = frozenset({"aws:dynamodb/table:Table"})
 _OF_BUCKETS: Final = "aws:s3/bucket"
 """The buckets, their settings (the wall against the public, policy, lifecycle) and objects."""
 
@@ -51,27 +57,48 @@ def keeping(
     def transform(
         args: pulumi.ResourceTransformationArgs,
     ) -> pulumi.ResourceTransformationResult | None:
-        properties: Any = args.props
-        if not concerns(args.type_, args.opts):
-            return None
-        if data == "keep":
-            hooks = [kept] if args.type_ in {BUCKET, TABLE} else []
-            options = pulumi.ResourceOptions(retain_on_delete=True, hooks=_before(hooks))
-        elif args.type_ == BUCKET:
-            properties = {**properties, "force_destroy": True}
-            options = pulumi.ResourceOptions(hooks=_before([emptied]))
-        else:
-            return None
-        return pulumi.ResourceTransformationResult(
-            properties, pulumi.ResourceOptions.merge(args.opts, options)
-        )
+        return treated(args, data, kept=kept, emptied=emptied)
 
     return transform
 
 
+def treated(
+    args: pulumi.ResourceTransformationArgs,
+    data: Data,
+    *,
+    kept: pulumi.ResourceHook,
+    emptied: pulumi.ResourceHook,
+) -> pulumi.ResourceTransformationResult | None:
+    """What a resource becomes; None where it stays as it is.
+
+    Args:
+        args: The resource as the program wants it.
+        data: What becomes of data.
+        kept: Says that a bucket or a table stays.
+        emptied: Empties a bucket, and refuses if data is to be kept by then.
+    """
+    if not concerns(args.type_, args.opts):
+        return None
+    properties: Any = args.props
+    stores = args.type_ in BUCKETS | TABLES
+    if data == "keep":
+        hooks = [kept] if stores else []
+        options = pulumi.ResourceOptions(retain_on_delete=True, hooks=_before(hooks))
+    elif stores:
+        if args.type_ in BUCKETS:
+            properties = {**properties, "force_destroy": True}
+        options = pulumi.ResourceOptions(hooks=_before([emptied]))
+    else:
+        return None
+    return pulumi.ResourceTransformationResult(
+        properties, pulumi.ResourceOptions.merge(args.opts, options)
+    )
+
+
 def concerns(kind: str, opts: pulumi.ResourceOptions) -> bool:
     """Whether a resource holds data, or belongs to a bucket, and does not decide for itself."""
-    return (kind == TABLE or kind.startswith(_OF_BUCKETS)) and opts.retain_on_delete is None
+    holds = kind in BUCKETS | TABLES or kind.startswith(_OF_BUCKETS)
+    return holds and opts.retain_on_delete is None
 
 
 def _before(hooks: list[pulumi.ResourceHook]) -> pulumi.ResourceHookBinding:
@@ -93,26 +120,32 @@ def farewell(kind: str, name: str, region: str) -> str:
         name: Its own in AWS.
         region: Where it is.
     """
-    word, command = {
-        BUCKET: ("bucket", f"aws s3 rb s3://{name} --force --region {region}"),
-        TABLE: ("table", f"aws dynamodb delete-table --table-name {name} --region {region}"),
-    }[kind]
-    return (
-        f"The {word} {name} is kept with its content (taskpacks:data is keep) and is not in the "
-        f"stack any more. To delete it: {command}"
+    command = (
+        f"aws s3 rb s3://{name} --force --region {region}"
+        if kind in BUCKETS
+        else f"aws dynamodb delete-table --table-name {name} --region {region}"
     )
+    return (
+        f"The {_word(kind)} {name} is kept with its content (taskpacks:data is keep) and is not in "
+        f"the stack any more. To delete it: {command}"
+    )
+
+
+def _word(kind: str) -> str:
+    return "bucket" if kind in BUCKETS else "table"
 
 
 def _emptied_hook(how: Access, data: Data) -> pulumi.ResourceHook:
     async def empty(args: pulumi.ResourceHookArgs) -> None:
         if data == "keep":
             raise DataAtRiskError(
-                f"The bucket {args.id} is not deleted: taskpacks:data is keep, and at the last "
-                "`pulumi up` it was delete, which still holds for what leaves the stack now. Put "
-                "the deployment back, run `pulumi up`, and then take it out again; or set "
+                f"The {_word(args.type)} {args.id} is not deleted: taskpacks:data is keep, and at "
+                "the last `pulumi up` it was delete, which still holds for what leaves the stack "
+                "now. Put the deployment back, run `pulumi up`, and then take it out again; or set "
                 "taskpacks:data to delete."
             )
-        await asyncio.to_thread(abort_uploads, how, args.id)
+        if args.type in BUCKETS:
+            await asyncio.to_thread(abort_uploads, how, args.id)
 
     return pulumi.ResourceHook(EMPTIED_HOOK, empty)
 

@@ -1,5 +1,9 @@
 """What tasks have stored outlives its stack, or goes with it: `taskpacks:data`."""
 
+import importlib
+import inspect
+import sys
+
 import pulumi
 import pytest
 
@@ -138,6 +142,39 @@ def test_data_is_not_deleted_by_a_setting_that_has_just_been_taken_back(project,
     assert stores() == made
 
 
+TABLE = """
+
+@hookimpl
+def taskpack_infrastructure(context):
+    import pulumi
+    import pulumi_aws as aws
+
+    aws.dynamodb.Table(
+        f"{context.deployment}-items",
+        billing_mode="PAY_PER_REQUEST",
+        hash_key="id",
+        attributes=[{"name": "id", "type": "S"}],
+        opts=pulumi.ResourceOptions(parent=context.parent),
+    )
+"""
+
+
+def test_the_table_of_a_pack_is_not_deleted_by_a_setting_that_has_just_been_taken_back(
+    project, up, stores, monkeypatch
+):
+    module = project.folder.parent / "site" / "other_test_pack.py"
+    module.write_text(module.read_text() + TABLE)
+    monkeypatch.delitem(sys.modules, "other_test_pack", raising=False)
+    up("delete", packs=("small", "other"))
+    made = stores()
+    with pytest.raises(HookError, match=f"table {made['other-items']} is not deleted: taskpacks"):
+        up("keep", packs=("small",))
+    assert stores() == made
+    up("delete", packs=("small",))
+    assert set(stores()) == {"data-bucket", "results-table"}
+    monkeypatch.delitem(sys.modules, "other_test_pack")
+
+
 def test_the_end_of_a_stack_goes_by_what_the_setting_says_now(select, up, stores):
     up("delete")
     made = stores()
@@ -153,6 +190,8 @@ def test_the_end_of_a_stack_goes_by_what_the_setting_says_now(select, up, stores
     [
         ("aws:s3/bucket:Bucket", None, True),
         ("aws:s3/bucketPolicy:BucketPolicy", None, True),
+        ("aws:s3/bucketV2:BucketV2", None, True),
+        ("aws:s3/directoryBucket:DirectoryBucket", None, True),
         ("aws:dynamodb/table:Table", None, True),
         ("aws:s3/bucket:Bucket", False, False),
         ("aws:sqs/queue:Queue", None, False),
@@ -161,3 +200,30 @@ def test_the_end_of_a_stack_goes_by_what_the_setting_says_now(select, up, stores
 )
 def test_what_holds_data_is_kept_unless_it_says_otherwise_itself(kind, said, kept):
     assert data.concerns(kind, pulumi.ResourceOptions(retain_on_delete=said)) is kept
+
+
+def treated(kind, setting):
+    """What the transformation makes of a resource: its properties, fate, and hooks."""
+    args = pulumi.ResourceTransformationArgs(None, kind, "x", {}, pulumi.ResourceOptions())
+    found = data.treated(args, setting, kept="kept", emptied="emptied")
+    return found and (found.props, found.opts.retain_on_delete, found.opts.hooks.before_delete)
+
+
+@pytest.mark.parametrize("kind", sorted(data.BUCKETS))
+def test_every_kind_of_bucket_is_kept_and_told_of_or_emptied(kind):
+    assert treated(kind, "keep") == ({}, True, ["kept"])
+    assert treated(kind, "delete") == ({"force_destroy": True}, None, ["emptied"])
+    module, _, name = kind.removeprefix("aws:").partition("/")
+    arguments = getattr(importlib.import_module(f"pulumi_aws.{module}"), name.partition(":")[2])
+    assert "force_destroy" in inspect.signature(arguments._internal_init).parameters
+    assert "aws s3 rb s3://x --force" in data.farewell(kind, "x", "eu-west-1")
+
+
+def test_a_table_is_kept_and_told_of_or_asked_about():
+    assert treated("aws:dynamodb/table:Table", "keep") == ({}, True, ["kept"])
+    assert treated("aws:dynamodb/table:Table", "delete") == ({}, None, ["emptied"])
+
+
+def test_what_belongs_to_a_bucket_goes_as_it_goes():
+    assert treated("aws:s3/bucketPolicy:BucketPolicy", "keep") == ({}, True, [])
+    assert treated("aws:s3/bucketPolicy:BucketPolicy", "delete") is None
