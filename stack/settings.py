@@ -264,8 +264,9 @@ class _Concealed(str):
 
 
 def _is_text(name: str) -> bool:
-    field = StackSettings.model_fields.get(name)
-    kind = field and field.annotation
+    if name not in StackSettings.model_fields:
+        return name != "packs"  # what there is not is refused later, by its name
+    kind = StackSettings.model_fields[name].annotation
     return kind is str or kind == (str | None) or get_origin(kind) is Literal
 
 
