@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from celery.worker.request import Request
 
 from taskpacks.errors import BadInputError
 from worker.services import services_of
+from worker.shutdown import CLEANUP_SECONDS, end_task
 from worker.telemetry import TaskReport
 
 if TYPE_CHECKING:
@@ -45,6 +47,8 @@ class TaskRequest(Request):
         super().__init__(*args, **kwargs)
         self.time_limits = _within(self.time_limits, self.task)
         self._services.running.add(self._receipt_handle)
+        self._taken = self.lease
+        self._lost = threading.Lock()
 
     @property
     def _receipt_handle(self) -> str:
@@ -105,10 +109,27 @@ class TaskRequest(Request):
             if not soft:
                 self._end(lease)
 
-    def interrupted(self, lease: Lease) -> None:
-        """Reports that the attempt was cut, which is not the task's fault and not counted."""
+    def on_accepted(self, pid: Any, time_accepted: float) -> None:
+        """Called when a process has begun the task."""
+        super().on_accepted(pid, time_accepted)
+        # Lost before Celery called the task active, which is where the shutdown looks for it.
+        if self.lease is None and not self._ended:
+            # In a thread, because this one reads what the process says at its end.
+            threading.Thread(target=self.lost, name="lost", daemon=True).start()
+
+    def lost(self) -> None:
+        """Ends the task, whose message is not ours any more; it is never acknowledged.
+
+        That the attempt was cut is reported: it is not the task's fault, and not counted.
+        """
+        if not self._lost.acquire(blocking=False):  # both threads that may find out found out
+            return
+        logger.error("task %s: its message is lost, cancelling it", self.id)
         self._outcome = "interrupted"
-        self._end(lease)
+        self._end(self._taken)
+        end_task(self, CLEANUP_SECONDS)
+        message: Any = self.message
+        message.channel.basic_reject(self._receipt_handle)
 
     def _count(self, lease: Lease | None, error: BaseException) -> None:
         """Counts a failed attempt, and decides when or whether the next one comes."""

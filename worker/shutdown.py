@@ -140,14 +140,10 @@ class Shutdown:
             self._leases.give_back(lease, 0)
 
     def lost(self, lease: Lease) -> None:
-        """Ends the task of a message that is not ours any more; it is never acknowledged."""
+        """Ends the task of a message that is not ours any more."""
         for request in tuple(celery_state.active_requests):
             if request.message.delivery_tag == lease.receipt_handle:
-                logger.error("task %s: its message is lost, cancelling it", request.id)
-                request.interrupted(lease)
-                request._already_cancelled = True  # noqa: SLF001 -- Celery's own mark for it
-                end_task(request, CLEANUP_SECONDS)
-                request.message.channel.basic_reject(lease.receipt_handle)
+                request.lost()
 
 
 def end_task(request: Any, cleanup_seconds: float) -> None:

@@ -1,6 +1,7 @@
 """The ends of long tasks: the heartbeat, the grace and its overrun, notices, lost leases."""
 
 import json
+import os
 import signal
 import threading
 import time
@@ -119,6 +120,27 @@ def test_a_task_whose_lease_is_lost_is_cancelled_and_never_acknowledged(
     assert outcomes(worker) == ["interrupted", "done"]
     assert lost.state == "STARTED"
     assert site.depth(site.dead_url) == (0, 0)
+
+
+def test_a_task_whose_lease_was_lost_before_it_began_is_cancelled_too(
+    site, proxy, journal, wait_until
+):
+    site.configure_queue(lease_seconds=6)
+    worker = site.start(**site.through(proxy), TASKPACKS_IDLE_SECONDS="20")
+    (process,) = wait_until(lambda: worker.serving and worker.children)
+    os.kill(process, signal.SIGSTOP)  # it takes the task when it goes on
+    proxy.outage(VISIBILITY, NOT_IN_FLIGHT, 60)
+    site.send("sleep", seconds=30, journal=str(journal), name="lost")
+    wait_until(lambda: "is lost" in worker.log)
+    os.kill(process, signal.SIGCONT)
+    wait_until(lambda: outcomes(worker) == ["interrupted"], 15)
+    site.sqs.purge_queue(QueueUrl=site.url)
+    proxy.calm()
+    after = site.send("add", left=1, right=1)
+    assert after.get(timeout=20) == 2
+    wait_until(lambda: outcomes(worker) == ["interrupted", "done"])
+    assert not journal.lines("end")
+    assert proxy.count(DELETE) == 1
 
 
 def test_a_signalled_worker_leaves_before_it_is_killed_although_sqs_hangs(
