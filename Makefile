@@ -11,7 +11,7 @@ CHECKOV ?= build/checkov
 DECLARED = pyproject.toml requirements.lock $(wildcard taskpacks/*/requirements.txt taskpacks/*/demo-requirements.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test engine scan check format lock pulumi clean
+.PHONY: help setup demo test engine scan check words format lock pulumi clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,14 +45,17 @@ $(CHECKOV)/.ready: tools/checkov.lock
 	PYTHON="$(PYTHON)" VENV="$(CHECKOV)" LOCK=$< sh tools/setup.sh
 	@touch $@
 
-check: $(READY) ## Check format, lint, types, import contracts and left-over marks.
+check: $(READY) words ## Check words, format, lint, types, import contracts and left-over marks.
 	$(RUN) ruff format --check --quiet .
 	$(RUN) ruff check --quiet .
 	$(VENV)/bin/basedpyright --level error
 	$(VENV)/bin/lint-imports
 	@git grep -nE '(TODO|FIXME|XXX)' -- '*.py' '*.md' '*.yaml'; test $$? -eq 1 || { echo 'left-over marks (finish them or open an issue), or no git checkout' >&2; exit 1; }
 
-format: $(READY) ## Format the code and mend what lint can mend.
+words: ## Check the words of messages, docstrings, comments and docs.
+	@$(PYTHON) tools/words.py
+
+format: $(READY) ## Format the code and fix what lint can fix.
 	$(RUN) ruff format .
 	$(RUN) ruff check --fix .
 

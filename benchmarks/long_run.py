@@ -24,9 +24,9 @@ TASKS: Final = 10_000
 WORKERS: Final = 3
 LONGEST_SECONDS: Final = 1200
 MAX_RECEIVES: Final = 20
-"""Of a message: a fault costs a receive, and no fault may cost a task."""
+"""The receives of a message: a fault costs one, and no fault may cost a task."""
 FAULT_RATE: Final = 0.005
-"""Of each kind of fault, on each kind of call."""
+"""The share of each kind of fault, on each kind of call."""
 FAULTS: Final = ROOT / "tests" / "worker" / "faults.py"
 
 

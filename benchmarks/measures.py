@@ -1,4 +1,4 @@
-"""What is measured of a worker: how it serves a queue, and how it leaves when it is asked to."""
+"""The measures of a worker: how it serves a queue, and how it leaves when it is asked to."""
 
 from __future__ import annotations
 

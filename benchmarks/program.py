@@ -31,7 +31,7 @@ SIZES: Final = (1, 10, 50)
 RATIO_GOAL: Final = 3
 """The most that fifty deployments may take, as a multiple of one."""
 LINEAR_GOAL: Final = 1.25
-"""What a deployment costs between 10 and 50, over what it costs between 1 and 10."""
+"""The cost of a deployment between 10 and 50, over its cost between 1 and 10."""
 WIDTH: Final = 100
 
 CHILD: Final = """

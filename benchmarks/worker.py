@@ -44,7 +44,7 @@ PATIENCE_SECONDS: Final = 6
 """How long a worker may stay after the task that was running at its SIGTERM."""
 
 WIDTH: Final = 120
-"""Of the tables, where there is no terminal to ask."""
+"""The width of the tables where there is no terminal."""
 
 START_RATIO_GOAL: Final = 1.1
 CALLS_GOAL: Final = 2.2
@@ -96,7 +96,7 @@ def settings_to_try(*, blocking: bool) -> list[Contender]:
 
 @dataclass
 class Results:
-    """What one worker did in all its turns."""
+    """The figures of one worker over all its turns."""
 
     contender: Contender
     served: list[Throughput] = field(default_factory=list)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 LOG_WIDTH = 120
 INTERRUPTED = 130
-"""What shells make of a process that Ctrl-C ended."""
+"""The exit code that shells report for a process that Ctrl-C ended."""
 PROJECT_FOLDER = Path(__file__).resolve().parent.parent
 
 app = typer.Typer(

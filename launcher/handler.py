@@ -39,12 +39,12 @@ raises an alarm; the next pulse begins a new execution."""
 
 @dataclass(frozen=True, kw_only=True)
 class Memory:
-    """What one round leaves to the next, by way of the state machine.
+    """The facts that one round passes to the next, through the state machine.
 
     Attributes:
         round: Counts from 1 in each execution.
         predecessor: The execution that this one takes over from: it is not waited for.
-        submitted: Of late, since Batch's listing lags.
+        submitted: Recently, since Batch's listing lags.
         troubles: Rounds in a row in which something went wrong.
         decided_at_seconds: Since 1970.
     """
@@ -133,7 +133,7 @@ def output(decision: Decision, memory: Memory, trouble: str) -> dict[str, Any]:
         told |= {
             "verb": "fail",
             "start": 0,
-            "reason": f"{memory.troubles} rounds in a row went wrong, the last with {trouble}",
+            "reason": f"{memory.troubles} rounds in a row failed, the last with: {trouble}",
         }
     return {**told, "memory": asdict(memory)}
 
@@ -148,7 +148,7 @@ class Handler:
         *,
         now: Callable[[], float] = time.time,
     ) -> None:
-        """Asks nobody yet.
+        """Makes no call yet.
 
         Args:
             settings: The deployment.
@@ -161,7 +161,7 @@ class Handler:
         self._observer = Observer(settings, clients, now=now)
 
     def answer(self, event: Mapping[str, Any]) -> dict[str, Any]:
-        """Decides, and tells it.
+        """Decides, and writes the decision to the log.
 
         Args:
             event: `execution` and `state_machine`, ARNs; `started_at`, ISO 8601; `state`,
@@ -217,7 +217,7 @@ def stand_down(older: str) -> dict[str, Any]:
     return {
         "verb": "stand_down",
         "start": 0,
-        "reason": f"{older} is at work already",
+        "reason": f"another execution is active: {older}",
         "memory": asdict(Memory()),
     }
 

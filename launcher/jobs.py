@@ -1,4 +1,4 @@
-"""What AWS Batch knows of a deployment's workers: how many, since when, and how they ended.
+"""Reads from AWS Batch how many workers a deployment has, since when, and how they ended.
 
 A worker is a job or one child of an array job. Jobs are listed status by status, in the order
 in which a job passes through them: one that moves on meanwhile is seen twice and not missed. Only

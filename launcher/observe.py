@@ -1,4 +1,4 @@
-"""What the launcher looks at before it decides: SQS, Batch and CloudWatch.
+"""Observes SQS, Batch and CloudWatch before the launcher decides.
 
 It fails closed: whatever goes wrong makes the observation incomplete, with the problem in
 words, and nothing is started on an incomplete observation.
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 OBSERVING_SECONDS_MAX: Final = 40
 """Longer than this and the counts at the beginning say little about the end."""
 ENDINGS_MAX: Final = 100
-"""Of the newest. More would say nothing more, and the decision is kept in a history."""
+"""Only the newest: more would add nothing, and the decision is kept in a history."""
 NAMESPACE: Final = "Taskpacks"
-"""Of the metrics that workers write: see worker/telemetry.py."""
+"""The namespace of the metrics that workers write: see worker/telemetry.py."""
 _COUNTS: Final = (
     "ApproximateNumberOfMessages",
     "ApproximateNumberOfMessagesNotVisible",

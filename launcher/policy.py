@@ -3,8 +3,8 @@
 Workers leave by themselves, so the only question is how many to start, and it is asked again
 every round. A worker costs its start-up and its last idle seconds whatever it does: so many are
 worth having that each one's share of the backlog is break_even times that cost, or less when a
-deadline presses. Nobody is started for messages that will be taken before a new worker is up.
-Whatever is doubtful starts none. docs/scaling.md says it at length.
+deadline is near. No worker is started for messages that will be taken before it is up.
+A doubtful observation starts none. The whole reasoning is in docs/scaling.md.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ def _tripped(limits: Limits, observation: Observation) -> bool:
 
 
 def _after_failures(limits: Limits, observation: Observation) -> dict[str, Any]:
-    """The breaker is open: halt; or half open: one probe."""
+    """Returns a halt when the breaker is open, and one probe when it is half open."""
     ago = observation.endings[0].seconds_ago
     what = (
         f"the last {limits.breaker_failures} workers ended in failure, the newest {ago:.0f} s ago, "
@@ -166,7 +166,7 @@ class Want:
 
 
 def wanted(limits: Limits, observation: Observation) -> Want:
-    """How many more workers the visible messages are worth.
+    """Returns how many more workers the visible messages are worth.
 
     Args:
         limits: As `decide` takes them.
@@ -212,19 +212,19 @@ def wanted(limits: Limits, observation: Observation) -> Want:
     elif start and start == room < worth:
         why = f", and the limit is {limits.workers}"
     elif start and start > desired - observation.active:
-        too_long = f", and one has waited too long for {limits.start_within_seconds:g} s"
-        why = too_long if late else ", and somebody has to come"
+        too_long = f", and one would wait longer than {limits.start_within_seconds:g} s"
+        why = too_long if late else ", and no worker is active"
     elif start or desired <= observation.active:
         why = ""
     elif not unclaimed:
-        why = ", and each visible message has one that comes for it"
+        why = ", and each visible message has a free worker"
     else:
-        why = ", who will have taken the visible ones before another is up"
+        why = ", and these will have taken the visible ones before a new one is up"
     return Want(start=start, reason=f"start {start or 'none'}: {seen}{why}", figures=figures)
 
 
 def _horizon(limits: Limits, observation: Observation) -> tuple[float, str]:
-    """How many seconds of work a worker has to find, and why so many."""
+    """Returns how many seconds of work a worker has to find, and why so many."""
     cost = limits.startup_seconds + limits.idle_seconds
     horizon = max(SHORTEST_TASK_SECONDS, limits.break_even * cost)
     share = f"{horizon:.0f} s of work each (break_even {limits.break_even:g} x {cost:g} s)"
@@ -232,12 +232,12 @@ def _horizon(limits: Limits, observation: Observation) -> tuple[float, str]:
     deadline = limits.drain_within_seconds - age - limits.startup_seconds
     if 0 < deadline < horizon:
         horizon = min(horizon, max(deadline, limits.round_seconds))
-        share = f"{horizon:.0f} s of work each (drain_within_seconds presses)"
+        share = f"{horizon:.0f} s of work each (because of drain_within_seconds)"
     return horizon, share
 
 
 def _late(limits: Limits, observation: Observation) -> bool:
-    """Whether a visible message misses start_within_seconds unless a worker starts now.
+    """Returns whether a visible message misses start_within_seconds unless a worker starts now.
 
     SQS tells the age of the oldest message, and that may be one whose task runs long. Where at
     least as many messages were done in that time as there are now, the visible ones are younger.

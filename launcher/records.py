@@ -1,4 +1,4 @@
-"""What the launcher's decision is made from and what it returns: records that survive JSON."""
+"""The records that the launcher decides from and returns; they survive JSON."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Record:
 
 @dataclass(frozen=True, kw_only=True)
 class Limits(Record):
-    """What one deployment allows and aims at.
+    """The limits and aims of one deployment.
 
     Attributes:
         vcpus: Of one worker.
@@ -91,7 +91,7 @@ class Ending:
 
 @dataclass(frozen=True, kw_only=True)
 class Observation(Record):
-    """What is known now.
+    """The state of a deployment, as it is known now.
 
     Attributes:
         age_seconds: Since it was made.
@@ -105,7 +105,7 @@ class Observation(Record):
             unknown. It tells a message that waits from one whose task takes long.
         starting: Workers from SUBMITTED to STARTING; an array's children count one by one.
         running: Workers that are RUNNING.
-        task_seconds: What tasks took of late, the mean: work is messages times mean, whatever the
+        task_seconds: The mean of what tasks took recently: work is messages times mean, at any
             spread. None when nothing has been learned.
         endings: The newest workers' ends, newest first.
         deleted_since_first_of_those_failures: Messages done since the first of the newest
@@ -142,7 +142,7 @@ class Observation(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Decision(Record):
-    """What to do now, and why.
+    """An action to take now, and its reason.
 
     Attributes:
         verb: `start` workers and ask again; `wait` and ask again; `done`; or `halt`.

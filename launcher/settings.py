@@ -1,4 +1,4 @@
-"""What the stack tells the launcher, in one environment variable."""
+"""The settings that the stack gives the launcher, in one environment variable."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the launcher's own policy would do under a given load: a discrete-event simulator.
+"""Simulates what the launcher's own policy would do under a given load, event by event.
 
 Run by `taskpacks simulate` and by `benchmarks.scaling`.
 """

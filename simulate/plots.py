@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 SIZE_INCHES: Final = (10, 9)
 DOTS_PER_INCH: Final = 110
 POINTS_MAX: Final = 4000
-"""Of a curve: more cannot be seen."""
+"""The points of a curve: more cannot be seen."""
 HOURS_FROM_SECONDS: Final = 3 * 3600
 """A longer run is drawn in hours, a shorter one in minutes."""
 

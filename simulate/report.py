@@ -1,4 +1,4 @@
-"""What a simulation says: figures as plain data, a table, and a page."""
+"""Reports a simulation: figures as plain data, a table, and a page."""
 
 from __future__ import annotations
 

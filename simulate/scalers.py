@@ -1,4 +1,4 @@
-"""What starts workers in the simulated cloud: the interface, and this project's own controller."""
+"""Starts workers in the simulated cloud: the interface, and this project's own controller."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class LauncherLoop:
     """This project's own: alarms and a pulse wake a loop that asks `launcher.policy`."""
 
     API_CALLS: Final = 10
-    """Of one decision: executions, counts, metrics, and the jobs in each of seven states."""
+    """The calls of one decision: executions, counts, metrics, the jobs in each of seven states."""
     SECOND_LOOK_SECONDS: Final = 3
     """An execution starts nothing at its first look: launcher/handler.py."""
 

@@ -1,4 +1,4 @@
-"""What a simulated cloud is like, and what a run in it counts."""
+"""Describes a simulated cloud, and the figures that a run in it counts."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class Sample:
-    """What there was at one moment: for plots."""
+    """The counts at one moment: for plots."""
 
     time: float
     visible: int
@@ -48,7 +48,7 @@ class Sample:
 
 @dataclass
 class Figures:
-    """What a run counts."""
+    """The figures that a run counts."""
 
     waits: list[float] = field(default_factory=list)
     """From arrival to the first start of each message's task."""

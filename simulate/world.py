@@ -30,7 +30,7 @@ TAIL_SECONDS: Final = 1800
 LEARNED_SECONDS: Final = 6 * 3600
 """How far back the finished tasks count for what a task takes."""
 LEARNED_TASKS_MIN: Final = 5
-"""Of fewer, nothing is learned."""
+"""The tasks below which no mean is taken."""
 
 _CALL, _UP, _DONE, _IDLE, _TAKEN, _BACK = range(6)
 
@@ -98,7 +98,7 @@ class World:
         return self.now - min(candidates) if candidates else 0.0
 
     def learned_task_seconds(self) -> float | None:
-        """The mean of what tasks took of late; None when too few have finished."""
+        """Returns the mean of what tasks took recently; None when too few have finished."""
         finished = self._finished
         before = bisect_right(finished, (self.now - LEARNED_SECONDS, math.inf))
         if len(finished) - before < LEARNED_TASKS_MIN:

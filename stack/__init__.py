@@ -1,1 +1,1 @@
-"""What is deployed: settings in, pulumi components out. The only place that imports pulumi."""
+"""Turns a stack's settings into pulumi components. The only place that imports pulumi."""

@@ -24,7 +24,7 @@ Egress = Literal["endpoints", "nat", "public"]
 """How workers in a made network reach AWS: interface endpoints only, a NAT gateway, or public
 addresses of their own. What each costs at rest stands in docs/costs.md."""
 Data = Literal["keep", "delete"]
-"""What becomes of buckets and tables that leave the stack."""
+"""Whether buckets and tables that leave the stack are kept or deleted."""
 
 LOG_RETENTION_DAYS = 30
 
@@ -76,7 +76,7 @@ class Deployment:
 
 
 class StackSettings(BaseModel):
-    """What a stack says: the settings of our namespace, with their types, rules and defaults.
+    """The settings of a stack in our namespace, with their types, rules and defaults.
 
     The schema in Pulumi.yaml has the same names, types, defaults and descriptions.
     """

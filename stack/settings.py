@@ -70,7 +70,7 @@ def read(texts: Mapping[str, str], secret_keys: Collection[str] = ()) -> StackSe
 
 
 def from_pulumi() -> tuple[dict[str, str], set[str]]:
-    """What `read` takes, as the engine that runs the program gives it."""
+    """Returns what `read` takes, as the engine that runs the program gives it."""
     # An engine in this process sets the first; the CLI hands over the second.
     texts = {**CONFIG.get(), **get_config_env()}
     return texts, {*filter(is_config_secret, texts), *get_config_secret_keys_env()}

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     import pulumi
 
 WORKER_COMMAND: Final = ("python", "-m", "worker")
-"""What a Batch job runs, in the image's working folder."""
+"""The command of a Batch job, in the image's working folder."""
 METRICS_NAMESPACE: Final = "Taskpacks"
-"""Of the metrics that workers and the launcher write, and alarms and the dashboard read. The
-launcher, which imports nothing of ours, says it again (launcher/observe.py)."""
+"""The namespace of the metrics that workers and the launcher write, and alarms and the dashboard
+read. The launcher, which imports nothing of ours, says it again (launcher/observe.py)."""
 
 CELERY_RESULT_KEYS: Final = "b'*"
 """Which keys Celery's DynamoDB backend has in the result table, as a pattern: it writes the bytes
@@ -97,14 +97,14 @@ class ExitCode(IntEnum):
     given back."""
 
     @property
-    def starts_anew(self) -> bool:
+    def starts_another(self) -> bool:
         """Whether Batch is to start another worker for one that ended so."""
         return self is ExitCode.STOPPED
 
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerContext:
-    """What a pack's tasks and worker hooks know about where they run."""
+    """The place where a pack's tasks and worker hooks run."""
 
     deployment: str
     vcpus: float
@@ -142,7 +142,7 @@ class WorkerContext:
 
 @dataclass(frozen=True, kw_only=True)
 class InfrastructureContext:
-    """What `taskpack_infrastructure` builds upon."""
+    """The resources that `taskpack_infrastructure` builds on."""
 
     deployment: str
     worker_role: pulumi.Input[str]
@@ -156,7 +156,7 @@ class InfrastructureContext:
 
 @dataclass(frozen=True, kw_only=True)
 class DemoContext:
-    """What `taskpack_demo` works with."""
+    """The folders and settings that `taskpack_demo` works with."""
 
     output: str
     """URI of a folder for this deployment, without a slash at the end; its tasks may read

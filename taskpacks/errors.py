@@ -1,4 +1,4 @@
-"""What can be refused, by condition. Every message names the value, the rule and the remedy."""
+"""Refusals, by condition. Every message names the value, the rule and the remedy."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches

@@ -51,7 +51,7 @@ FARGATE_SCRATCH_GIB_MAX: Final = 200
 
 # https://docs.aws.amazon.com/ebs/latest/userguide/general-purpose.html
 EBS_VOLUME_GIB_MAX: Final = 16_384
-"""Of a gp3 volume, wherever it is: some regions offer more."""
+"""The size of a gp3 volume, wherever it is: some regions offer more."""
 
 # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html
 VISIBILITY_SECONDS_MAX: Final = 12 * 60 * 60
@@ -71,11 +71,11 @@ METRIC_PERIOD_SECONDS: Final = 60
 
 # https://docs.aws.amazon.com/systems-manager/latest/userguide/parameter-store-advanced-parameters.html
 PARAMETER_CHARACTERS_MAX: Final = 8192
-"""Of an advanced SSM parameter; beyond 4096 it costs money."""
+"""The length of an advanced SSM parameter; beyond 4096 it costs money."""
 
 # https://docs.aws.amazon.com/vpc/latest/privatelink/vpc-limits-endpoints.html
 ENDPOINT_POLICY_CHARACTERS_MAX: Final = 20_480
-"""Of the policy of a VPC endpoint, white space included."""
+"""The length of the policy of a VPC endpoint, white space included."""
 
 # https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
 FUNCTION_TIMEOUT_MAX_SECONDS: Final = 900

@@ -45,7 +45,7 @@ _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _RECORDS = {
     record.__name__: record for record in (PackSpec, Resources, Scaling, Queue, Image, Permissions)
 }
-"""What a spec is made of, each refused under its own name."""
+"""The records of a spec, each refused under its own name."""
 
 
 @dataclass(frozen=True)

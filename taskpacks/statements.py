@@ -1,4 +1,4 @@
-"""What an IAM statement of a pack may say: pure checks of its text.
+"""Checks the text of a pack's IAM statements; pure.
 
 A statement has the form that AWS takes. One that allows names what it allows: actions one by one
 or by a part of their name, and resources by their ARNs.
@@ -56,7 +56,7 @@ Names of actions are the same in any case."""
 _ELEMENTS: Final = (
     "Sid", "Effect", "Action", "NotAction", "Resource", "NotResource", "Condition",
 )  # fmt: skip
-"""Of a statement in an identity's policy: a Principal belongs to a resource's."""
+"""The elements of a statement in an identity's policy: a Principal belongs to a resource's."""
 _EFFECTS: Final = ("Allow", "Deny")
 """No set: what stands there may have no hash."""
 _WILD: Final = "*?"

@@ -31,7 +31,7 @@ SCHEMES: Final = frozenset({"file", "s3"})
 _CHUNK_BYTES: Final = 4 * 1024 * 1024
 _DENIED: Final = frozenset({"403", "AccessDenied", "AllAccessDisabled"})
 _SYSTEM_FOLDERS: Final = (Path("/dev"), Path("/proc"), Path("/sys"))
-"""What lies in them is the machine, its processes and their environment, and no data."""
+"""They hold the machine, its processes and their environment, and no data."""
 _SPECIAL: Final = {
     stat.S_IFBLK: "block device",
     stat.S_IFCHR: "character device",

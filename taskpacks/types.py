@@ -1,4 +1,4 @@
-"""What a pack declares: records that validate themselves, with the unit in every name.
+"""The declaration of a pack: records that validate themselves, with the unit in every name.
 
 Defaults are written so that `PackSpec()` is deployable. A stack's YAML overlays any field
 (`overlaid`). AWS's rules about one deployment are checked here, so that a refusal names
@@ -24,7 +24,7 @@ MIN_LEASE_SECONDS = 10
 """A heartbeat at a third of less than this could not be relied upon."""
 
 RESERVED_PREFIXES = ("TASKPACKS_", "AWS_")
-"""Of environment variables: the worker's own, and AWS's."""
+"""Prefixes of environment variables: the worker's own, and AWS's."""
 
 _REMOVABLE = ("environment", "secrets")
 """Mappings of the pack's own keys: elsewhere null is no value, and a slip."""
@@ -55,11 +55,11 @@ class Resources(_Record):
     scratch_gib: int = Field(
         default=limits.FARGATE_SCRATCH_GIB_MIN, ge=1, le=limits.EBS_VOLUME_GIB_MAX
     )
-    """Of each worker: Fargate's ephemeral storage, or its share of the instance's encrypted
-    volume on EC2."""
+    """The scratch space of each worker: Fargate's ephemeral storage, or its share of the
+    instance's encrypted volume on EC2."""
     max_vcpus: int = Field(default=16, ge=1)
-    """Of all workers of a deployment together: the ceiling on what it can cost an hour. With
-    purchase spot_then_on_demand each of the two has this ceiling."""
+    """The vCPUs of all workers of a deployment together: the ceiling on what it can cost an hour.
+    With purchase spot_then_on_demand each of the two has this ceiling."""
 
     @model_validator(mode="after")
     def _fits_its_platform(self) -> Self:
@@ -148,7 +148,7 @@ class Scaling(_Record):
     drain_within_seconds: int = Field(default=3600, ge=60)
     """A backlog gets at least as many workers as finish it in this time."""
     task_seconds: float = Field(default=60, gt=0)
-    """What a task takes, as a prior: from the first measured tasks on, their mean counts."""
+    """The time of a task, as a prior: from the first measured tasks on, their mean counts."""
     break_even: float = Field(default=1.5, gt=0)
     """How many times its own cost, start-up and idle end, a worker's share of the work should
     be worth: higher starts fewer workers for short tasks. The deadline comes first."""
@@ -161,7 +161,7 @@ class Scaling(_Record):
     breaker_cooldown_seconds: int = Field(default=1800, ge=1)
     """How long after the last of these failures one worker is started to try again."""
     vcpu_hours_per_day: float = Field(default=200, gt=0)
-    """What the workers of any 24 hours may use together before no more are started."""
+    """The vCPU hours of all workers in any 24 hours; when they are used, no more are started."""
 
     @model_validator(mode="after")
     def _makes_sense_together(self) -> Self:
@@ -242,12 +242,12 @@ class Queue(_Record):
 
 
 class Image(_Record):
-    """What the pack's container image holds beyond the worker and requirements.txt."""
+    """The content of the pack's container image beyond the worker and requirements.txt."""
 
     apt: tuple[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9+.-]+$")], ...] = ()
     """Debian packages."""
     base: Annotated[str, Field(pattern=r"^[a-z0-9][\w.:/@-]+$")] | None = None
-    """What the image is built from: anything of Debian's kind with `python` (3.11 to 3.13) and pip.
+    """The image to build from: any image based on Debian with `python` (3.11 to 3.13) and pip.
     None is the Dockerfile's own. An image that the stack builds needs it with its digest, as
     NAME:TAG@sha256:DIGEST."""
     uri: Annotated[str, Field(pattern=r"^[a-z0-9][\w.:/@-]+$")] | None = None
@@ -256,7 +256,7 @@ class Image(_Record):
 
 
 class Permissions(_Record):
-    """What the pack's tasks may do in AWS, beyond their own queue, results and logs."""
+    """The permissions of the pack's tasks in AWS, beyond their own queue, results and logs."""
 
     read: tuple[Annotated[str, Field(pattern=_S3_PREFIX)], ...] = ()
     """S3 prefixes, as s3://bucket/prefix, that tasks may read."""

@@ -1,1 +1,1 @@
-"""What runs in a Batch job: one Celery worker that serves one task queue with one pack."""
+"""The program of a Batch job: one Celery worker that serves one task queue with one pack."""

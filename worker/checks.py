@@ -1,4 +1,4 @@
-"""What is looked at before the first message is taken: the task queue, and what is allowed."""
+"""Checks the task queue and the permissions before the first message is taken."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class UnusableQueueError(TaskpacksError):
 
 @dataclass(frozen=True)
 class QueueFacts:
-    """What the task queue itself says."""
+    """The attributes of the task queue."""
 
     lease_seconds: int
     """Its visibility time-out: how long a received message is hidden."""

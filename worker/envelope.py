@@ -1,4 +1,4 @@
-"""What a message must be before Celery sees it: a pure check, with the reason in words.
+"""Checks a message before Celery sees it: pure, with the reason in words.
 
 Stock Celery deletes some malformed messages, dies on others and stops at a third kind. What
 passes here can be handed to it; what does not is poison.

@@ -1,4 +1,4 @@
-"""What stands between a task's function and the pool that runs it, in the task's process.
+"""Wraps a task's function in the process that runs it, between the function and the pool.
 
 Stock Celery dies of a `MemoryError` in a task and stalls on a `sys.exit`. Both become ordinary
 failures of the attempt here; a `SystemExit` that this worker caused itself goes through, so

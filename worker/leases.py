@@ -73,7 +73,7 @@ _NEXT: Final[dict[LeaseState, tuple[LeaseState, ...]]] = {
     LeaseState.DELETED: (),
     LeaseState.LOST: (),
 }
-"""What each state may change to."""
+"""The states that each state may change to."""
 
 
 @dataclass(eq=False)
@@ -100,7 +100,7 @@ class Lease:
     extend_at: float = field(default=0, repr=False)
     ends_at: float = field(default=0, repr=False)
     hide_seconds: int = field(default=0, repr=False)
-    """What `GIVING_BACK` asks SQS for."""
+    """The visibility timeout that `GIVING_BACK` asks SQS for."""
     settle_at: float = field(default=0, repr=False)
     failures: int = field(default=0, repr=False)
     calling: threading.Lock = field(default_factory=threading.Lock, repr=False)

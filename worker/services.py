@@ -1,4 +1,4 @@
-"""What the parts of one worker share; Celery's configuration carries it as `taskpacks`."""
+"""Holds what the parts of one worker share; Celery's configuration has it as `taskpacks`."""
 
 from __future__ import annotations
 

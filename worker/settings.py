@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerSettings:
-    """What a worker must know to serve its task queue."""
+    """The settings that a worker needs to serve its task queue."""
 
     stack: str
     pack: str

@@ -1,4 +1,4 @@
-"""What a worker tells: a line of JSON per task, per lost cause and per worker.
+"""Writes a worker's reports: a line of JSON per task, per dead letter and per worker.
 
 Lines about tasks and workers are in CloudWatch's embedded metric format, which turns them into
 metrics without a call:

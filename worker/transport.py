@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 RECEIVE_WAIT_SECONDS: Final = 1
-"""Of one long poll: short, because a worker looks at its stop flag between them."""
+"""The length of one long poll: short, because a worker looks at its stop flag between them."""
 SLOT_WAIT_SECONDS: Final = 0.1
 """While the one slot is taken, how often to look at the stop flag; a task's end wakes at once."""
 BACK_OFF_SECONDS: Final = (0.5, 1, 2, 4, 8)

@@ -34,7 +34,7 @@ class UnknownAlarmError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Alarm:
-    """What an alarm says, as far as its state depends on it."""
+    """The fields of an alarm that its state depends on."""
 
     name: str
     namespace: str
@@ -48,7 +48,7 @@ class Alarm:
     comparison: str
     treat_missing_data: str = "missing"
     gate_metric: str | None = None
-    """Of the same namespace and dimensions: where it is not above zero, the value is zero."""
+    """A metric of the same namespace and dimensions: where it is not above zero, the value is 0."""
     added_dimensions: tuple[tuple[tuple[str, str], ...], ...] = ()
     """The same metric with other dimensions: their values are added."""
 

@@ -1,4 +1,4 @@
-"""What Step Functions refuses of a definition when a state machine is made.
+"""Finds what Step Functions refuses of a definition when a state machine is made.
 
 moto's interpreter parses a definition and finds the rest when it runs.
 https://states-language.net/spec.html

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from local.cloud.scheduler import Scheduler
 
 _LISTED_MAX: Final = 1000
-"""Of one page: https://docs.aws.amazon.com/batch/latest/APIReference/API_ListJobs.html"""
+"""The size of one page: https://docs.aws.amazon.com/batch/latest/APIReference/API_ListJobs.html"""
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What AWS does with jobs whose job queue or compute environment is deleted, which moto forgets.
+"""Ends jobs whose job queue or compute environment is deleted, as AWS does and moto does not.
 
 https://docs.aws.amazon.com/batch/latest/APIReference/API_DeleteJobQueue.html
 https://docs.aws.amazon.com/batch/latest/APIReference/API_DeleteComputeEnvironment.html

@@ -13,8 +13,8 @@ class Clock:
     """Starts at the real time and runs `pace` times as fast.
 
     What the cloud itself times goes by it: metrics, alarm periods, schedules, the pauses of
-    state machines. Messages, tasks and jobs live in real time, and what is published of them is
-    told by the cloud's clock: an age or a run of one real second is `pace` cloud seconds.
+    state machines. Messages, tasks and jobs live in real time, and what is published of them goes
+    by the cloud's clock: an age or a run of one real second is `pace` cloud seconds.
     """
 
     def __init__(self, pace: float) -> None:

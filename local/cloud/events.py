@@ -1,4 +1,4 @@
-"""What happens in the cloud, as records for whoever shows it."""
+"""Records of what happens in the cloud, for displays and tests."""
 
 from __future__ import annotations
 
@@ -81,9 +81,9 @@ class RuleMatched(CloudEvent):
 
     rule: str
     event: str
-    """What the event was, in words."""
+    """A description of the event."""
     outcome: str
-    """What the target did with it, in words."""
+    """A description of what the target did with it."""
 
     def __str__(self) -> str:
         return f"rule {self.rule} matched {self.event} → {self.outcome}"

@@ -50,7 +50,7 @@ class LocalJob(batch.Job):
     reason: str | None = None
     """The container's."""
     task_arn: str | None = None
-    """Of the latest attempt."""
+    """The ARN of the latest attempt's task."""
     stop_reason: str | None = None
     """Why someone asked it to end; None when nobody did."""
     announced: str | None = None

@@ -1,4 +1,4 @@
-"""What SQS publishes about each queue, once a cloud minute.
+"""Publishes SQS's metrics of each queue, once a cloud minute.
 
 https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-available-cloudwatch-metrics.html
 AWS publishes for a queue with activity in the last six hours only; here every queue is

@@ -1,4 +1,4 @@
-"""What moto 5.2.5 does differently from AWS and would be noticed here, put right.
+"""Corrects what moto 5.2.5 does differently from AWS, where that would be noticed here.
 
 Each repair replaces one function of moto while the cloud runs. tests/cloud/test_repairs.py
 fails when moto changes a signature that stands here.

@@ -44,7 +44,7 @@ class Submission:
     """A Batch target's job."""
 
     request: dict[str, Any]
-    """What SubmitJob takes."""
+    """The arguments of SubmitJob."""
     array_size: int | None
 
     def __str__(self) -> str:

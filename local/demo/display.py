@@ -1,4 +1,4 @@
-"""What the demo shows: the cloud's events as a log, a live table where there is a terminal."""
+"""Shows the cloud's events as a log, and a live table where there is a terminal."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ _TOLD_STATUSES: Final = ("RUNNING", *ENDED)
 _JOB_ID: Final = re.compile(r"\b([0-9a-f]{8})(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
 _FIGURE: Final = re.compile(r"\d[\d.,_]*")
 TRACE_LINES: Final = 4
-"""Of an error's trace: where it was raised, and what."""
+"""The lines shown of an error's trace: where it was raised, and what."""
 FINDINGS_TOLD: Final = 6
-"""Of a deployment; of more findings than these only the number is shown."""
+"""The findings shown of a deployment; of more only the number is shown."""
 
 
 class Display:

@@ -42,7 +42,7 @@ class Task:
 
 @dataclass(frozen=True)
 class DecisionLine:
-    """What the launcher decided for a deployment, and why."""
+    """A decision of the launcher for a deployment, with its reason."""
 
     deployment: str
     verb: str
@@ -56,7 +56,7 @@ class DecisionLine:
 
 @dataclass
 class DeploymentProgress:
-    """What is known of one deployment.
+    """The facts about one deployment.
 
     Attributes:
         depth: Visible, in flight and delayed messages, as SQS counts them.

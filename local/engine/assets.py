@@ -66,7 +66,7 @@ def with_hash(value: Mapping[str, Any], subject: str) -> dict[str, Any]:
 
 
 def content_hash(value: Any) -> Any:
-    """What two archives are compared by: where the files lie means nothing."""
+    """Returns the hash that two archives are compared by: where the files are does not count."""
     return value.get(_HASH) if is_asset(value) else value
 
 

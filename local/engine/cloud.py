@@ -31,7 +31,7 @@ _ASKED_BY_PROGRAMS: Final = ("batch", "iam", "s3", "sqs")
 
 
 def provider_settings(endpoint_url: str) -> dict[str, str]:
-    """What a stack's settings say of a cloud that is not AWS, for programs that ask it themselves.
+    """Returns a stack's settings for a cloud that is not AWS, for programs that call it themselves.
 
     These are the keys by which the real provider finds a cloud too:
     https://www.pulumi.com/registry/packages/aws/installation-configuration/

@@ -54,7 +54,7 @@ class Deployment:
             cloud: Where its resources are.
             state: What is known of them.
             dry_run: Nothing is done in the cloud.
-            destroying: The program runs for its hooks only: what it registers is told to it as
+            destroying: The program runs for its hooks only: what it registers is answered
                 recorded, and when it has ended everything is deleted.
         """
         self._project = project
@@ -75,7 +75,7 @@ class Deployment:
 
     @property
     def stack_outputs(self) -> Values:
-        """What the program exported in this run, for people to read."""
+        """Returns what the program exported in this run, for people to read."""
         return self._stack_outputs
 
     def register(self, goal: Goal) -> Registered:
@@ -306,7 +306,7 @@ class Deployment:
             wanted.inputs[handler.auto_name.property] = name
         if delete_first(goal, wanted, old):
             dependants = self._dependants(old.urn)
-            refuse_protected(dependants, "depends on something that is deleted and made anew")
+            refuse_protected(dependants, "depends on something that is replaced")
             self._delete([*dependants, old], "delete-replaced")
             self.changes[record.urn] = Change(
                 record.urn, Action.REPLACED, self.changes[record.urn].properties or tuple(reasons)
@@ -343,7 +343,7 @@ class Deployment:
         return list(found.values())
 
     def _preview(self, wanted: Wanted, old: Record | None = None) -> Registered:
-        """What can be known of a resource before it is made, or before it is updated."""
+        """Returns what can be known of a resource before it is made, or before it is updated."""
         record, handler = wanted.record, wanted.handler
         record.inputs = sealed(wanted, old.inputs if old else {})
         self._state.resources[record.urn] = record

@@ -38,7 +38,7 @@ class Engine:
     Every method stands for a command of the real CLI. A method that changes something holds a
     lock on the state file; two at once, in whatever processes, is refused. The program runs in
     this process, as the real CLI would start it: its folder is the current one and comes first
-    on `sys.path` while it runs, `__main__.py` is run anew each time, and modules that it
+    on `sys.path` while it runs, `__main__.py` is run again each time, and modules that it
     imports are imported once.
     """
 

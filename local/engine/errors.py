@@ -1,4 +1,4 @@
-"""What the engine refuses, by condition. Every message names the value, the rule and the remedy."""
+"""The engine's refusals, by condition. Every message names the value, the rule and the remedy."""
 
 from taskpacks.errors import TaskpacksError
 

@@ -46,7 +46,7 @@ def refuse_protected(records: Iterable[Record], why: str) -> None:
     """Refuses if any record is protected.
 
     Raises:
-        ProtectedError: Naming all of them and the way on.
+        ProtectedError: Naming all of them and the remedy.
     """
     if protected := [record.urn for record in records if record.protect]:
         raise ProtectedError(

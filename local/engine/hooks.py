@@ -83,7 +83,7 @@ def refuse_without_program(records: Iterable[Record]) -> None:
     """Refuses if any record has hooks, as the real CLI does, for they are in the program.
 
     Raises:
-        HookError: Naming the resources and the way on.
+        HookError: Naming the resources and the remedy.
     """
     if hooked := [record.urn for record in records if record.before_delete]:
         raise HookError(

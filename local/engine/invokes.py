@@ -51,7 +51,7 @@ def _partition(cloud: Cloud, args: Mapping[str, Any]) -> Values:
 
 
 def _zone_matches(zone: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
-    """EC2's filter on opt-in status, the only one that moto's zones can be told apart by.
+    """EC2's filter on opt-in status, the only one that tells moto's zones apart.
 
     Raises:
         UnsupportedError: It is another filter.
@@ -84,7 +84,7 @@ def _availability_zones(cloud: Cloud, args: Mapping[str, Any]) -> Values:
 
 
 def _instance_type_offerings(cloud: Cloud, args: Mapping[str, Any]) -> Values:
-    """What a region offers; the names in a filter may have stars, as in EC2's own."""
+    """Returns what a region offers; the names in a filter may have stars, as in EC2's own."""
     patterns: list[str] = []
     for wanted in args.get("filters", ()):
         if wanted["name"] != "instance-type":

@@ -1,4 +1,4 @@
-"""What pulumi's runtime talks to: the engine's side of its protocol, in the same process.
+"""Serves the engine's side of the protocol of pulumi's runtime, in the same process.
 
 The methods have the names and messages of pulumi's gRPC servicers (`ResourceMonitor` and
 `Engine`), so the same object could stand behind a port. Every resource option is honoured or
@@ -218,7 +218,7 @@ def _refuse_options(request: resource_pb2.RegisterResourceRequest, subject: str)
     options = {
         "provider": (request.provider, "the local cloud has one default provider"),
         "providers": (request.providers, "the local cloud has one default provider"),
-        "import_": (request.importId, "there is nothing to import from a cloud made anew"),
+        "import_": (request.importId, "a cloud that was just made has nothing to import"),
         "deleted_with": (request.deletedWith, "every resource is deleted by itself"),
         "replace_with": (request.replace_with, "replacement follows dependencies only"),
         "replacement_trigger": (

@@ -30,7 +30,7 @@ _READ_BY_THE_PROGRAM = ("aws:region", "aws:endpoints")
 
 @dataclass(frozen=True)
 class Project:
-    """What the engine needs to know to run a stack's program."""
+    """The facts that the engine needs to run a stack's program."""
 
     name: str
     stack: str

@@ -1,4 +1,4 @@
-"""What a handler knows of one property, and when two values of it are the same.
+"""Describes one property for a handler, and says when two values of it are the same.
 
 Names on pulumi's wire are camelCase. AWS's own names are the same word, capitalised in some
 services; a property says so where the two differ more.
@@ -38,9 +38,9 @@ class Property:
     unordered: bool = False
     """A list whose order means nothing."""
     exact: bool = False
-    """What the cloud has beyond it is drift; else AWS's added defaults are not."""
+    """Whether values that only the cloud has are drift; else they are AWS's defaults."""
     default: Any = None
-    """What AWS has when the property is not given."""
+    """The value that AWS has when the property is not given."""
     normalise: Callable[[Any], Any] | None = None
     """Applied to both values before they are compared (after JSON is parsed)."""
     asset: bool = False
@@ -48,7 +48,7 @@ class Property:
     engine_only: bool = False
     """Settles what the engine does; AWS never sees it."""
     fields: Mapping[str, Property] = field(default_factory=dict[str, "Property"])
-    """Of an object or a list of objects; empty when the keys are the user's own."""
+    """The properties of an object or a list of objects; empty when the keys are the user's own."""
 
 
 TAGS = Property(exact=True, public=True, default={})

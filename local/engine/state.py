@@ -1,4 +1,4 @@
-"""What the engine remembers of a stack between runs: a JSON file, saved whole after each change.
+"""Keeps the state of a stack between runs: a JSON file, saved whole after each change.
 
 Secrets never reach the file. A secret input is stored as a slow salted hash, with a salt of
 its own, which is enough to see that it changed; a secret output is not stored at all and is
@@ -74,7 +74,7 @@ class State:
             text = file.read_text("utf-8")
         except FileNotFoundError:
             return state
-        remedy = "Move it away to start anew; what it recorded stays in the cloud."
+        remedy = "Move it away to start without it; what it recorded stays in the cloud."
         try:
             content = json.loads(text)
             version = content["version"]
@@ -92,7 +92,7 @@ class State:
         return state
 
     def save(self) -> None:
-        """Writes the file anew; a reader sees the old content or the new one, never a part.
+        """Replaces the file; a reader sees the old content or the new one, never a part.
 
         It happens after each change: so without indentation, which is many times slower.
         """
@@ -153,7 +153,7 @@ def deletion_order(records: Iterable[Record]) -> list[Record]:
 
 
 def hashed(value: Any) -> dict[str, Any]:
-    """What is stored in place of a secret."""
+    """Returns what is stored in place of a secret."""
     salt = secrets.token_hex(16)
     return {_HASHED: {"salt": salt, "hash": _scrypt(value, salt)}}
 

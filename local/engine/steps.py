@@ -38,7 +38,7 @@ class Wanted(NamedTuple):
 
 
 class Registered(NamedTuple):
-    """What the program is told of a resource."""
+    """The answer to the program about a resource."""
 
     urn: str
     id: str

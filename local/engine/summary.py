@@ -1,4 +1,4 @@
-"""What a run did, per resource."""
+"""Lists what a run did, per resource."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Action(StrEnum):
-    """What was done with a resource, or in a preview would be."""
+    """An operation on a resource, done or, in a preview, to be done."""
 
     CREATED = "created"
     UPDATED = "updated"
@@ -61,7 +61,7 @@ class Summary:
     outputs: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """The stack's. Secret and unknown ones are words in brackets."""
     operations: tuple[Operation, ...] = ()
-    """What was done, in order; the halves of a replacement each by itself."""
+    """The operations done, in order; the halves of a replacement each by itself."""
 
     @property
     def counts(self) -> Counter[Action]:

@@ -1,4 +1,4 @@
-"""What the real engine talks to: its protocol for providers, answered by the local handlers.
+"""Serves the real engine's protocol for providers with the local handlers.
 
 https://pulumi-developer-docs.readthedocs.io/latest/docs/_generated/proto/provider.html
 """
@@ -100,7 +100,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
     def DiffConfig(  # noqa: N802 - the protocol's name
         self, request: provider_pb2.DiffRequest, context: grpc.ServicerContext
     ) -> provider_pb2.DiffResponse:
-        """Another region is another place, where all is made anew; the rest is the way there."""
+        """In another region everything is replaced; the rest only says how to reach the cloud."""
         del context
         old = wire.decode(request.olds, subject=_PROVIDER).values
         new = wire.decode(request.news, subject=_PROVIDER).values
@@ -273,7 +273,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         return None if found is None else {"region": cloud.region, **found}
 
     def _shown(self, subject: Subject, inputs: Given, resource_id: str) -> struct_pb2.Struct:
-        """What was made or changed, read back.
+        """Returns what was made or changed, read back.
 
         Raises:
             EngineError: It is not there, or cannot be read.

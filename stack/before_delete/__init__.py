@@ -1,4 +1,4 @@
-"""What is asked before AWS deletes something: messages, workers that run, policies, data.
+"""Checks before AWS deletes something: messages, workers that run, policies, data.
 
 Hooks of Pulumi, which a stack's state remembers by their names: each run of the program registers
 all of them, since whoever needs one may not be in the program any more.

@@ -1,4 +1,4 @@
-"""What tasks have stored outlives the stack, or is deleted with it: `taskpacks:data` says which.
+"""Keeps what tasks have stored, or deletes it with the stack: `taskpacks:data` says which.
 
 A transformation, so that it holds for a pack's own buckets and tables as for the stack's, whether
 the pack's author thought of it or not. A resource that sets `retain_on_delete` itself decides for

@@ -1,1 +1,1 @@
-"""What is deployed: one component a file, with the small functions that only it needs."""
+"""The components of a stack: one a file, with the small functions that only it needs."""

@@ -62,7 +62,7 @@ def deletion_seconds(scaling: Scaling) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class ControllerArgs:
-    """What the controller looks at and starts, and where its alarms go."""
+    """The queue that the controller looks at, what it starts, and where its alarms go."""
 
     pack: str
     spec: PackSpec
@@ -83,7 +83,7 @@ class Controller(pulumi.ComponentResource):
 
     rule_names: list[pulumi.Output[str]]
     summary: Mapping[str, pulumi.Input[str]]
-    """What the stack tells of it in its outputs."""
+    """Its part of the stack's outputs."""
 
     def __init__(
         self, name: str, args: ControllerArgs, opts: pulumi.ResourceOptions | None = None

@@ -1,4 +1,4 @@
-"""What the controller tells people: that it halted, and that it failed."""
+"""Alarms of the controller for people: that it halted, and that it failed."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def controller_alarms(
 ) -> tuple[ControllerAlarm, ...]:
     """The alarms of one deployment: halted by its breaker or its cap; an execution failed."""
     who = f"{deployment} (pack {pack})"
-    # A halt is told at every pulse for as long as it lasts. The minute more is for a pulse that
+    # A halt is written at every pulse for as long as it lasts. The minute more is for a pulse that
     # comes a little late: without it the alarm would go to OK and back, with a notice each time.
     period_seconds = (scaling.pulse_minutes + 1) * limits.METRIC_PERIOD_SECONDS
 
@@ -67,15 +67,15 @@ def controller_alarms(
             of_machine=True,
             period_seconds=_FAILED_PERIOD_SECONDS,
             description=f"{who}: {what}, and workers may be missing; the next pulse, at most "
-            f"{scaling.pulse_minutes} min later, begins anew. The execution says why: state "
-            "machine {machine}",
+            f"{scaling.pulse_minutes} min later, starts a new execution. The failed one says "
+            "why: state machine {machine}",
         )
 
     return (
         halted(
             "breaker",
             f"{who}: {scaling.breaker_failures} workers in a row ended in failure and no task was "
-            "done: no more are started. Read their log ({worker_log}) and mend what ends them; "
+            "done: no more are started. Read their log ({worker_log}) and fix what ends them; "
             f"{scaling.breaker_cooldown_seconds} s after the last failure one worker tries again",
         ),
         halted(

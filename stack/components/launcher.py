@@ -42,7 +42,7 @@ def archive() -> pulumi.AssetArchive:
 
 @dataclass(frozen=True, kw_only=True)
 class LauncherArgs:
-    """What the launcher looks at."""
+    """The resources that the launcher looks at."""
 
     pack: str
     spec: PackSpec

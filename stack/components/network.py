@@ -88,7 +88,7 @@ class Network(pulumi.ComponentResource):
     security_group_ids: pulumi.Output[list[str]]
     assign_public_ip: bool
     connections: list[pulumi.Resource]
-    """What machines need to be reachable by AWS: depend on it, so that it is deleted last."""
+    """The ways from machines to AWS: depend on them, so that they are deleted last."""
 
     def __init__(
         self, name: str, args: NetworkArgs, opts: pulumi.ResourceOptions | None = None
@@ -168,7 +168,7 @@ class Network(pulumi.ComponentResource):
             vpc_id=vpc.id,
             cidr_block=subnet_cidr(block),
             availability_zone=zone,
-            # Fargate is told per job; EC2 instances get their address from the subnet.
+            # On Fargate each job says it; EC2 instances get their address from the subnet.
             map_public_ip_on_launch=public,
             tags={"Name": f"{name}-{suffix}"},
             # A zone that comes to a region, or is not available today, moves no subnet: machines

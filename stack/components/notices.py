@@ -1,4 +1,4 @@
-"""Where a stack tells people that something is wrong."""
+"""Notifies people when something in a stack is wrong."""
 
 from __future__ import annotations
 

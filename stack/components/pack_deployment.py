@@ -62,10 +62,10 @@ class PackDeployment(pulumi.ComponentResource):
 
     queue: TaskQueue
     summary: Mapping[str, pulumi.Input[str]]
-    """What the stack tells of it in its outputs."""
+    """Its part of the stack's outputs."""
     dashboard_row: pulumi.Output[Row]
     producer_policy_arn: pulumi.Output[str]
-    """Of the managed policy for applications that send to this deployment only."""
+    """The managed policy for applications that send to this deployment only."""
     record: aws.ssm.Parameter
     """Depends on all the rest."""
 
@@ -207,7 +207,7 @@ class PackDeployment(pulumi.ComponentResource):
         fleet: WorkerFleet,
         worker_log_group: pulumi.Output[str],
     ) -> Controller | ScalingAlarms:
-        """What starts workers, by the spec's scaling mode."""
+        """Returns what starts workers, by the spec's scaling mode."""
         child = pulumi.ResourceOptions(parent=self)
         spec = args.deployment.spec
         if spec.scaling.mode == "alarms":

@@ -1,4 +1,4 @@
-"""What an application must know and be allowed to send tasks."""
+"""The settings and permissions of applications that send tasks."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def document(
 
 @dataclass(frozen=True, kw_only=True)
 class ProducerArgs:
-    """What the document says, and what those who read it may use.
+    """The content of the document, and what those who read it may use.
 
     Attributes:
         deployments: All of the stack.
@@ -82,7 +82,7 @@ class ProducerArgs:
 
 
 class Producer(pulumi.ComponentResource):
-    """What an application needs to send tasks: what to know, and what it may do.
+    """The settings of an application that sends tasks, and its permissions.
 
     Consists of: an SSM parameter with the producer document, and a managed policy to attach
     to the application's own role. Each deployment has a narrower one.

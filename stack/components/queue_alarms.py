@@ -28,7 +28,7 @@ OLDEST: Final = "ApproximateAgeOfOldestMessage"
 
 @dataclass(frozen=True, kw_only=True)
 class QueueAlarm:
-    """What an alarm looks at, and what it means when it enters ALARM."""
+    """A measure that an alarm looks at, and what it means when it enters ALARM."""
 
     name: str
     metric: str
@@ -64,7 +64,7 @@ def event_pattern(alarm_arn: str) -> dict[str, Any]:
 
 
 def measured(alarm: QueueAlarm, queue_name: pulumi.Input[str]) -> dict[str, Any]:
-    """What an alarm looks at, as arguments of MetricAlarm: a metric, or metric math."""
+    """Returns what an alarm looks at, as arguments of MetricAlarm: a metric, or metric math."""
     if not alarm.only_while_visible:
         return {**_metric(alarm.metric, queue_name), "statistic": "Maximum"}
 
@@ -134,7 +134,7 @@ def alarm_rule(
 class UndeliveredEvents(pulumi.ComponentResource):
     """Where EventBridge puts the events that it could not deliver.
 
-    Consists of: an SQS queue, and its policy once `allow` has been told which rules may.
+    Consists of: an SQS queue, and its policy once `allow` knows which rules may send.
     """
 
     arn: pulumi.Output[str]

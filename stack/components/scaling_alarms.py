@@ -79,7 +79,7 @@ class ScalingAlarms(pulumi.ComponentResource):
 
     rule_names: list[pulumi.Output[str]]
     summary: Mapping[str, pulumi.Input[str]]
-    """What the stack tells of it in its outputs."""
+    """Its part of the stack's outputs."""
 
     def __init__(
         self, name: str, args: ScalingAlarmsArgs, opts: pulumi.ResourceOptions | None = None

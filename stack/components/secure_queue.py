@@ -1,4 +1,4 @@
-"""What every SQS queue of a stack has: encryption at rest, and no plain HTTP."""
+"""Gives every SQS queue of a stack encryption at rest, and refuses plain HTTP."""
 
 from __future__ import annotations
 

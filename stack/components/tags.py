@@ -20,12 +20,12 @@ DEPLOYMENT: Final = "taskpacks:deployment"
 
 
 def of_stack(stack: str, owner: str | None) -> dict[str, str]:
-    """What every resource of a stack carries."""
+    """Returns the tags of every resource of a stack."""
     return {"taskpacks:stack": stack, **({"taskpacks:owner": owner} if owner else {})}
 
 
 def of_deployment(deployment: str, pack: str) -> dict[str, str]:
-    """What every resource of a deployment carries beside."""
+    """Returns the further tags of every resource of a deployment."""
     return {DEPLOYMENT: deployment, "taskpacks:pack": pack}
 
 

@@ -1,4 +1,4 @@
-"""What makes people look: a deployment's alarms, which say what is wrong and where to look."""
+"""Alarms of a deployment for people; each says what is wrong and where to look."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def failed_invocations(rule_names: Sequence[pulumi.Input[str]]) -> dict[str, Any
 
 @dataclass(frozen=True, kw_only=True)
 class WatchArgs:
-    """What is watched, and where notices go."""
+    """The resources that are watched, and where notices go."""
 
     dead_letter_name: pulumi.Input[str]
     worker_log_group: pulumi.Input[str]
@@ -76,7 +76,7 @@ class WatchArgs:
 
 
 class Watch(pulumi.ComponentResource):
-    """Tells people when a deployment needs them.
+    """Notifies people when a deployment needs them.
 
     Consists of: an alarm on messages in the dead-letter queue, one on rules that could not
     invoke their target, and a rule that passes on Batch's word of a blocked job queue.
@@ -91,7 +91,7 @@ class Watch(pulumi.ComponentResource):
             f"{name}-dead-letters",
             alarm_description=pulumi.Output.format(
                 "{0}: tasks were given up. The lines with DeadLetter or poison in the workers' log "
-                "({1}) say why; when that is mended, redrive the queue {2} (docs/operations.md)",
+                "({1}) say why; when that is fixed, redrive the queue {2} (docs/operations.md)",
                 name,
                 args.worker_log_group,
                 args.dead_letter_name,
@@ -106,7 +106,7 @@ class Watch(pulumi.ComponentResource):
         )
         aws.cloudwatch.MetricAlarm(
             f"{name}-failed-invocations",
-            alarm_description=f"{name}: EventBridge could not start what its rules point at; the "
+            alarm_description=f"{name}: EventBridge could not start the targets of its rules; the "
             "events wait in the queue of undelivered ones",
             **failed_invocations(args.rule_names),
             **_above_zero(args),

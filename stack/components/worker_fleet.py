@@ -1,4 +1,4 @@
-"""What a deployment's workers run, and where they wait for a machine."""
+"""The job definition and job queue of a deployment's workers."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ class WorkerFleet(pulumi.ComponentResource):
 
     job_queue_arn: pulumi.Output[str]
     job_definition_name: pulumi.Output[str]
-    """What is submitted: a name stands for its latest active revision, so that a new one is used at
-    once by whoever submits, even by an execution of a state machine that began before."""
+    """The name that is submitted: it stands for its latest active revision, so that every
+    submission uses a new one at once, even that of an execution that began before."""
     job_definition_arn: pulumi.Output[str]
     """Without a revision."""
 
@@ -75,7 +75,7 @@ class WorkerFleet(pulumi.ComponentResource):
             ),
         )
         job_definition = aws.batch.JobDefinition(
-            # As the job queue's: what was told of the old pair goes on submitting what runs there.
+            # As the job queue's: what knows the old pair goes on submitting what runs there.
             f"{name}-worker-{kind}",
             type="container",
             propagate_tags=True,

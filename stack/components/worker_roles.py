@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerRolesArgs:
-    """What the roles' policies must name."""
+    """The resources that the roles' policies name."""
 
     deployment: str
     queue_arn: pulumi.Input[str]
@@ -35,7 +35,7 @@ class WorkerRolesArgs:
 
 
 class WorkerRoles(pulumi.ComponentResource):
-    """What a deployment's tasks may do, and what ECS may do to start them.
+    """The roles of a deployment's tasks, and of ECS, which starts them.
 
     Consists of: the worker's role and the execution role, each with one policy of its own.
     """

@@ -1,4 +1,4 @@
-"""What passes through the endpoints of a made network, as pure functions.
+"""The policies of the endpoints of a made network, as pure functions.
 
 A worker's role says what its tasks may do. A task that was taken over could bring credentials of
 its own, which that role does not bind; behind endpoints it then reaches this account and what packs

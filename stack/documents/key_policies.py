@@ -96,7 +96,7 @@ def _senders(account_id: str) -> dict[str, Any]:
 
     SNS's documentation asks for aws:SourceAccount here, and says that it is not supported for
     EventBridge; a notice that KMS refuses would be lost without a word. So another account is
-    refused wherever a service says for whom it acts, and silence is let pass:
+    refused wherever a service says for whom it acts, and a call that names no account passes:
     https://docs.aws.amazon.com/sns/latest/dg/sns-key-management.html
     """
     return allow(

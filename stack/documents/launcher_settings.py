@@ -1,4 +1,4 @@
-"""What the launcher of a deployment is told: its own records, filled from the pack's spec."""
+"""Fills the settings of a deployment's launcher, its own records, from the pack's spec."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def launcher_settings(
         queue_name=queue_name,
         job_queue=job_queue_arn,
         job_definition=job_definition_arn,
-        excused_exit_codes=tuple(int(code) for code in ExitCode if code.starts_anew),
+        excused_exit_codes=tuple(int(code) for code in ExitCode if code.starts_another),
         excused_reasons=shapes.MACHINE_TAKEN,
         limits=limits_of(spec),
     )

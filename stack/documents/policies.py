@@ -1,4 +1,4 @@
-"""What workers, their machines and senders may do: IAM policies, one statement a need."""
+"""IAM policies of workers, their machines and senders, one statement a need."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def worker(
 
 
 def _use_of_results(actions: Sequence[str], results_arn: str, *keys: str) -> list[dict[str, Any]]:
-    """What Celery's DynamoDB backend calls; it finds the table made and its TTL on.
+    """Returns what Celery's DynamoDB backend calls; it finds the table made and its TTL on.
 
     Args:
         actions: On items; those that find items (Query, Scan) are never among them.

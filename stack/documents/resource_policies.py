@@ -48,7 +48,7 @@ def publish_notices(topic_arn: str, account_id: str, partition: str) -> dict[str
     CloudWatch says which alarm publishes, whose ARN has the account:
     https://docs.aws.amazon.com/sns/latest/dg/sns-access-policy-use-cases.html
     EventBridge's documentation says that conditions on the source do not work in a topic's policy,
-    so that what it says is held to this account and its silence is let pass:
+    so that another account that it names is refused, and a call that names none is allowed:
     https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-troubleshooting.html
     """
     region = topic_arn.split(":")[3]

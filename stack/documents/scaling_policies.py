@@ -1,4 +1,4 @@
-"""What decides and starts workers may do: IAM policies as pure functions, one statement a need."""
+"""IAM policies of what decides and starts workers, as pure functions, one statement a need."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ def definition(
     partition: str,
     rounds_max: int = ROUNDS_MAX,
 ) -> dict[str, Any]:
-    """What the controller does, for `json.dumps`.
+    """Returns the controller's state machine, for `json.dumps`.
 
     Args:
         launcher_arn: The Lambda function's.

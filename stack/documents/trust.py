@@ -1,7 +1,8 @@
-"""Which AWS services may take on a role, and in whose name.
+"""The AWS services that may assume a role, and in whose name.
 
-A service that says for whose resource it acts is held to this account, so that nobody else can
-have it act under our roles: https://docs.aws.amazon.com/IAM/latest/UserGuide/confused-deputy.html
+A service that says for whose resource it acts is restricted to this account, so that nobody else
+can have it act under our roles:
+https://docs.aws.amazon.com/IAM/latest/UserGuide/confused-deputy.html
 A service that does not say so would be refused for ever by such a condition.
 """
 

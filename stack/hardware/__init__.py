@@ -1,1 +1,1 @@
-"""What workers run on: shapes, instance types, who shares machines, prices and costs."""
+"""The machines of workers: shapes, instance types, who shares them, prices and costs."""

@@ -1,4 +1,4 @@
-"""What workers cost at worst."""
+"""Calculates what workers cost at worst."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def max_workers(spec: PackSpec) -> int:
 
 
 def worker_hour(resources: Resources, known: Prices) -> float | None:
-    """What one worker costs an hour, on demand, at worst; None where a price is not known."""
+    """Returns the cost of one worker an hour, on demand, at worst; None without a price."""
     if resources.platform == "fargate":
         architecture = resources.architecture
         scratch_gib = max(0, resources.scratch_gib - _FARGATE_FREE_SCRATCH_GIB)
@@ -57,7 +57,7 @@ def _instance_hours(resources: Resources, known: Prices) -> dict[str, float] | N
 
 
 def worst_hour(spec: PackSpec, known: Prices) -> float | None:
-    """What all workers of a deployment cost an hour when as many run as can, on demand.
+    """Returns the cost of a deployment's workers an hour when as many run as can, on demand.
 
     Spot is never dearer than on demand. Instances are counted as if none could be filled up:
     Batch may go above max_vcpus by less than one instance.

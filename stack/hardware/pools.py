@@ -24,7 +24,7 @@ class Pool:
 
     @property
     def max_vcpus(self) -> int:
-        """Of all its deployments together."""
+        """Returns the sum of all its deployments."""
         return sum(each.spec.resources.max_vcpus for each in self.deployments)
 
 

@@ -1,4 +1,4 @@
-"""What AWS asks, read from prices.yaml."""
+"""Reads AWS's prices from prices.yaml."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a deployment's resources mean in AWS Batch's words, as pure functions."""
+"""Translates a deployment's resources to AWS Batch's terms, as pure functions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from taskpacks.types import Resources
 
 WORKER_ATTEMPTS: Final = 3
-"""Batch starts a worker anew when its machine was taken from it, at most so often in all."""
+"""Batch starts a worker again when its machine was taken from it, at most so often in all."""
 
 MACHINE_TAKEN: Final = (
     # https://docs.aws.amazon.com/batch/latest/userguide/job_retries.html
@@ -36,10 +36,10 @@ capacity, which may come.
 https://docs.aws.amazon.com/batch/latest/userguide/job_stuck_in_runnable_time_limit_actions.html"""
 
 ROOT_DEVICE: Final = "/dev/xvda"
-"""Of the Amazon Linux 2023 images, where containers have their files.
+"""The device of the Amazon Linux 2023 images where containers have their files.
 https://docs.aws.amazon.com/batch/latest/userguide/launch-templates.html"""
 ROOT_GIB: Final = 30
-"""What the machine image's own volume has, for the system and the container image."""
+"""The size of the machine image's own volume, for the system and the container image."""
 METADATA_HOPS: Final = 1
 """How far the metadata service's answers go: workers have their instance's own network, and look
 for Spot notices there. More would let containers behind a bridge reach the instance's role too.
@@ -57,7 +57,7 @@ _PURCHASES: Final = {
 
 @dataclass(frozen=True, kw_only=True)
 class Shape:
-    """What a compute environment must offer; deployments of equal shape can share one.
+    """The hardware that a compute environment must offer; deployments of equal shape can share one.
 
     Attributes:
         platform: "fargate" or "ec2".
@@ -295,14 +295,14 @@ def evaluate_on_exit() -> tuple[dict[str, str], ...]:
         *(
             {"action": "retry", "on_exit_code": str(int(code))}
             for code in ExitCode
-            if code.starts_anew
+            if code.starts_another
         ),
         {"action": "exit", "on_reason": "*"},
     )
 
 
 def state_time_limits() -> tuple[dict[str, Any], ...]:
-    """What a job queue does with a job at its head that can never run: it would block it."""
+    """Returns how a job queue cancels a job at its head that can never run: it would block it."""
     return tuple(
         {
             "action": "CANCEL",

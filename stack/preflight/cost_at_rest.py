@@ -1,4 +1,4 @@
-"""What a stack costs while nothing is done."""
+"""Calculates the cost of a stack while nothing is done."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from stack.preflight.rules import Registration
 
 PULSE_TRANSITIONS: Final = 3
-"""Of a pulse that finds nothing to do: stack/documents/state_machine.py."""
+"""The state transitions of a pulse that finds nothing to do: stack/documents/state_machine.py."""
 _MINUTES: Final = {"minute": 1, "hour": 60, "day": 24 * 60}
 
 
 def at_rest(resources: Sequence[Registration], known: Prices) -> dict[str, float]:
-    """What a stack costs a month while no message comes, by what it is for.
+    """Returns the cost of a stack a month while no message comes, by what it is for.
 
     What is stored (images, results, data, logs) comes on top: nobody knows how much.
 

@@ -53,7 +53,7 @@ def switched_off() -> Generator[None]:
 
 
 class _Gate:
-    """What was found so far, and where registrations wait."""
+    """The findings so far, and the place where registrations wait."""
 
     def __init__(self) -> None:
         self._findings: list[rules.Finding] = []
@@ -77,7 +77,7 @@ class _Gate:
 
 
 class _Passage:
-    """What a resource depends on, known once nothing was found.
+    """The dependencies of a resource, known once nothing was found.
 
     Not an output, of which pulumi would make several for each resource.
     """

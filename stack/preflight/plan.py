@@ -1,4 +1,4 @@
-"""What a stack would be, before any of it is made: shapes, quotas, costs, and what is refused."""
+"""Plans a stack before any of it is made: shapes, quotas, costs, and what is refused."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class DeploymentPlan:
-    """What one deployment gets.
+    """The plan of one deployment.
 
     Attributes:
         name: Of the deployment, which is its task queue's too.
@@ -72,14 +72,14 @@ class Plan:
 
     @property
     def worst_usd_per_hour(self) -> float | None:
-        """Of all deployments together; None where one is unknown."""
+        """Returns the sum of all deployments; None where one is unknown."""
         hours = [each.worst_usd_per_hour for each in self.deployments]
         known = [hour for hour in hours if hour is not None]
         return sum(known) if len(known) == len(hours) else None
 
     @property
     def at_rest_usd_per_month(self) -> float:
-        """Of the whole stack."""
+        """Returns the sum of the whole stack."""
         return sum(self.at_rest.values())
 
     def as_json(self) -> dict[str, Any]:

@@ -85,7 +85,7 @@ def synthesize(
 
 
 class _Recorder:
-    """What pulumi's runtime talks to: answers as AWS would, and writes down what it is asked."""
+    """Answers pulumi's runtime as AWS would, and records what it is asked."""
 
     def __init__(self, region: str) -> None:
         self.found: list[Registration] = []
@@ -153,7 +153,7 @@ class _Recorder:
     def RegisterResourceOutputs(  # noqa: N802 - the protocol's name
         self, request: resource_pb2.RegisterResourceOutputsRequest, context: Any = None
     ) -> empty_pb2.Empty:
-        """What a component shows is nobody's business here."""
+        """Ignores what a component shows."""
         del request, context
         return empty_pb2.Empty()
 

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from taskpacks.csv_sort.masking import Prepared
 
 MEMORY_OVERHEAD_MIB: Final = 256
-"""What two Python processes and the engine's own code take, measured."""
+"""The memory of two Python processes and the engine's own code, measured."""
 MEMORY_SHARE: Final = 0.7
-"""Of the rest: the engine's limit is not exact, and files pass through the page cache."""
+"""The engine's share of the rest: its limit is not exact, and files pass through the page cache."""
 MEMORY_MIB_MIN: Final = 64
 MEMORY_MIB_PER_THREAD: Final = 128
 RECORDS_IN_MEMORY: Final = 64
@@ -35,7 +35,7 @@ _RAGGED, _QUOTES = "TASKPACKS_RAGGED", "TASKPACKS_QUOTES"
 
 @dataclass(frozen=True, kw_only=True)
 class Order:
-    """What is to be sorted, and how."""
+    """The file to sort, and how."""
 
     prepared: Prepared
     by: Sequence[tuple[keys.Key, int]]

@@ -1,4 +1,4 @@
-"""What to sort by: reading the task's `by`, and what each key is to the engine.
+"""Reads the task's `by`, and translates each key for the engine.
 
 Input never becomes SQL: columns are numbers, characters are `chr(number)`.
 """
@@ -84,7 +84,7 @@ def position(key: Key, names: list[str], *, header: bool) -> int:
 
 @dataclass(frozen=True)
 class Ordering:
-    """What a key is to the engine."""
+    """A key as the engine takes it."""
 
     steps: tuple[tuple[str, ...], ...]
     """Columns, each "expression AS name", in steps of which each uses the ones before. One

@@ -52,7 +52,7 @@ class Prepared:
     """Whether there is any quote in it."""
     bom: bool
     longest_bytes: int
-    """Of its lines; 0 if the file has none."""
+    """The length of its longest line; 0 if the file has none."""
 
     @property
     def first(self) -> bytes:

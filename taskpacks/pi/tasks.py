@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 DIGITS_MAX: Final = 250_000_000
 BYTES_PER_DIGIT: Final = 11
-"""Of memory, at the peak of the calculation, as measured."""
+"""The memory at the peak of the calculation, as measured."""
 INLINE_DIGITS_MAX: Final = 10_000
-"""What is returned in the result itself; result backends hold 400 KB at most."""
+"""The digits that are returned in the result itself; result backends hold 400 KB at most."""
 OUTPUT_VARIABLE: Final = "PI_OUTPUT"
 """URI of the folder for results without an output of their own: see infrastructure.py."""
 

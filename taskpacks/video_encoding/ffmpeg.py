@@ -75,7 +75,7 @@ _AUDIO: Final[Mapping[str, tuple[str, str]]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Encoding:
-    """What is asked for, checked."""
+    """An encoding that was asked for, checked."""
 
     codec: str
     quality: str

@@ -1,4 +1,4 @@
-"""What a video file is, by PyAV: read from its headers and packets, nothing is decoded."""
+"""Describes a video file, with PyAV: from its headers and packets, without decoding."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ _ATTACHED_PICTURE: Final = "attached_pic"
 
 @dataclass(frozen=True)
 class Source:
-    """What encoding needs to know."""
+    """The facts that encoding needs."""
 
     seconds: float | None
-    """Of the video stream; None where the container does not say."""
+    """The length of the video stream; None where the container does not say."""
     audio_codec: str | None
     audio_channels: int
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a finished file holds."""
+    """The streams of a finished file."""
 
     codec: str
     width: int

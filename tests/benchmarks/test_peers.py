@@ -1,4 +1,4 @@
-"""What each peer starts for a given view, as its own source has it."""
+"""Each peer's own source gives what it starts for a given view."""
 
 import pytest
 

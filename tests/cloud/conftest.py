@@ -69,7 +69,7 @@ class Fleet:
         return self.job(job_id)
 
     def log(self, job_id: str, group: str = "/aws/batch/job") -> list[str]:
-        """What a job printed, from CloudWatch Logs."""
+        """Returns what a job printed, from CloudWatch Logs."""
         stream = self.job(job_id)["container"]["logStreamName"]
         logs = self.cloud.client("logs")
         events = logs.get_log_events(logGroupName=group, logStreamName=stream, startFromHead=True)

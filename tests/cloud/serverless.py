@@ -1,4 +1,4 @@
-"""What tests of state machines and functions deploy: with boto3 alone, as anyone would."""
+"""Deploys state machines and functions for tests: with boto3 alone, as anyone would."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def make_function(cloud: LocalCloud, name: str, code: str, **more: Any) -> str:
 
 
 def invoke(cloud: LocalCloud, name: str, event: Any = None) -> tuple[Any, str | None]:
-    """What the function answers, and whether that is an error."""
+    """Returns what the function answers, and whether that is an error."""
     answer = cloud.client("lambda").invoke(FunctionName=name, Payload=json.dumps(event or {}))
     return json.loads(answer["Payload"].read()), answer.get("FunctionError")
 

@@ -1,4 +1,4 @@
-"""What Step Functions refuses of a definition."""
+"""Definitions that Step Functions refuses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a pack's own IAM statements may say, and what is refused with the way on."""
+"""IAM statements that a pack may have, and those that are refused, with the remedy."""
 
 import json
 from importlib.util import find_spec

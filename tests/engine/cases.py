@@ -1,4 +1,4 @@
-"""What the cases of all handlers are made of."""
+"""The parts of the cases of all handlers."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ def function(code: str, **more: str) -> str:
 
 
 def deployed_files(name: str) -> dict[str, str]:
-    """What the deployed zip holds; moto's link to it leads nowhere."""
+    """Returns what the deployed zip holds; moto's link to it leads nowhere."""
     found = lambda_backends["123456789012"]["us-east-1"].get_function(name)
     with zipfile.ZipFile(io.BytesIO(found.code_bytes)) as archive:
         return {each: archive.read(each).decode() for each in archive.namelist()}

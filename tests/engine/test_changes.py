@@ -1,4 +1,4 @@
-"""What a changed program leads to: updates, replacements, deletions, and the options on them."""
+"""Changes of a program lead to updates, replacements, deletions, and the options on them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ aws.cloudwatch.MetricAlarm("{name}", comparison_operator="GreaterThanThreshold",
 
 @pytest.fixture
 def done(monkeypatch):
-    """What was done in the cloud, in order."""
+    """Returns what was done in the cloud, in order."""
     steps: list[tuple[str, str]] = []
     for verb in ("create", "update", "delete"):
         original = getattr(Steps, verb)

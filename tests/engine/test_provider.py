@@ -42,7 +42,7 @@ def port():
     yield int(plugin.stdout.readline())
     plugin.send_signal(signal.SIGTERM)
     assert plugin.wait(timeout=20) == 0
-    assert plugin.stdout.read() == ""  # the engine reads one line: nothing else may be told
+    assert plugin.stdout.read() == ""  # the engine reads one line: nothing else may be printed
     plugin.stdout.close()
 
 
@@ -401,7 +401,7 @@ def test_a_resource_that_is_made_and_not_finished_is_told_of_with_its_id(plugin)
     assert made.id
     assert "aws:" in made.reasons[0]
     assert [each["Name"] for each in plugin.client("s3").list_buckets()["Buckets"]] == [made.id]
-    # As an engine goes on: it updates what it was told of.
+    # As an engine goes on: it updates what it knows of.
     bucket.id, bucket.inputs, bucket.outputs = made.id, made.inputs, made.properties
     bucket.update(tags={"ours": "yes"})
     assert bucket.shown["arn"] == f"arn:aws:s3:::{made.id}"

@@ -1,4 +1,4 @@
-"""What the engine refuses: always before anything is made, always naming the way on."""
+"""The engine's refusals: always before anything is made, always with the remedy."""
 
 from __future__ import annotations
 

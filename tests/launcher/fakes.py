@@ -1,4 +1,4 @@
-"""What the launcher asks AWS, answered as a test says; botocore's models check every word."""
+"""Answers the launcher's calls to AWS as a test says; botocore's models check every word."""
 
 from collections import Counter
 from datetime import UTC, datetime

@@ -53,7 +53,7 @@ def cloud(tmp_path):
 
 @pytest.fixture
 def outputs(tmp_path, cloud, monkeypatch):
-    """A pack whose task takes a known time, deployed; its times are told in the cloud's."""
+    """A pack whose task takes a known time, deployed; its times are in the cloud's."""
     site, program = tmp_path / "site", tmp_path / "program"
     info = site / "napping-1.0.dist-info"
     info.mkdir(parents=True)
@@ -81,7 +81,7 @@ def outputs(tmp_path, cloud, monkeypatch):
 
 
 class Watch:
-    """What is seen of the workers and their tasks, in real seconds."""
+    """The workers and their tasks as they are seen, in real seconds."""
 
     def __init__(self, cloud):
         self.cloud = cloud

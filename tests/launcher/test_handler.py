@@ -1,4 +1,4 @@
-"""What the launcher answers, round by round."""
+"""The launcher's answers, round by round."""
 
 import json
 
@@ -99,7 +99,7 @@ def test_an_older_execution_at_work_has_this_one_stand_down(aws, ask):
     aws.executions["older"] = NOW - 1
     answer = ask()
     assert (answer["verb"], answer["start"]) == ("stand_down", 0)
-    assert answer["reason"] == "older is at work already"
+    assert answer["reason"] == "another execution is active: older"
     assert not aws.called("list_jobs")
 
 
@@ -159,7 +159,7 @@ def test_trouble_that_does_not_pass_fails_the_execution(aws, ask):
         assert answer["verb"] == "wait"
     answer = ask(answer)
     assert (answer["verb"], answer["start"]) == ("fail", 0)
-    assert answer["reason"].startswith("5 rounds in a row went wrong, the last with ClientError")
+    assert answer["reason"].startswith("5 rounds in a row failed, the last with: ClientError")
 
 
 def test_submissions_that_are_refused_again_and_again_fail_the_execution(aws, ask):

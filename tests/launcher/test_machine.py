@@ -61,7 +61,7 @@ def deploy(cloud, outputs):
 
 
 def told(cloud, alarm):
-    """Waits until people were told of an alarm of this deployment."""
+    """Waits until people received a notice of an alarm of this deployment."""
     cloud.events.wait_for(
         lambda event: (
             isinstance(event, NoticeSent)
@@ -150,7 +150,7 @@ def test_submissions_that_never_succeed_fail_the_execution(deploy, cloud):
     cloud.faults.refuse("batch", "SubmitJob", times=5, code="ClientException", status=400)
     described = deployed.ended(deployed.start())
     assert (described["status"], described["error"]) == ("FAILED", "GaveUp")
-    assert "5 rounds in a row went wrong" in described["cause"]
+    assert "5 rounds in a row failed" in described["cause"]
     assert "ClientException" in described["cause"]
     assert deployed.jobs == []
 

@@ -1,4 +1,4 @@
-"""What the launcher sees."""
+"""The launcher's observations."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What there is in a cloud of each type of resource that a stack may consist of."""
+"""Lists the resources of a cloud, of each type that a stack may consist of."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -99,7 +99,7 @@ LISTS = {
 }
 
 STORES = frozenset({"aws:dynamodb/table:Table", "aws:s3/bucket:Bucket"})
-"""What stays when its stack ends, unless the stack says otherwise."""
+"""The types that stay when their stack ends, unless the stack says otherwise."""
 
 # A deleted key is kept by AWS for a while, and says so; so is a VPC endpoint.
 KEYS = "aws:kms/key:Key"

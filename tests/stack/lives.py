@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 STACKS = ("dev", "local", "production")
 _REFUSAL = re.compile(r"holds \d+ visible|run.program")
 _OWN = re.compile(r"-[0-9a-f]{6}$|(?<=Stack taskpacks-)\w+$")
-"""Of machines with their tags, among which is the stack's name; and that name."""
+"""The digests of machines with their tags, among which is the stack's name; and that name."""
 _WIDTH = 68
 
 

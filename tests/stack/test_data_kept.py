@@ -1,4 +1,4 @@
-"""What tasks have stored outlives its stack, or goes with it: `taskpacks:data`."""
+"""Data that tasks have stored stays after its stack, or goes with it: `taskpacks:data`."""
 
 import importlib
 import inspect

@@ -1,4 +1,4 @@
-"""What passes through endpoints: all that workers need, and nothing of anybody else's."""
+"""Endpoints let through all that workers need, and nothing of anybody else's."""
 
 import json
 from dataclasses import replace

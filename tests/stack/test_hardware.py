@@ -214,7 +214,7 @@ def to_api(name):
     return first + "".join(word.capitalize() for word in others)
 
 
-def test_a_worker_starts_anew_only_when_its_machine_was_taken():
+def test_a_worker_starts_another_only_when_its_machine_was_taken():
     assert again(None, "Host EC2 (instance i-0123) terminated.")
     assert again(None, "Your Spot Task was interrupted.")
     # It left by itself, on a Spot notice, before its machine went.

@@ -102,7 +102,7 @@ GOOD = {
 
 
 def broken(token, **changes):
-    """What the rules say of a good resource with changes, each by dotted path; None removes."""
+    """Returns what the rules say of a good resource with changes, by dotted path; None removes."""
     inputs = copy.deepcopy(GOOD[token])
     for path, value in changes.items():
         *above, last = path.split("__")
@@ -204,7 +204,7 @@ BROKEN = [
     (RULE, {"scheduleExpression": "cron(0 12 * * *)"}, "write it so"),
     (RULE, {"scheduleExpression": "cron(0 12 * * MON *)"}, "one of the days a '?'"),
     (RULE, {"name": "x" * 65}, "at most 64"),
-    (TARGET, {"batchTarget": None}, "a job queue is told which job to run"),
+    (TARGET, {"batchTarget": None}, "a job queue needs to know which job to run"),
     (TARGET, {"roleArn": None}, "under a role of ours"),
     (TARGET, {"deadLetterConfig": None}, "must be seen by somebody"),
     (TARGET, {"batchTarget__jobAttempts": 3}, "would override the job definition's own retry"),

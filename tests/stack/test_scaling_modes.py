@@ -1,4 +1,4 @@
-"""What changes with a deployment's scaling settings."""
+"""Changes of a deployment's scaling settings."""
 
 from local.engine import Action
 

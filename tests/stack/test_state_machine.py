@@ -21,7 +21,7 @@ STATES = MADE["States"]
 
 
 def complaints(definition):
-    """What cfn-lint says of a state machine with this definition."""
+    """Returns what cfn-lint says of a state machine with this definition."""
     template = {
         "AWSTemplateFormatVersion": "2010-09-09",
         "Resources": {

@@ -77,7 +77,7 @@ WHERE = {
     "aws:kms/key:Key": "key policy: ",
     "aws:ec2/vpcEndpoint:VpcEndpoint": "endpoint policy: ",
 }
-"""What such policies say of "*" has reasons of its own."""
+"""How docs/security.md names such policies, whose "*" has reasons of its own."""
 
 PARLIAMENT_IS_WRONG = {
     ("RESOURCE_MISMATCH", "states:ListExecutions"): "it asks for a map run or a state machine: "

@@ -1,4 +1,4 @@
-"""What holds for all resources of a kind, in every stack of the configurations."""
+"""Rules that hold for all resources of a kind, in every stack of the configurations."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ ENCRYPTED_WITH = {
     "aws:lambda/function:Function": ("kmsKeyArn",),
     "aws:ec2/launchTemplate:LaunchTemplate": ("blockDeviceMappings", 0, "ebs", "kmsKeyId"),
 }
-"""What stores something -> where it says with which key."""
+"""Types that store something -> where it says with which key."""
 BUCKET = "aws:s3/bucket:Bucket"
 BUCKET_ENCRYPTION = (
     "aws:s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration"
@@ -75,7 +75,7 @@ WITHOUT_KEY = {
     "aws:ssm/parameter:Parameter": "addresses only: of type String, which has no key",
     "aws:sfn/stateMachine:StateMachine": "names and figures of decisions only",
 }
-"""What stores something under a key of AWS's -> why: the table in docs/security.md says so too."""
+"""Types that store something under a key of AWS's -> why, as in the table in docs/security.md."""
 
 
 def at(inputs, path):
@@ -103,7 +103,7 @@ def not_under_the_operators_key(recorded):
     return found + [each.name for each in made if each.inputs["bucket"] not in encrypted]
 
 
-WITH_KEY = ["a key of one's own, NAT, everything overridden", "endpoints for everything"]
+WITH_KEY = ["a key of your own, NAT, everything overridden", "endpoints for everything"]
 
 
 @pytest.mark.parametrize("name", WITH_KEY)
@@ -160,13 +160,13 @@ def test_only_egress_public_gives_workers_addresses_of_their_own(recorded_of):
 
 
 def test_a_network_of_ones_own_is_left_as_it_is(recorded_of):
-    recorded = recorded_of("EC2 in subnets of one's own, images built")
+    recorded = recorded_of("EC2 in subnets of your own, images built")
     assert not [each for each in recorded.registrations if each.type.startswith("aws:vpc/")]
     assert not recorded.of_type("aws:ec2/vpc:Vpc", "aws:ec2/subnet:Subnet")
 
 
 def test_an_image_is_built_for_each_pack_and_architecture(recorded_of):
-    recorded = recorded_of("EC2 in subnets of one's own, images built")
+    recorded = recorded_of("EC2 in subnets of your own, images built")
     images = recorded.of_type(recording.BuiltImage.resource_type)
     assert {each.name for each in images} == {
         "images-video_encoding-x86_64",
@@ -208,13 +208,13 @@ def untagged(recorded, wanted):
 
 
 def wanted_tags(each):
-    deployments = configs.CONFIGS["a key of one's own, NAT, everything overridden"]
+    deployments = configs.CONFIGS["a key of your own, NAT, everything overridden"]
     of_deployment = any(each.name.startswith(f"{name}-") for name in deployments["taskpacks:packs"])
     return TAGGED if of_deployment else {"taskpacks:stack", "taskpacks:owner"}
 
 
 def test_everything_that_takes_tags_says_whose_it_is(recorded_of):
-    recorded = recorded_of("a key of one's own, NAT, everything overridden")
+    recorded = recorded_of("a key of your own, NAT, everything overridden")
     tagged = {each.type for each in recorded.registrations if "tags" in each.inputs}
     assert len(tagged) > 20
     assert untagged(recorded, wanted_tags) == []
@@ -223,7 +223,7 @@ def test_everything_that_takes_tags_says_whose_it_is(recorded_of):
 
 
 def test_instances_and_running_tasks_carry_the_tags_too(recorded_of):
-    recorded = recorded_of("EC2 in subnets of one's own, images built")
+    recorded = recorded_of("EC2 in subnets of your own, images built")
     wanted = {"taskpacks:stack", "taskpacks:deployment", "taskpacks:pack"}
     environments = recorded.of_type("aws:batch/computeEnvironment:ComputeEnvironment")
     for each in environments:
@@ -246,7 +246,7 @@ def test_the_packs_own_resources_are_tagged_too(recorded_of):
 
 
 def test_the_producer_document_lies_in_a_parameter_with_every_queue(recorded_of):
-    recorded = recorded_of("a key of one's own, NAT, everything overridden")
+    recorded = recorded_of("a key of your own, NAT, everything overridden")
     (parameter,) = [
         each
         for each in recorded.of_type("aws:ssm/parameter:Parameter")
@@ -262,7 +262,7 @@ def test_the_producer_document_lies_in_a_parameter_with_every_queue(recorded_of)
 
 
 def test_applications_may_have_the_policy_of_one_deployment_or_of_all(recorded_of):
-    recorded = recorded_of("a key of one's own, NAT, everything overridden")
+    recorded = recorded_of("a key of your own, NAT, everything overridden")
     receivers = {
         policy.name: {
             arn.rpartition(":")[2]

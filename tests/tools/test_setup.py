@@ -23,7 +23,7 @@ py-modules = []
 
 
 def pins(*names):
-    """What requirements.lock says of some packages, with their hashes."""
+    """Returns the lines of requirements.lock for some packages, with their hashes."""
     entries = (ROOT / "requirements.lock").read_text().replace("\\\n", "\\").splitlines()
     kept = [entry for entry in entries if entry.partition("==")[0] in names]
     return "\n".join(kept).replace("\\", "\\\n") + "\n"

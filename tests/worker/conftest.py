@@ -259,7 +259,7 @@ class StartedWorker:
 
     @property
     def reports(self):
-        """What it told about tasks, dead letters and itself; not its log."""
+        """Returns what it reported about tasks, dead letters and itself; not its log."""
         lines = [json.loads(line) for line in self.log.splitlines() if line.startswith("{")]
         return [line for line in lines if "Deployment" in line]
 
@@ -319,7 +319,7 @@ def journal(tmp_path):
 
 
 class Journal:
-    """What tasks wrote while they ran: a line each time one began, ended or was cut."""
+    """The lines that tasks wrote while they ran: a line each time one began, ended or was cut."""
 
     def __init__(self, path):
         self.path = path

@@ -39,7 +39,7 @@ SEND = "SendMessage"
 
 
 class Kind(Enum):
-    """What is done to a call."""
+    """A fault that is done to a call."""
 
     ANSWER = "answered with an error, not executed"
     DROP_BEFORE = "the connection is reset, not executed"
@@ -101,7 +101,7 @@ class FaultProxy:
         self.others: set[str] = set()
         """Actions of other services, which are passed on as they are."""
         self.keys: set[str] = set()
-        """Of the items in DynamoDB that were read, written or deleted."""
+        """The keys of the items in DynamoDB that were read, written or deleted."""
         self._scripts: dict[str, deque[Fault | None]] = defaultdict(deque)
         self._outages: dict[str, tuple[Fault, float]] = {}
         self._before: dict[str, Callable[[Call], None]] = {}

@@ -18,7 +18,7 @@ class Clock:
 
 
 class Sqs:
-    """A client that notes what it is told, and fails as it is told.
+    """A client that notes what it is asked for, and fails as the script says.
 
     `during` is done once, while a call is on its way.
     """
@@ -94,7 +94,7 @@ class Overtaken:
 
 
 class Interrupted(Lease):
-    """A lease whose next change of state waits for another thread, if that is let in at all."""
+    """A lease whose next change of state waits for another thread, if that can enter at all."""
 
     between = None
 

@@ -37,7 +37,7 @@ class Kill:
 
 
 class Storm(threading.Thread):
-    """Keeps two to four workers alive and does harm to them until it is told to stop."""
+    """Keeps two to four workers alive and does harm to them until the test stops it."""
 
     def __init__(self, site, proxy, seed):
         super().__init__()

@@ -1,4 +1,4 @@
-"""What may happen to a task or to the queue, and the worker goes on, or says why not."""
+"""Hazards of a task and of its queue: the worker goes on, or says why not."""
 
 import time
 from datetime import UTC, datetime, timedelta

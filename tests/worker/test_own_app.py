@@ -124,7 +124,7 @@ def test_its_tasks_run_and_each_override_is_logged(own, journal):
         "result_backend",
     ):
         assert f"setting {setting} of the application is overridden" in worker.log, setting
-    # A word of the task's own; its acks_late is the setting's, which is told above.
+    # A word of the task's own; its acks_late is the setting's, which is reported above.
     assert "serializer of task proj.celery.slow is overridden: 'yaml' -> 'json'" in worker.log
     assert "nobody@nowhere" not in worker.log
     assert own.depth() == (0, 0)

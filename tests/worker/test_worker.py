@@ -15,7 +15,7 @@ from worker.settings import WorkerSettings
 
 
 def reports(site):
-    """What the worker told about tasks, dead letters and itself; not its log."""
+    """Returns what the worker reported about tasks, dead letters and itself; not its log."""
     lines = [json.loads(line) for line in site.log.splitlines() if line.startswith("{")]
     return [line for line in lines if "Deployment" in line]
 

@@ -1,4 +1,4 @@
-"""What every resource type's handler is: a table of properties and four verbs over boto3."""
+"""The base of every resource type's handler: a table of properties and four verbs over boto3."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Handler(ABC):
         return changed & self.replaces
 
     def name_suffix(self, inputs: Mapping[str, Any]) -> str:
-        """What an automatic name must end with."""
+        """Returns what an automatic name must end with."""
         del inputs
         return ""
 

@@ -283,7 +283,7 @@ def _retries(strategy: Any) -> Any:
 
 
 class JobDefinition(_Tagged):
-    """What a job runs. A change registers a new revision; its id is the revision's ARN."""
+    """The definition of a job. A change registers a new revision; its id is the revision's ARN."""
 
     resource_type = "aws:batch/jobDefinition:JobDefinition"
     volatile = frozenset({"id", "arn", "revision"})

@@ -28,7 +28,7 @@ class _Setting(Handler):
         raise NotImplementedError
 
     def update(self, cloud: Cloud, change: Update) -> str:
-        """Puts it anew."""
+        """Replaces it."""
         return self.create(cloud, dict(change.new))
 
 
@@ -61,7 +61,7 @@ class BucketPolicy(_Setting):
 
 
 class BucketLifecycleConfiguration(_Setting):
-    """What becomes of old objects."""
+    """The rules for old objects."""
 
     resource_type = "aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration"
     properties: ClassVar[Mapping[str, Property]] = {

@@ -96,7 +96,7 @@ class MetricAlarm(Handler):
         return {**values, **tagged(tag_map(tags)), "arn": alarm["AlarmArn"]}
 
     def update(self, cloud: Cloud, change: Update) -> str:
-        """Puts the alarm anew: what is not given goes back to AWS's default."""
+        """Replaces the alarm: what is not given goes back to AWS's default."""
         cloudwatch = cloud.client("cloudwatch")
         if change.changed - {"tags"}:
             cloudwatch.put_metric_alarm(**self._parameters(change.new))

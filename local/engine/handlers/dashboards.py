@@ -36,7 +36,7 @@ class Dashboard(Handler):
         return {**self.wire(found), "dashboardArn": found["DashboardArn"]}
 
     def update(self, cloud: Cloud, change: Update) -> str:
-        """Puts it anew."""
+        """Replaces it."""
         return self.create(cloud, dict(change.new))
 
     def delete(
@@ -98,7 +98,7 @@ class LogMetricFilter(Handler):
         return None
 
     def update(self, cloud: Cloud, change: Update) -> str:
-        """Puts it anew; it is deleted before, because moto would keep both."""
+        """Replaces it; it is deleted before, because moto would keep both."""
         self.delete(cloud, change.id, change.old, change.outputs)
         return self.create(cloud, dict(change.new))
 
@@ -139,7 +139,7 @@ class LogResourcePolicy(Handler):
         return None
 
     def update(self, cloud: Cloud, change: Update) -> str:
-        """Puts it anew."""
+        """Replaces it."""
         return self.create(cloud, dict(change.new))
 
     def delete(

@@ -127,7 +127,7 @@ class LifecyclePolicy(Handler):
         return {**self.wire(answer), "registryId": answer["registryId"]}
 
     def update(self, cloud: Cloud, change: Update) -> str:
-        """Puts the policy anew."""
+        """Replaces the policy."""
         return self.create(cloud, dict(change.new))
 
     def delete(

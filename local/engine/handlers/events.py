@@ -61,7 +61,7 @@ class EventRule(Handler):
         return {**values, **tagged(tag_map(tags)), "arn": rule["Arn"]}
 
     def update(self, cloud: Cloud, change: Update) -> str:
-        """Puts the rule anew; its targets stay."""
+        """Replaces the rule; its targets stay."""
         events = cloud.client("events")
         if change.changed - {"tags"}:
             events.put_rule(**self.api(without(change.new, "tags")))
@@ -87,7 +87,7 @@ class EventRule(Handler):
 
 
 class EventTarget(Handler):
-    """What a rule starts. Its id is rule and target id, as in pulumi-aws."""
+    """The target that a rule starts. Its id is rule and target id, as in pulumi-aws."""
 
     resource_type = "aws:cloudwatch/eventTarget:EventTarget"
     auto_name = AutoName(property="targetId", max_length=64)
@@ -156,7 +156,7 @@ class EventTarget(Handler):
         return None
 
     def update(self, cloud: Cloud, change: Update) -> str:
-        """Puts the target anew."""
+        """Replaces the target."""
         self._put(cloud, change.new)
         return change.id
 

@@ -17,7 +17,7 @@ _GONE: Final = ("deleting", "deleted")
 
 
 class Eip(Described):
-    """An address of one's own. Its id is the allocation's."""
+    """A fixed public address. Its id is the allocation's."""
 
     resource_type = "aws:ec2/eip:Eip"
     describe = ("describe_addresses", "AllocationIds", "Addresses")
@@ -52,7 +52,7 @@ class Eip(Described):
 
 
 class _Told(Described):
-    """What EC2 goes on to tell of for a while when it is deleted."""
+    """A resource that EC2 still lists for a while after it is deleted."""
 
     def described(self, cloud: Cloud, resource_id: str) -> Values | None:
         """EC2's own words for what is there."""
@@ -61,7 +61,7 @@ class _Told(Described):
 
 
 class NatGateway(_Told):
-    """What lets a private subnet out. Its id is AWS's."""
+    """The way out of a private subnet. Its id is AWS's."""
 
     resource_type = "aws:ec2/natGateway:NatGateway"
     describe = ("describe_nat_gateways", "NatGatewayIds", "NatGateways")

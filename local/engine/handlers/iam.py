@@ -121,7 +121,7 @@ class RolePolicy(Handler):
         return {"role": role, "name": name, "policy": json.dumps(answer["PolicyDocument"])}
 
     def update(self, cloud: Cloud, change: Update) -> str:
-        """Puts the policy anew."""
+        """Replaces the policy."""
         return self.create(cloud, dict(change.new))
 
     def delete(
@@ -169,7 +169,7 @@ class RolePolicyAttachment(Handler):
 
 
 class InstanceProfile(Handler):
-    """What gives an EC2 instance its role. Its id is its name."""
+    """Gives an EC2 instance its role. Its id is its name."""
 
     resource_type = "aws:iam/instanceProfile:InstanceProfile"
     auto_name = AutoName(max_length=128)

@@ -120,7 +120,7 @@ def _tags(tags: Mapping[str, str]) -> list[dict[str, str]]:
 
 
 def _account_policy(cloud: Cloud) -> Values:
-    """What KMS gives a key without a policy: the account decides through IAM."""
+    """Returns the policy that KMS gives a key without one: the account decides through IAM."""
     account = cloud.client("sts").get_caller_identity()["Account"]
     return {
         "Version": "2012-10-17",

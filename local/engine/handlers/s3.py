@@ -77,7 +77,7 @@ class Bucket(Handler):
         }
 
     def update(self, cloud: Cloud, change: Update) -> str:
-        """Sets the tags anew."""
+        """Replaces the tags."""
         cloud.client("s3").delete_bucket_tagging(Bucket=change.id)
         self.configure(cloud, change.id, dict(change.new))
         return change.id
@@ -129,7 +129,7 @@ class BucketPublicAccessBlock(Handler):
         return {"bucket": resource_id, **self.wire(answer["PublicAccessBlockConfiguration"])}
 
     def update(self, cloud: Cloud, change: Update) -> str:
-        """Puts the wall up anew."""
+        """Replaces the wall."""
         return self.create(cloud, dict(change.new))
 
     def delete(

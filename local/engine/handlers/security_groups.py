@@ -80,7 +80,7 @@ class SecurityGroup(Handler):
         }
 
     def update(self, cloud: Cloud, change: Update) -> str:
-        """Sets the rules anew, and settles the tags."""
+        """Replaces the rules, and settles the tags."""
         for direction in _DIRECTIONS:
             if direction in change.changed:
                 self._set_rules(cloud, change.id, direction, change.new.get(direction, ()))
@@ -145,7 +145,7 @@ def _as_rule(permission: Mapping[str, Any]) -> Values:
 
 
 def _effect(rules: Sequence[Mapping[str, Any]], group_id: str) -> set[tuple[Any, ...]]:
-    """What rules let through, peer by peer: AWS joins rules that differ in their peers only."""
+    """Returns what rules allow, peer by peer: AWS joins rules that differ in their peers only."""
     effect: set[tuple[Any, ...]] = set()
     for rule in rules:
         everything = str(rule["protocol"]) == "-1"

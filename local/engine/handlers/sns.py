@@ -55,7 +55,7 @@ class Topic(Handler):
     }
 
     def name_suffix(self, inputs: Mapping[str, Any]) -> str:
-        """What SNS wants of a FIFO topic's name."""
+        """Returns the ending that SNS requires of a FIFO topic's name."""
         return _FIFO_SUFFIX if inputs.get("fifoTopic") else ""
 
     def create(self, cloud: Cloud, inputs: Values) -> str:
@@ -189,7 +189,7 @@ class TopicPolicy(Handler):
         return {"arn": resource_id, "policy": attributes["Policy"], "owner": attributes["Owner"]}
 
     def update(self, cloud: Cloud, change: Update) -> str:
-        """Sets it anew."""
+        """Replaces it."""
         self._put(cloud, change.id, change.new["policy"])
         return change.id
 

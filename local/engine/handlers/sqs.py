@@ -49,7 +49,7 @@ class Queue(Handler):
     }
 
     def name_suffix(self, inputs: Mapping[str, Any]) -> str:
-        """What SQS wants of a FIFO queue's name."""
+        """Returns the ending that SQS requires of a FIFO queue's name."""
         return _FIFO_SUFFIX if inputs.get("fifoQueue") else ""
 
     def create(self, cloud: Cloud, inputs: Values) -> str:
@@ -147,7 +147,7 @@ class _Attribute(Handler):
         return {"queueUrl": resource_id, self.attribute: value} if value else None
 
     def update(self, cloud: Cloud, change: Update) -> str:
-        """Sets it anew."""
+        """Replaces it."""
         self._put(cloud, change.id, change.new[self.attribute])
         return change.id
 

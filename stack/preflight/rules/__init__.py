@@ -1,4 +1,4 @@
-"""What AWS would refuse, and what we do: rules over the resources that the program registers.
+"""Rules for the resources that the program registers: AWS's, and our own.
 
 `check` looks at one resource, `quotas` at all of them. What a pack or a stack declares is
 checked where it is declared (`taskpacks.types`, `stack.settings`); nothing stands in both.
@@ -44,11 +44,11 @@ RULES: Final = {
 
 
 def check(resource: Registration) -> list[Finding]:
-    """What is wrong with one resource; inputs that are `UNKNOWN` yet are not looked at."""
+    """Yields what is wrong with one resource; inputs that are `UNKNOWN` yet are not looked at."""
     rule = RULES.get(resource.type)
     return list(rule(resource)) if rule else []
 
 
 def check_all(resources: Sequence[Registration]) -> list[Finding]:
-    """What is wrong with each resource, and with all of them together."""
+    """Yields what is wrong with each resource, and with all of them together."""
     return [*chain.from_iterable(map(check, resources)), *together(resources)]

@@ -98,7 +98,7 @@ _CRON: Final = re.compile(r"cron\((\S+) (\S+) (\S+) (\S+) (\S+) (\S+)\)")
 
 
 def event_rule(rule: Registration) -> Iterator[Finding]:
-    """What EventBridge takes as a rule."""
+    """Checks what EventBridge takes as a rule."""
     yield from rule.named("name", _EVENT_NAME, _EVENT_NAME_LENGTH, "a rule's name")
     yield from rule.json_object("eventPattern", _PATTERN_LENGTH, "an event pattern")
     if rule.get("eventPattern") is None and rule.get("scheduleExpression") is None:
@@ -131,7 +131,7 @@ def event_target(target: Registration) -> Iterator[Finding]:
     batch = target.get("batchTarget")
     if ":job-queue/" in arn and batch is None:
         yield target.finding(
-            "batchTarget", None, "a job queue is told which job to run", "give batchTarget"
+            "batchTarget", None, "a job queue needs to know which job to run", "give batchTarget"
         )
     if batch is not None or target.get("roleArn") is not None:  # it starts work, not a notice
         yield from target.required(

@@ -1,4 +1,4 @@
-"""What a rule is given, and what it finds."""
+"""The registrations that a rule is given, and the findings that it yields."""
 
 from __future__ import annotations
 

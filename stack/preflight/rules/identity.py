@@ -15,7 +15,7 @@ ROLE_NAME_LENGTH: Final = 64
 _POLICY_NAME_LENGTH: Final = 128
 TRUST_LENGTH: Final = 2048
 INLINE_LENGTH: Final = 10_240
-"""Of all inline policies of a role together."""
+"""The length of all inline policies of a role together."""
 MANAGED_LENGTH: Final = 6144
 _DESCRIPTION_LENGTH: Final = 1000
 _SESSION_SECONDS: Final = (3600, 43_200)
@@ -34,13 +34,13 @@ def role(each: Registration) -> Iterator[Finding]:
 
 
 def role_policy(policy: Registration) -> Iterator[Finding]:
-    """What a role may do, said at the role."""
+    """Checks a policy that is part of a role."""
     yield from policy.named("name", _NAME, _POLICY_NAME_LENGTH, "a policy's name")
     yield from policy.json_object("policy", INLINE_LENGTH, "a role's inline policy")
 
 
 def managed_policy(policy: Registration) -> Iterator[Finding]:
-    """What may be attached to many."""
+    """Checks a policy that can be attached to many roles."""
     yield from policy.named("name", _NAME, _POLICY_NAME_LENGTH, "a policy's name")
     yield from policy.json_object("policy", MANAGED_LENGTH, "a managed policy")
 

@@ -62,7 +62,7 @@ def queue(each: Registration) -> Iterator[Finding]:
 
 
 def queue_policy(policy: Registration) -> Iterator[Finding]:
-    """What SQS takes as a queue's policy."""
+    """Checks what SQS takes as a queue's policy."""
     yield from policy.json_object("policy", _POLICY_BYTES_MAX, "a queue's policy")
     given = (policy.document("policy") or {}).get("Statement", [])
     statements: list[dict[str, Any]] = given if isinstance(given, list) else [given]

@@ -1,4 +1,4 @@
-"""What an account has in one region, and what belongs together within it."""
+"""Quotas of an account in one region, and rules for resources that belong together."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ QUOTAS: Final = (
 
 @dataclass(frozen=True)
 class Usage:
-    """What a stack takes of a quota. What else is in the account, nobody here knows."""
+    """The part of a quota that a stack uses. What else the account has is not known here."""
 
     quota: Quota
     used: int
@@ -108,14 +108,14 @@ class Usage:
 
 
 def usage(resources: Sequence[Registration]) -> list[Usage]:
-    """What a stack takes of every quota."""
+    """Returns what a stack uses of every quota."""
     return [Usage(quota, sum(map(quota.counts, resources))) for quota in QUOTAS]
 
 
 def while_changing(
     before: Sequence[Registration], after: Sequence[Registration]
 ) -> Iterator[Finding]:
-    """What is wrong with having old and new resources at once.
+    """Yields what is wrong with having old and new resources at once.
 
     Pulumi does: it deletes at the end what is not in the program any more.
 
@@ -139,7 +139,7 @@ def while_changing(
 
 
 def together(resources: Sequence[Registration]) -> Iterator[Finding]:
-    """What is wrong with resources that are each right."""
+    """Yields what is wrong with resources that are each right."""
     for each in usage(resources):
         if each.used > each.quota.most:
             yield Finding(

@@ -209,7 +209,7 @@ def test_the_result_is_what_sorted_makes_of_the_same_records(
             row
         )
         texts.append(buffer.getvalue())
-    # A mark at the very start is no part of the first field.
+    # A mark at the beginning is no part of the first field.
     rows = [
         [
             field.removeprefix("\ufeff") if texts[0].startswith("\ufeff") and i == j == 0 else field

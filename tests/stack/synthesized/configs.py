@@ -21,7 +21,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "aws:region": "us-east-1",
         "taskpacks:packs": {"pi": {}, "csv_sort": {}, "video_encoding": {}},
     },
-    "a key of one's own, NAT, everything overridden": {
+    "a key of your own, NAT, everything overridden": {
         "aws:region": "eu-west-1",
         "taskpacks:egress": "nat",
         "taskpacks:owner": "media-team",
@@ -98,7 +98,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
             },
         },
     },
-    "EC2 in subnets of one's own, images built": {
+    "EC2 in subnets of your own, images built": {
         "aws:region": "us-east-1",
         "taskpacks:build_images": True,
         "taskpacks:subnet_ids": ["subnet-0123456789abcdef0"],

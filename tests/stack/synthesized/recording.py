@@ -1,4 +1,4 @@
-"""What a stack is made of: each registration of the real program, and each call to AWS.
+"""Records a stack: each registration of the real program, and each call to AWS.
 
 The program runs through the local engine against moto. Registrations are taken where the
 engine makes them; calls where botocore is about to check their parameters.

@@ -39,7 +39,7 @@ _CLASSES = {
 
 
 def problems(shape: Any, value: Any, path: str = "") -> Iterator[str]:
-    """What is wrong with a value, a sentence each; nothing when all is well."""
+    """Returns what is wrong with a value, a sentence each; nothing when all is well."""
     expected = _TYPES.get(shape.type_name)
     numeric = shape.type_name in {"integer", "long", "float", "double"}
     if expected and (not isinstance(value, expected) or (numeric and isinstance(value, bool))):
