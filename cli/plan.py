@@ -90,7 +90,7 @@ def _deployments(planned: Plan) -> Table:
 
 
 def _quotas(planned: Plan) -> Table:
-    table = Table(title="Quotas of a region, as far as this stack takes of them")
+    table = Table(title="Quotas, as far as this stack takes of them")
     table.add_column("of")
     table.add_column("taken", justify="right")
     table.add_column("AWS allows", justify="right")
@@ -98,7 +98,8 @@ def _quotas(planned: Plan) -> Table:
         if each.used:
             more = " (more on request)" if each.quota.adjustable else ""
             style = "yellow" if each.near else None
-            table.add_row(each.quota.what, str(each.used), f"{each.quota.most}{more}", style=style)
+            most = f"{each.quota.most} in {each.quota.place}{more}"
+            table.add_row(each.quota.what, str(each.used), most, style=style)
     return table
 
 

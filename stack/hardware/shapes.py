@@ -240,6 +240,12 @@ def instance_settings(shape: Shape, purchase: str) -> dict[str, Any]:
     }
 
 
+REPLACING_ALL_MACHINES: Final = (
+    "owner", "kms_key", "subnet_ids", "security_group_ids", "machine_image_generation",
+)  # fmt: skip
+"""The settings of a stack that are in the digest of every EC2 compute environment."""
+
+
 def machines_digest(
     shape: Shape,
     purchase: str,

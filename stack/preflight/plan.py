@@ -90,6 +90,7 @@ class Plan:
             "quotas": [
                 {
                     "what": each.quota.what,
+                    "in": each.quota.place,
                     "used": each.used,
                     "most": each.quota.most,
                     "adjustable": each.quota.adjustable,
@@ -132,17 +133,17 @@ def make(
         resources = synthesis.synthesize(program, config, project=project, stack=stack)
     except TaskpacksError as error:
         return Plan(refused=tuple(str(error).splitlines()))
-    findings = rules.check_all(resources)
+    refused = [str(finding) for finding in rules.check_all(resources)]
     if before is not None:
         try:
             old = synthesis.synthesize(program, before, project=project, stack=stack)
         except TaskpacksError as error:
-            refused = (f"In the settings before: {line}" for line in str(error).splitlines())
-            return Plan(refused=tuple(refused))
-        findings += rules.while_changing(old, resources)
+            refused += (f"In the settings before: {line}" for line in str(error).splitlines())
+        else:
+            refused += map(str, rules.while_changing(old, resources))
     oldest, newest = prices.dates
     return Plan(
-        refused=tuple(map(str, findings)),
+        refused=tuple(refused),
         deployments=tuple(_deployment(each, resources, prices) for each in parsed.deployments),
         quotas=tuple(rules.usage(resources)),
         at_rest=cost_at_rest.at_rest(resources, prices),
@@ -218,9 +219,9 @@ def _notes(
     ]
     at_once = len(environments) + sum(environments)
     if len(environments) <= limits.COMPUTE_ENVIRONMENTS_PER_REGION < at_once:
+        replacing = (f"{settings.NAMESPACE}:{name}" for name in shapes.REPLACING_ALL_MACHINES)
         notes.append(
-            f"A change that replaces all machines on EC2 ({settings.NAMESPACE}:owner, your own "
-            f"subnets or security groups, {settings.NAMESPACE}:machine_image_generation) would "
+            f"A change that replaces all machines on EC2 ({', '.join(replacing)}) would "
             f"need {at_once} compute environments at once, and AWS allows "
             f"{limits.COMPUTE_ENVIRONMENTS_PER_REGION} in a region. "
             f"{settings.NAMESPACE}:share_compute_environments: true may take fewer; `taskpacks "

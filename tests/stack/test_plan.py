@@ -1,12 +1,13 @@
 import json
+import re
 from pathlib import Path
 
 import pytest
 import yaml
 
 from cli import plan as plan_command
-from stack.hardware import costs, instances, prices
-from stack.preflight import cost_at_rest, plan, rules
+from stack.hardware import costs, instances, prices, shapes
+from stack.preflight import cost_at_rest, plan, rules, synthesis
 from stack.preflight.rules import Registration
 from taskpacks import PackSpec, manager
 from taskpacks.errors import RefusedSettingsError
@@ -294,11 +295,67 @@ def test_a_stack_whose_machines_could_not_all_be_replaced_at_once_is_noted():
     assert "would need 52 compute environments at once, and AWS allows 50" in note
 
 
+def names_of_environments(**settings):
+    own_network = {"subnet_ids": ["subnet-1"], "security_group_ids": ["sg-1"]}
+    config = {"aws:region": "us-east-1", "taskpacks:packs": json.dumps({"pi": ON_EC2})}
+    for name, value in {**own_network, **settings}.items():
+        config[f"taskpacks:{name}"] = value if isinstance(value, str) else json.dumps(value)
+    made = synthesis.synthesize(ROOT / "__main__.py", config, project="taskpacks", stack="test")
+    return {each.name for each in made if each.type.endswith(":ComputeEnvironment")}
+
+
+CHANGED = {
+    "owner": "crew",
+    "image_tag": "v2",
+    "egress": "nat",
+    "kms_key": "arn:aws:kms:us-east-1:123456789012:key/12345678-1234-1234-1234-123456789012",
+    "secret_key_arns": [
+        "arn:aws:kms:us-east-1:123456789012:key/12345678-1234-1234-1234-123456789012"
+    ],
+    "subnet_ids": ["subnet-2"],
+    "security_group_ids": ["sg-2"],
+    "assign_public_ip": True,
+    "notify": ["somebody@example.com"],
+    "data": "delete",
+    "drain_on_delete_seconds": 1,
+    "machine_image_generation": 2,
+}
+
+
+def test_the_settings_that_replace_all_machines_are_those_that_plan_and_docs_name():
+    before = names_of_environments()
+    replacing = {
+        name for name, value in CHANGED.items() if names_of_environments(**{name: value}) != before
+    }
+    assert replacing == set(shapes.REPLACING_ALL_MACHINES)
+    page = (ROOT / "docs" / "deploying.md").read_text()
+    row = page.partition("\n| on EC2: instance types")[2].partition(" |")[0]
+    assert set(re.findall(r"`taskpacks:(\w+)`", row)) == replacing
+    (note,) = planned({f"pi{index}": ON_EC2 for index in range(26)}).notes[:1]
+    assert set(re.findall(r"taskpacks:(\w+)", note)) == {*replacing, "share_compute_environments"}
+
+
 def test_settings_before_that_are_refused_are_told_as_such(tmp_path):
     (tmp_path / "Pulumi.before.yaml").write_text("config: {aws:region: us-east-1}\n")
     made = plan_command.run(ROOT, ROOT / "Pulumi.dev.yaml", None, tmp_path / "Pulumi.before.yaml")
     (refused,) = made.refused
     assert refused.startswith("In the settings before: taskpacks:packs is None")
+
+
+def test_settings_before_that_are_refused_hide_nothing_of_the_new_ones(tmp_path):
+    (tmp_path / "Pulumi.before.yaml").write_text("config: {aws:region: us-east-1}\n")
+    queue = "arn:aws:sqs:us-east-1:123456789012:one"
+    statement = {"Effect": "Allow", "Action": "sqs:SendMessage", "Resource": queue}
+    packs = {"pi": {"permissions": {"statements": [statement] * 120}}}
+    new = {"config": {"aws:region": "us-east-1", "taskpacks:packs": packs}}
+    (tmp_path / "Pulumi.mine.yaml").write_text(yaml.safe_dump(new))
+    made = plan_command.run(
+        ROOT, tmp_path / "Pulumi.mine.yaml", None, tmp_path / "Pulumi.before.yaml"
+    )
+    *of_the_new, of_the_old = made.refused
+    assert any("has at most 10_240 without white space" in text for text in of_the_new)
+    assert of_the_old.startswith("In the settings before: taskpacks:packs is None")
+    assert len(made.deployments) == 1
 
 
 OWN_NETWORK = {"subnet_ids": ["subnet-1"], "security_group_ids": ["sg-1"]}
@@ -347,6 +404,7 @@ def test_a_plan_for_machines_is_json_with_a_unit_in_every_name():
     assert made["deployments"][0]["worst_usd_per_hour"] == pytest.approx(1.97, abs=0.02)
     assert made["quotas"][0] == {
         "what": "job queues",
+        "in": "a region",
         "used": 1,
         "most": 50,
         "adjustable": False,

@@ -400,6 +400,23 @@ def test_old_and_new_environments_are_counted_at_once():
     )
 
 
+@pytest.mark.parametrize(
+    ("quota", "place", "sharing"),
+    [
+        ("job queues", "a region", False),
+        ("IAM roles", "an account", True),
+        ("NAT gateways", "a zone", False),
+    ],
+)
+def test_a_quotas_finding_names_its_place_and_what_helps(quota, place, sharing):
+    (counted,) = [each for each in rules.usage([]) if each.quota.what == quota]
+    old = [Registration(counted.quota.type, f"x{n}", {}) for n in range(counted.quota.most)]
+    new = [replace(each, name=f"{each.name}-new") for each in old]
+    (finding,) = rules.while_changing(old, new)
+    assert f"AWS allows {counted.quota.most} in {place}, and" in str(finding)
+    assert ("share_compute_environments" in str(finding)) == sharing
+
+
 def test_six_targets_of_one_rule_are_found():
     assert rules.check_all(several(TARGET, 5)) == []
     (finding,) = rules.check_all(several(TARGET, 6))

@@ -23,7 +23,7 @@ NEAR: Final = 0.8
 
 @dataclass(frozen=True)
 class Quota:
-    """How many of a kind a region holds.
+    """How many of a kind AWS allows.
 
     Attributes:
         what: In words.
@@ -31,6 +31,8 @@ class Quota:
         most: AWS's number, or its default where it can be raised.
         adjustable: Whether AWS raises it on request.
         source: Where AWS says so.
+        place: Within what they are counted.
+        fewer_by_sharing: Whether deployments that share their machines take fewer.
     """
 
     what: str
@@ -38,6 +40,8 @@ class Quota:
     most: int
     adjustable: bool
     source: str
+    place: str = "a region"
+    fewer_by_sharing: bool = False
     only: tuple[str, str] | None = None
     """A property and its value, where not all of the type count."""
 
@@ -59,6 +63,7 @@ QUOTAS: Final = (
         limits.COMPUTE_ENVIRONMENTS_PER_REGION,
         False,
         _BATCH,
+        fewer_by_sharing=True,
     ),
     Quota(
         "rules on the default event bus",
@@ -75,20 +80,23 @@ QUOTAS: Final = (
         "https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/cloudwatch_limits.html",
     ),
     Quota(
-        "IAM roles (of the account)",
+        "IAM roles",
         "aws:iam/role:Role",
         1000,
         True,
         "https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html",
+        place="an account",
+        fewer_by_sharing=True,  # on EC2, machines have a role
     ),
     Quota("VPCs", "aws:ec2/vpc:Vpc", 5, True, _VPC),
-    Quota("NAT gateways (of a zone)", "aws:ec2/natGateway:NatGateway", 5, True, _VPC),
+    Quota("NAT gateways", "aws:ec2/natGateway:NatGateway", 5, True, _VPC, place="a zone"),
     Quota(
-        "interface endpoints (of a VPC)",
+        "interface endpoints",
         "aws:ec2/vpcEndpoint:VpcEndpoint",
         50,
         True,
         _VPC,
+        place="a VPC",
         only=("vpcEndpointType", "Interface"),
     ),
 )
@@ -125,16 +133,20 @@ def while_changing(
     """
     both = {(each.type, each.name): each for each in (*before, *after)}
     for at_once, alone in zip(usage([*both.values()]), usage(after), strict=True):
-        most = at_once.quota.most
-        if alone.used <= most < at_once.used:
+        quota = at_once.quota
+        if alone.used <= quota.most < at_once.used:
             yield Finding(
-                f"this change's number of {at_once.quota.what}, old and new at once,",
+                f"this change's number of {quota.what}, old and new at once,",
                 at_once.used,
-                f"AWS allows {most} in a region, and old ones are deleted when all new ones are "
-                "there",
-                "change some deployments at a time, with an `up` for each step; or first set "
-                "share_compute_environments: true where this takes fewer"
-                + ("; or ask AWS for more" if at_once.quota.adjustable else ""),
+                f"AWS allows {quota.most} in {quota.place}, and old ones are deleted when all new "
+                "ones are there",
+                "change some deployments at a time, with an `up` for each step"
+                + (
+                    "; or first set share_compute_environments: true where this takes fewer"
+                    if quota.fewer_by_sharing
+                    else ""
+                )
+                + ("; or ask AWS for more" if quota.adjustable else ""),
             )
 
 
@@ -145,7 +157,7 @@ def together(resources: Sequence[Registration]) -> Iterator[Finding]:
             yield Finding(
                 f"this stack's number of {each.quota.what}",
                 each.used,
-                f"AWS allows {each.quota.most} in a region"
+                f"AWS allows {each.quota.most} in {each.quota.place}"
                 + (", and more on request" if each.quota.adjustable else ""),
                 "spread the deployments over several regions or accounts"
                 + (", or ask AWS for more" if each.quota.adjustable else ""),
