@@ -69,7 +69,7 @@ def treated(
     kept: pulumi.ResourceHook,
     emptied: pulumi.ResourceHook,
 ) -> pulumi.ResourceTransformationResult | None:
-    """What a resource becomes; None where it stays as it is.
+    """Returns what a resource becomes; None where it stays as it is.
 
     Args:
         args: The resource as the program wants it.

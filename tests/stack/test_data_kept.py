@@ -203,7 +203,7 @@ def test_what_holds_data_is_kept_unless_it_says_otherwise_itself(kind, said, kep
 
 
 def treated(kind, setting):
-    """What the transformation makes of a resource: its properties, fate, and hooks."""
+    """Returns what the transformation makes of a resource: its properties, fate, and hooks."""
     args = pulumi.ResourceTransformationArgs(None, kind, "x", {}, pulumi.ResourceOptions())
     found = data.treated(args, setting, kept="kept", emptied="emptied")
     return found and (found.props, found.opts.retain_on_delete, found.opts.hooks.before_delete)
