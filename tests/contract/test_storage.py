@@ -1,12 +1,14 @@
 import os
 import signal
 import socket
+import threading
 from pathlib import Path
 
 import boto3
 import pytest
 from botocore.exceptions import ClientError
 from moto.server import ThreadedMotoServer
+from s3transfer.futures import TransferCoordinator
 
 from taskpacks import BadInputError, storage
 
@@ -122,10 +124,22 @@ def test_a_cut_upload_shows_no_object_and_leaves_no_parts(bucket, tmp_path, monk
         if "partNumber=2" in params["url"]:
             if cut_by == "an outage":
                 raise OSError(cut_by)
-            os.kill(os.getpid(), signal.SIGUSR1)
+            # Python sees a signal that comes just before a thread waits only after the wait.
+            while not asked.wait(0.5):
+                os.kill(os.getpid(), signal.SIGUSR1)
+            cancelled.wait(10)  # S3 in memory would be done before
 
     def cancel(*_):
+        asked.set()
         raise SystemExit(cut_by)
+
+    def noting(self, *args, **kwargs):
+        stop(self, *args, **kwargs)
+        cancelled.set()
+
+    asked = threading.Event()
+    cancelled, stop = threading.Event(), TransferCoordinator.cancel
+    monkeypatch.setattr(TransferCoordinator, "cancel", noting)
 
     before = signal.signal(signal.SIGUSR1, cancel)
     cutting = boto3.client("s3")
@@ -138,6 +152,7 @@ def test_a_cut_upload_shows_no_object_and_leaves_no_parts(bucket, tmp_path, monk
     finally:
         signal.signal(signal.SIGUSR1, before)
         cutting.close()
+    assert cancelled.is_set() == (cut_by == "a cancelled task")
     assert "Contents" not in bucket.list_objects_v2(Bucket="data-bucket")
     assert "Uploads" not in bucket.list_multipart_uploads(Bucket="data-bucket")
 
