@@ -190,10 +190,14 @@ class StackContext:
     kms_key: str | None
     log_retention_days: int = LOG_RETENTION_DAYS
 
+    def parameter(self, name: str) -> str:
+        """Returns the full name of one of the stack's SSM parameters."""
+        return f"/taskpacks/{self.stack}/{name}"
+
     @property
     def producer_parameter(self) -> str:
         """Returns the name of the SSM parameter with the producer document."""
-        return f"/taskpacks/{self.stack}/producer"
+        return self.parameter("producer")
 
     @property
     def producer_parameter_arn(self) -> str:

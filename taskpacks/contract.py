@@ -41,7 +41,10 @@ def attempts_key(deployment: str, task_id: str) -> str:
 
 
 def metric_dimensions(stack: str, deployment: str) -> dict[str, str]:
-    """Returns the dimensions of the metrics of one deployment, which no other stack's have.
+    """Returns the dimensions of the metrics of one deployment.
+
+    In one account and region no two stacks share them: these have different names, whatever their
+    projects (`stack.model.StackContext.parameter`).
 
     The launcher says them again too (launcher/settings.py).
     """

@@ -26,7 +26,7 @@ _MISSING = re.compile(r"NotFound|NoSuch|NonExistent|DoesNotExist|^404$")
 
 _ACCESS_KEY: Final = "local"
 """moto asks for some value, any value."""
-_ASKED_BY_PROGRAMS: Final = ("batch", "iam", "s3", "sqs")
+ASKED_BY_PROGRAMS: Final = ("batch", "iam", "s3", "sqs")
 """Services that hooks of the program call (stack/before_delete)."""
 
 
@@ -39,7 +39,7 @@ def provider_settings(endpoint_url: str) -> dict[str, str]:
     return {
         "aws:accessKey": _ACCESS_KEY,
         "aws:secretKey": _ACCESS_KEY,
-        "aws:endpoints": json.dumps([dict.fromkeys(_ASKED_BY_PROGRAMS, endpoint_url)]),
+        "aws:endpoints": json.dumps([dict.fromkeys(ASKED_BY_PROGRAMS, endpoint_url)]),
     }
 
 

@@ -16,7 +16,7 @@ from google.protobuf import empty_pb2
 from pulumi.runtime.proto import plugin_pb2, provider_pb2, provider_pb2_grpc, status_pb2
 
 from local.engine import wire
-from local.engine.cloud import Cloud, calls_for, is_missing
+from local.engine.cloud import ASKED_BY_PROGRAMS, Cloud, calls_for, is_missing
 from local.engine.diff import changed_properties, keep_ignored
 from local.engine.errors import EngineError, UnsupportedError
 from local.engine.handlers import Update
@@ -301,9 +301,11 @@ def _cloud(settings: struct_pb2.Struct) -> Cloud:
         endpoints = json.loads(endpoints)
     urls = [url for entry in endpoints for url in entry.values()]
     if not urls:
+        *first, last = ASKED_BY_PROGRAMS
+        services = ", ".join(first)
         raise UnsupportedError(
             "aws:endpoints is not set, and this provider speaks to a cloud on this machine only. "
-            "Give it the address, for each of batch, iam, s3 and sqs: `pulumi config set --path "
+            f"Give it the address, for each of {services} and {last}: `pulumi config set --path "
             "'aws:endpoints[0].sqs' http://127.0.0.1:PORT`; or, for AWS, take local/provider off "
             "PATH."
         )

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from stack.before_delete import Guards
+    from stack.model import StackContext
 
 
 def noting(into: list[pulumi.Resource]) -> Callable[[pulumi.ResourceTransformationArgs], None]:
@@ -31,7 +32,7 @@ def record_deployment(
     told: Mapping[str, pulumi.Input[str]],
     guards: Guards,
     *,
-    stack: str,
+    context: StackContext,
     parent: pulumi.Resource,
     of: Sequence[pulumi.Input[pulumi.Resource]],
 ) -> aws.ssm.Parameter:
@@ -45,13 +46,13 @@ def record_deployment(
         told: What is written: its queues' URLs ("queue_url", "dead_letter_url"), its "job_queue",
             its "producer_policy" and the like.
         guards: Asked before the record is deleted.
-        stack: In which the deployment is.
+        context: The stack's.
         parent: The deployment's component.
         of: All that it consists of.
     """
     return aws.ssm.Parameter(
         f"{name}-record",
-        name=f"/taskpacks/{stack}/deployments/{name}",
+        name=context.parameter(f"deployments/{name}"),
         description=f"{name}: what it consists of",
         type="String",
         # Nothing in it is secret, and the hooks must be able to read it.

@@ -181,7 +181,7 @@ class PackDeployment(pulumi.ComponentResource):
             name,
             {**self.summary, "producer_policy": sending.arn},
             args.guards,
-            stack=context.stack,
+            context=context,
             parent=self,
             of=[each for each in made if each is not self],
         )

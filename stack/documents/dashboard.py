@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from stack.hardware.shapes import short_digest
 from taskpacks.contract import METRICS_NAMESPACE, metric_dimensions
 
 if TYPE_CHECKING:
@@ -44,12 +45,18 @@ class Row:
 
 
 def dashboard_name(context: StackContext) -> str:
-    """Returns a name that no other stack's dashboard has: an account has them for all regions.
+    """Returns the name of a stack's dashboard; an account has them for all regions.
+
+    Two projects' stacks of one name in one region would share it; there is no such pair, because
+    the second's `up` fails: its parameters (`StackContext.parameter`) are there already.
 
     It has letters, digits, "-" and "_" only, and a stack's name may have dots:
     https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutDashboard.html
     """
-    return f"taskpacks-{context.stack.replace('.', '-')}-{context.region}"
+    name = context.stack
+    if "." in name:
+        name = f"{name.replace('.', '-')}-{short_digest(name)}"
+    return f"taskpacks-{name}-{context.region}"
 
 
 def body(rows: Iterable[Row], region: str) -> dict[str, Any]:

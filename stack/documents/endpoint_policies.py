@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final
 
-from stack.documents.iam import allow, document
-from stack.documents.registry import ecr_repository_arn
+from stack.documents.iam import allow, bucket_and_key, document, secret_arn
+from stack.documents.registry import ecr_repository_arn, may_have_token
 from taskpacks import limits, statements
 from taskpacks.errors import RefusedSettingsError
 
@@ -93,13 +93,12 @@ def named_arns(specs: Iterable[PackSpec], partition: str) -> list[str]:
     found: set[str] = set()
     for spec in specs:
         for prefix in (*spec.permissions.read, *spec.permissions.write):
-            bucket = f"arn:{partition}:s3:::{prefix.removeprefix('s3://').partition('/')[0]}"
+            bucket, _ = bucket_and_key(prefix, partition)
             found |= {bucket, f"{bucket}/*"}
         for statement in spec.permissions.statements:
             if statement.get("Effect") == "Allow":
                 found |= set(_listed(statement.get("Resource", ())))
-        # A secret's ARN may go on with the key of a JSON value, which IAM does not know.
-        found |= {":".join(arn.split(":")[:7]) for arn in spec.secrets.values()}
+        found |= set(map(secret_arn, spec.secrets.values()))
         if repository := ecr_repository_arn(spec.image.uri or "", partition):
             found.add(repository)
     return sorted(
@@ -123,9 +122,7 @@ def _policy(service: str, named: Sequence[str], context: StackContext) -> dict[s
     others = [arn for arn in _of(prefix, named) if arn.split(":")[4] != context.account_id]
     allowed = [allow([f"{prefix}:*"], [own, *others], **_EVERYBODY)]
     if prefix == "ecr":
-        # A token is for the registry as a whole; AWS knows no resource for it:
-        # https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonelasticcontainerregistry.html
-        allowed.append(allow(["ecr:GetAuthorizationToken"], ["*"], **_EVERYBODY))
+        allowed.append(may_have_token(**_EVERYBODY))
     return document(allowed)
 
 

@@ -18,3 +18,17 @@ def document(statements: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def allow(actions: Sequence[str], resources: Sequence[str], **more: object) -> dict[str, Any]:
     """A statement, with whatever stands in it beside."""
     return {"Effect": "Allow", "Action": list(actions), "Resource": list(resources), **more}
+
+
+def secret_arn(reference: str) -> str:
+    """Returns the ARN of a secret that a variable refers to.
+
+    A reference may go on with the key of a JSON value, which IAM does not know.
+    """
+    return ":".join(reference.split(":")[:7])
+
+
+def bucket_and_key(prefix: str, partition: str) -> tuple[str, str]:
+    """Returns the ARN of the bucket in s3://BUCKET/KEY, and how its objects' keys begin."""
+    bucket, _, key = prefix.removeprefix("s3://").partition("/")
+    return f"arn:{partition}:s3:::{bucket}", key

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from stack.documents import key_policies
-from stack.documents.iam import allow, document
+from stack.documents.iam import allow, bucket_and_key, document, secret_arn
+from stack.documents.registry import may_have_token
 from taskpacks.contract import CELERY_RESULT_KEYS, attempts_key
 
 if TYPE_CHECKING:
@@ -163,8 +164,7 @@ class _Prefix:
     """An s3://bucket/prefix in the words of IAM."""
 
     def __init__(self, prefix: str, partition: str) -> None:
-        bucket, _, self._key = prefix.removeprefix("s3://").partition("/")
-        self._bucket_arn = f"arn:{partition}:s3:::{bucket}"
+        self._bucket_arn, self._key = bucket_and_key(prefix, partition)
 
     @property
     def objects_arn(self) -> str:
@@ -189,9 +189,7 @@ def _run_container(
     ]
     if repositories := sorted({arn for arn in repository_arns if arn}):
         statements += [
-            # The token is for the registry as a whole; AWS knows no resource for it:
-            # https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonelasticcontainerregistry.html
-            allow(["ecr:GetAuthorizationToken"], ["*"]),
+            may_have_token(),
             allow(
                 [
                     "ecr:BatchCheckLayerAvailability",
@@ -226,8 +224,7 @@ def execution(
         ("secretsmanager", "secretsmanager:GetSecretValue"),
         ("ssm", "ssm:GetParameters"),
     ):
-        # A secret's ARN may go on with the key of a JSON value, which IAM does not know.
-        arns = [":".join(arn.split(":")[:7]) for arn in secret_arns if f":{service}:" in arn]
+        arns = [secret_arn(each) for each in secret_arns if f":{service}:" in each]
         if arns:
             statements.append(allow([action], arns))
     return document([*statements, *key_policies.secrets(keys, secret_arns, partition)])

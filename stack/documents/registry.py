@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final
 
+from stack.documents.iam import allow
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -24,6 +26,18 @@ def ecr_repository_arn(uri: str, partition: str) -> str | None:
     if not found:
         return None
     return f"arn:{partition}:ecr:{found['region']}:{found['account']}:repository/{found['name']}"
+
+
+def may_have_token(**more: object) -> dict[str, Any]:
+    """Returns the statement that lets somebody sign in to pull images.
+
+    A token is for the registry as a whole; AWS knows no resource for it:
+    https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonelasticcontainerregistry.html
+
+    Args:
+        more: What stands in the statement beside.
+    """
+    return allow(["ecr:GetAuthorizationToken"], ["*"], **more)
 
 
 def lifecycle(packs: Iterable[str]) -> dict[str, Any]:

@@ -428,7 +428,7 @@ def test_functions_are_answered_and_unknown_ones_refused(plugin):
     ("settings", "said"),
     [
         ({"endpoints": '[{"sqs": "http://127.0.0.1:1"}]'}, "aws:region is not set"),
-        ({"region": "us-east-1"}, "aws:endpoints is not set"),
+        ({"region": "us-east-1"}, "for each of batch, iam, s3 and sqs: "),
     ],
 )
 def test_settings_that_lead_nowhere_or_to_aws_are_refused(plugin, settings, said):

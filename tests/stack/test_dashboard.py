@@ -1,6 +1,8 @@
 import json
+import re
 
-from stack.components import dashboard
+from stack.documents import dashboard
+from stack.model import StackContext
 
 ROW = dashboard.Row(
     stack="dev",
@@ -11,6 +13,25 @@ ROW = dashboard.Row(
     vcpus=2,
     dollars_per_hour=None,
 )
+
+
+def name_of(stack):
+    return dashboard.dashboard_name(
+        StackContext(
+            project="taskpacks",
+            stack=stack,
+            region="eu-west-1",
+            partition="aws",
+            account_id="123456789012",
+            kms_key=None,
+        )
+    )
+
+
+def test_stacks_whose_names_differ_by_a_dot_have_dashboards_of_their_own():
+    assert name_of("a-b") == "taskpacks-a-b-eu-west-1"
+    assert len({name_of("a-b"), name_of("a.b"), name_of("a.b.c"), name_of("a-b.c")}) == 4
+    assert re.fullmatch(r"[A-Za-z0-9_-]+", name_of("a.b"))
 
 
 def test_each_deployment_has_a_title_and_eight_graphs_that_fill_two_lines():
