@@ -34,6 +34,7 @@ _DESCRIBED_MAX: Final = 100
 _NAMED_MAX: Final = 20
 _SETTLES_SECONDS: Final = 120
 """How long Batch may take to have a job queue or compute environment switched."""
+_ENABLE_PAUSES_SECONDS: Final = (1.0, 5.0, 15.0)
 _TOLD_SECONDS: Final = 60
 _PAUSE_MIN_SECONDS: Final = 1.0
 _PAUSE_MAX_SECONDS: Final = 10.0
@@ -63,7 +64,7 @@ class _Kind(NamedTuple):
     update: str
 
 
-_KINDS: Final = {
+KINDS: Final = {
     "aws:batch/jobQueue:JobQueue": _Kind(
         "job queue", "jobQueue", "jobQueues", "jobQueueName", "describe_job_queues",
         "update_job_queue",
@@ -88,9 +89,9 @@ def hook(how: Access, drain_seconds: int) -> pulumi.ResourceHook:
 
         try:
             batch = await asyncio.to_thread(client, how, "batch")
-            if kind := _KINDS.get(args.type):
-                switch = _Switch(batch, kind, args.id, (args.old_inputs or {}).get("state"))
-                await _switched_off(switch, drain_seconds, how.region)
+            if kind := KINDS.get(args.type):
+                switch = Switch(batch, kind, args.id, (args.old_inputs or {}).get("state"))
+                await switched_off(switch, drain_seconds, how.region)
             else:
                 record = json.loads((args.old_outputs or {})["insecureValue"])
                 await _idle(how, batch, args.name, record, drain_seconds)
@@ -138,33 +139,58 @@ async def _ended(
     def tell(found: Sequence[Job], seconds: float) -> None:
         pulumi.log.info(f"{what}: waits up to {seconds:.0f} s for {_named(found)} to end")
 
-    if left := await still(jobs, drain_seconds, tell):
+    def twice() -> Sequence[Job]:
+        # A retry takes a job back from RUNNING to RUNNABLE, past a look that goes the other way.
+        return jobs() or jobs()
+
+    if left := await still(twice, drain_seconds, tell):
         raise WorkersLeftError(refusal(what, left, drain_seconds, region))
 
 
-async def _switched_off(switch: _Switch, drain_seconds: int, region: str) -> None:
+async def switched_off(switch: Switch, drain_seconds: int, region: str) -> None:
     """Disables a job queue or compute environment and waits for its jobs.
 
     What is refused is enabled again, so that the stack is as it was before.
+
+    Raises:
+        WorkersLeftError: Some are left when the time is over.
     """
     description = await asyncio.to_thread(switch.describe)
     if description is None:
         return
     what = f"{switch.kind.word} {description[switch.kind.name]}"
-    await asyncio.to_thread(switch.to, "DISABLED")
+    await asyncio.to_thread(switch.off)
     try:
-        await _ended(switch.jobs, what, drain_seconds, region)
+        # Until Batch has updated it, it takes or starts jobs.
         await still(switch.unsettled, _SETTLES_SECONDS)
-    except BaseException:
-        try:
-            await still(switch.unsettled, _SETTLES_SECONDS)
-        finally:
-            await asyncio.to_thread(switch.to, switch.wanted or "ENABLED")
+        await _ended(switch.jobs, what, drain_seconds, region)
+    except BaseException:  # a program that is interrupted, too, leaves the stack as it was
+        await _switched_back(switch, what)
         raise
 
 
+async def _switched_back(switch: Switch, what: str) -> None:
+    """Enables it again, or says that nothing starts there."""
+    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - as in `client`
+
+    for pause in (*_ENABLE_PAUSES_SECONDS, None):
+        try:
+            await still(switch.unsettled, _SETTLES_SECONDS)
+            await asyncio.to_thread(switch.back)
+        except (BotoCoreError, ClientError) as error:
+            if pause is None:
+                pulumi.log.error(
+                    f"{what} was disabled and could not be enabled again: {error}. Nothing starts "
+                    "there: run `pulumi refresh`, then `pulumi up`."
+                )
+                return
+            await asyncio.sleep(pause)
+        else:
+            return
+
+
 @dataclass(frozen=True)
-class _Switch:
+class Switch:
     """A job queue or a compute environment, which can be enabled and disabled."""
 
     batch: Any
@@ -179,14 +205,21 @@ class _Switch:
         found = answer[self.kind.described]
         return found[0] if found and found[0].get("status") != "DELETED" else None
 
-    def to(self, state: str) -> None:
-        """Enables or disables it; where Batch refuses, whoever deletes it says why."""
+    def off(self) -> None:
+        """Disables it; where Batch refuses, whoever deletes it says why."""
         from botocore.exceptions import ClientError  # noqa: PLC0415 - as in `client`
 
         try:
-            getattr(self.batch, self.kind.update)(**{self.kind.argument: self.id, "state": state})
+            self._to("DISABLED")
         except ClientError as error:
-            pulumi.log.warn(f"{self.kind.word} {self.id} could not be set to {state}: {error}")
+            pulumi.log.warn(f"{self.kind.word} {self.id} could not be set to DISABLED: {error}")
+
+    def back(self) -> None:
+        """Sets it to what the stack says."""
+        self._to(self.wanted or "ENABLED")
+
+    def _to(self, state: str) -> None:
+        getattr(self.batch, self.kind.update)(**{self.kind.argument: self.id, "state": state})
 
     def unsettled(self) -> list[str]:
         """Says that Batch is still about to update it."""
