@@ -1,9 +1,10 @@
-"""How a hook reaches AWS: as the stack's own provider does, through boto3."""
+"""How a hook reaches AWS: as the stack's own provider does, through botocore."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -55,35 +56,47 @@ class Access:
 
 
 def client(how: Access, service: str) -> Any:
-    """Makes a boto3 client of a service."""
-    import boto3  # noqa: PLC0415 - a fifth of a second, which only deleting needs
-    from botocore.config import Config  # noqa: PLC0415 - as above
+    """Makes a client of a service, whose credentials are renewed for as long as it is used.
 
-    session = boto3.Session(
-        profile_name=how.profile,
-        aws_access_key_id=how.access_key,
-        aws_secret_access_key=how.secret_key,
-        aws_session_token=how.token,
-        region_name=how.region,
+    Raises:
+        BotoCoreError: There are no such credentials.
+    """
+    from botocore.config import Config  # noqa: PLC0415 - slow, and only deleting needs it
+    from botocore.credentials import (  # noqa: PLC0415 - as above
+        AssumeRoleCredentialFetcher,
+        DeferredRefreshableCredentials,
     )
+    from botocore.exceptions import NoCredentialsError  # noqa: PLC0415 - as above
+    from botocore.session import Session  # noqa: PLC0415 - as above
+
+    session: Any = Session(profile=how.profile)
+    if how.access_key:
+        session.set_credentials(how.access_key, how.secret_key, how.token)
     config = Config(connect_timeout=5, read_timeout=10, retries={"total_max_attempts": 3})
-    for role in how.roles:
-        given = session.client(
-            "sts", endpoint_url=how.endpoint_urls.get("sts"), config=config
-        ).assume_role(
-            RoleArn=role["roleArn"],
-            RoleSessionName=role.get("sessionName", "taskpacks"),
-            **({"ExternalId": role["externalId"]} if "externalId" in role else {}),
-        )["Credentials"]
-        session = boto3.Session(
-            aws_access_key_id=given["AccessKeyId"],
-            aws_secret_access_key=given["SecretAccessKey"],
-            aws_session_token=given["SessionToken"],
-            region_name=how.region,
+
+    def made(name: str, **credentials: str) -> Any:
+        url = how.endpoint_urls.get(name)
+        return session.create_client(
+            name, region_name=how.region, endpoint_url=url, config=config, **credentials
         )
-    made: Any = session.client(
-        service,  # pyright: ignore[reportArgumentType, reportCallIssue] - any service's name
-        endpoint_url=how.endpoint_urls.get(service),
-        config=config,
-    )
-    return made
+
+    if how.roles:
+        credentials = session.get_credentials()
+        if credentials is None:
+            raise NoCredentialsError
+        for role in how.roles:
+            # An answer of AssumeRole holds for an hour, and workers are waited for longer.
+            fetcher: Any = AssumeRoleCredentialFetcher(
+                made,
+                credentials,
+                role["roleArn"],
+                extra_args={
+                    "RoleSessionName": role.get("sessionName", "taskpacks"),
+                    **({"ExternalId": role["externalId"]} if "externalId" in role else {}),
+                },
+            )
+            credentials = DeferredRefreshableCredentials(fetcher.fetch_credentials, "assume-role")
+        provider = SimpleNamespace(load_credentials=lambda: credentials)
+        session = Session()
+        session.register_component("credential_provider", provider)
+    return made(service)

@@ -1,10 +1,12 @@
 """Which messages keep a queue from being deleted, and what is said then."""
 
 import json
+from datetime import timedelta
 
 import moto
 import pytest
 from botocore.stub import Stubber
+from moto.sts.models import STSBackend
 
 from stack.before_delete import messages
 from stack.before_delete.access import Access, client
@@ -59,20 +61,41 @@ def test_the_settings_of_the_provider_reach_the_cloud():
     assert Access.read({}.get, "eu-west-1") == Access(region="eu-west-1")
 
 
+ROLES = [
+    {"roleArn": "arn:aws:iam::222222222222:role/door"},
+    {"roleArn": "arn:aws:iam::333333333333:role/deploy", "externalId": "taskpacks"},
+]
+WITH_ROLES = {
+    "aws:accessKey": "a",
+    "aws:secretKey": "b",
+    "aws:assumeRoles": json.dumps(ROLES),
+}
+
+
 def test_the_provider_s_roles_are_taken_on_one_after_the_other():
-    roles = [
-        {"roleArn": "arn:aws:iam::222222222222:role/door"},
-        {"roleArn": "arn:aws:iam::333333333333:role/deploy", "externalId": "taskpacks"},
-    ]
-    settings = {
-        "aws:accessKey": "a",
-        "aws:secretKey": "b",
-        "aws:assumeRoles": json.dumps(roles),
-    }
     with moto.mock_aws():
-        sqs = client(Access.read(settings.get, "us-east-1"), "sqs")
+        sqs = client(Access.read(WITH_ROLES.get, "us-east-1"), "sqs")
         made = sqs.create_queue(QueueName="other-tasks")["QueueUrl"]
     assert "/333333333333/" in made
+
+
+def test_roles_are_taken_on_again_before_their_credentials_expire(monkeypatch):
+    taken = []
+    original = STSBackend.assume_role
+
+    def assume_role(self, **arguments):
+        role = original(self, **arguments)
+        taken.append(role.role_arn)
+        role.expiration = role.expiration - timedelta(minutes=55)
+        return role
+
+    monkeypatch.setattr(STSBackend, "assume_role", assume_role)
+    with moto.mock_aws():
+        sqs = client(Access.read(WITH_ROLES.get, "us-east-1"), "sqs")
+        sqs.list_queues()
+        assert taken == [role["roleArn"] for role in ROLES]
+        sqs.list_queues()
+        assert len(taken) == 4
 
 
 def test_a_queue_that_is_gone_holds_nothing():
