@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import dataclass, field
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Generator, Mapping, Sequence
+
+    from taskpacks.errors import TaskpacksError
+
+_NOT_VALID: Final = frozenset(
+    {
+        "ExpiredToken", "ExpiredTokenException", "IncompleteSignature", "InvalidAccessKeyId",
+        "InvalidClientTokenId", "InvalidSignatureException", "InvalidToken",
+        "MissingAuthenticationToken", "MissingAuthenticationTokenException", "RequestExpired",
+        "SignatureDoesNotMatch", "UnrecognizedClientException",
+    }
+)  # fmt: skip
+"""https://docs.aws.amazon.com/IAM/latest/APIReference/CommonErrors.html and S3's own:
+https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,3 +114,57 @@ def client(how: Access, service: str) -> Any:
         session = Session()
         session.register_component("credential_provider", provider)
     return made(service)
+
+
+@contextlib.contextmanager
+def asking(refusal: type[TaskpacksError], what: str, actions: str) -> Generator[None]:
+    """Turns what AWS answers, or the lack of credentials, into a refusal that says what to do.
+
+    Args:
+        refusal: Is raised.
+        what: What is refused, and why.
+        actions: What the credentials must allow.
+    """
+    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - as in `client`
+
+    try:
+        yield
+    except (BotoCoreError, ClientError) as error:
+        raise refusal(f"{what}: {str(error).rstrip('.')}. {remedy(error, actions)}") from error
+
+
+def remedy(error: Exception, actions: str) -> str:
+    """Returns the sentence that says what helps against an error of botocore.
+
+    Args:
+        error: A BotoCoreError or ClientError.
+        actions: What the credentials must allow.
+    """
+    from botocore import exceptions  # noqa: PLC0415 - as in `client`
+
+    code = operation = ""
+    if isinstance(error, exceptions.ClientError):
+        code, operation = error.response["Error"]["Code"], error.operation_name
+    if "AccessDenied" in code:
+        if operation == "AssumeRole":
+            actions = "sts:AssumeRole on the roles in aws:assumeRoles"
+        return (
+            f"Run this command again with credentials that may call {actions} (aws:profile, or the "
+            "environment)."
+        )
+    if code in _NOT_VALID or isinstance(
+        error,
+        (
+            exceptions.NoCredentialsError,
+            exceptions.PartialCredentialsError,
+            exceptions.CredentialRetrievalError,
+            exceptions.TokenRetrievalError,
+            exceptions.SSOError,
+            exceptions.ProfileNotFound,
+        ),
+    ):
+        return (
+            "Sign in again, or name other credentials (aws:profile, or the environment), and run "
+            "this command again."
+        )
+    return "Run this command again."

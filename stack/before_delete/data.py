@@ -8,11 +8,12 @@ itself.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Any, Final
 
 import pulumi
 
-from stack.before_delete.access import Access, client
+from stack.before_delete.access import Access, asking, client
 from taskpacks.errors import TaskpacksError
 
 if TYPE_CHECKING:
@@ -159,18 +160,18 @@ def abort_uploads(how: Access, bucket: str) -> None:
     Raises:
         DataAtRiskError: S3 refuses.
     """
-    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - as in `client`
-
-    s3 = client(how, "s3")
-    try:
-        for page in s3.get_paginator("list_multipart_uploads").paginate(Bucket=bucket):
-            for each in page.get("Uploads", ()):
-                s3.abort_multipart_upload(Bucket=bucket, Key=each["Key"], UploadId=each["UploadId"])
-    except (BotoCoreError, ClientError) as error:
-        if isinstance(error, ClientError) and error.response["Error"]["Code"] == "NoSuchBucket":
-            return
-        raise DataAtRiskError(
-            f"The bucket {bucket} is not deleted, because its unfinished uploads cannot be "
-            f"aborted: {error}. Run this command with credentials that may call "
-            "s3:ListBucketMultipartUploads and s3:AbortMultipartUpload on it."
-        ) from error
+    refused = asking(
+        DataAtRiskError,
+        f"The bucket {bucket} is not deleted, because its unfinished uploads cannot be aborted",
+        "s3:ListBucketMultipartUploads and s3:AbortMultipartUpload on it",
+    )
+    with refused:
+        s3 = client(how, "s3")
+        pages = s3.get_paginator("list_multipart_uploads").paginate(Bucket=bucket)
+        with contextlib.suppress(s3.exceptions.NoSuchBucket):
+            for each in (upload for page in pages for upload in page.get("Uploads", ())):
+                # One that its owner has completed or aborted meanwhile is gone.
+                with contextlib.suppress(s3.exceptions.NoSuchUpload):
+                    s3.abort_multipart_upload(
+                        Bucket=bucket, Key=each["Key"], UploadId=each["UploadId"]
+                    )

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pulumi
 
-from stack.before_delete.access import Access, client
+from stack.before_delete.access import Access, asking, client
 from taskpacks.errors import TaskpacksError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping, Sequence
+    from contextlib import AbstractContextManager
 
 HOOK: Final = "taskpacks-messages-are-not-deleted"
 """A stack's state remembers this name: another one would leave queues that cannot be deleted."""
@@ -40,13 +41,14 @@ def hook(how: Access) -> pulumi.ResourceHook:
     return pulumi.ResourceHook(HOOK, look)
 
 
-def held(how: Access, urls: Iterable[str]) -> dict[str, dict[str, int]]:
+def held(how: Access, urls: Sequence[str]) -> dict[str, dict[str, int]]:
     """How many messages queues hold, by the words of `_COUNTS`.
 
     Raises:
         MessagesLeftError: A queue cannot be asked.
     """
-    sqs = client(how, "sqs")
+    with _asking(urls[0]):
+        sqs = client(how, "sqs")
     return {url: counts(sqs, url) for url in urls}
 
 
@@ -94,22 +96,21 @@ def counts(sqs: Any, url: str) -> dict[str, int]:
     Raises:
         MessagesLeftError: It cannot be asked.
     """
-    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - as in `client`
+    from botocore.exceptions import ClientError  # noqa: PLC0415 - as in `client`
 
-    try:
-        found = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=list(_COUNTS))["Attributes"]
-    except ClientError as error:
-        if error.response["Error"]["Code"] in _GONE:
-            return {}
-        raise _cannot_ask(url, error) from error
-    except BotoCoreError as error:
-        raise _cannot_ask(url, error) from error
-    return {word: int(found[name]) for name, word in _COUNTS.items()}
+    with _asking(url):
+        try:
+            found = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=list(_COUNTS))
+        except ClientError as error:
+            if error.response["Error"]["Code"] in _GONE:
+                return {}
+            raise
+    return {word: int(found["Attributes"][name]) for name, word in _COUNTS.items()}
 
 
-def _cannot_ask(url: str, error: Exception) -> MessagesLeftError:
-    return MessagesLeftError(
-        f"{url} is not deleted, because the program cannot see whether it holds messages: {error}. "
-        "Run it with credentials that may call sqs:GetQueueAttributes on it (aws:profile, or the "
-        "environment)."
+def _asking(url: str) -> AbstractContextManager[None]:
+    return asking(
+        MessagesLeftError,
+        f"{url} is not deleted, because the program cannot see whether it holds messages",
+        "sqs:GetQueueAttributes on it",
     )

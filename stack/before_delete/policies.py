@@ -6,12 +6,13 @@ https://docs.aws.amazon.com/IAM/latest/APIReference/API_DeletePolicy.html
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from typing import TYPE_CHECKING, Any, Final
 
 import pulumi
 
-from stack.before_delete.access import Access, client
+from stack.before_delete.access import Access, asking, client
 from taskpacks.errors import TaskpacksError
 
 if TYPE_CHECKING:
@@ -30,13 +31,21 @@ class PolicyAttachedError(TaskpacksError):
 def hook(how: Access) -> pulumi.ResourceHook:
     """The hook of policies, and of a deployment's record, which speaks for its policy."""
 
-    def look(arn: str) -> None:
-        refuse_to_take_away(arn, attachments(client(how, "iam"), arn))
-
     async def ask(args: pulumi.ResourceHookArgs) -> None:
-        await asyncio.to_thread(look, policy_arn(args.id, args.old_outputs or {}))
+        await asyncio.to_thread(look, how, policy_arn(args.id, args.old_outputs or {}))
 
     return pulumi.ResourceHook(HOOK, ask)
+
+
+def look(how: Access, arn: str) -> None:
+    """Asks who has a policy, and refuses if anybody has.
+
+    Raises:
+        PolicyAttachedError: Somebody has, or IAM cannot be asked.
+    """
+    with _asking(arn):
+        iam = client(how, "iam")
+    refuse_to_take_away(arn, attachments(iam, arn))
 
 
 def policy_arn(resource_id: str, outputs: Mapping[str, Any]) -> str:
@@ -51,25 +60,24 @@ def attachments(iam: Any, arn: str) -> list[tuple[str, str]]:
     Raises:
         PolicyAttachedError: IAM cannot be asked.
     """
-    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - as in `client`
-
+    found: list[Any] = []
     pages = iam.get_paginator("list_entities_for_policy")
-    try:
+    with _asking(arn), contextlib.suppress(iam.exceptions.NoSuchEntityException):
         found = list(pages.paginate(PolicyArn=arn, PolicyUsageFilter="PermissionsPolicy"))
-    except (BotoCoreError, ClientError) as error:
-        if isinstance(error, ClientError) and error.response["Error"]["Code"] == "NoSuchEntity":
-            return []
-        raise PolicyAttachedError(
-            f"{arn} is not deleted, because the program cannot see whether it is attached: "
-            f"{error}. Run it with credentials that may call iam:ListEntitiesForPolicy on it "
-            "(aws:profile, or the environment)."
-        ) from error
     return [
         (kind.lower(), each[f"{kind}Name"])
         for kind, key in _KINDS.items()
         for page in found
         for each in page.get(key, ())
     ]
+
+
+def _asking(arn: str) -> contextlib.AbstractContextManager[None]:
+    return asking(
+        PolicyAttachedError,
+        f"{arn} is not deleted, because the program cannot see whether it is attached",
+        "iam:ListEntitiesForPolicy on it",
+    )
 
 
 def refuse_to_take_away(arn: str, attached: Sequence[tuple[str, str]]) -> None:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 import pulumi
 
 from stack.before_delete import messages
-from stack.before_delete.access import Access, client
+from stack.before_delete.access import Access, asking, client
 from taskpacks.errors import TaskpacksError
 
 if TYPE_CHECKING:
@@ -85,9 +85,11 @@ def hook(how: Access, drain_seconds: int) -> pulumi.ResourceHook:
     """
 
     async def look(args: pulumi.ResourceHookArgs) -> None:
-        from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - as in `client`
-
-        try:
+        with asking(
+            WorkersLeftError,
+            f"{args.name} is not deleted, because the program cannot see whether workers run",
+            "batch:Describe*, batch:ListJobs and batch:Update*",
+        ):
             batch = await asyncio.to_thread(client, how, "batch")
             if kind := KINDS.get(args.type):
                 switch = Switch(batch, kind, args.id, (args.old_inputs or {}).get("state"))
@@ -95,12 +97,6 @@ def hook(how: Access, drain_seconds: int) -> pulumi.ResourceHook:
             else:
                 record = json.loads((args.old_outputs or {})["insecureValue"])
                 await _idle(how, batch, args.name, record, drain_seconds)
-        except (BotoCoreError, ClientError) as error:
-            raise WorkersLeftError(
-                f"{args.name} is not deleted, because the program cannot see whether workers run: "
-                f"{error}. Run it with credentials that may call batch:Describe*, batch:ListJobs "
-                "and batch:Update* (aws:profile, or the environment)."
-            ) from error
 
     return pulumi.ResourceHook(HOOK, look)
 

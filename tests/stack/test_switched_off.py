@@ -50,7 +50,7 @@ class Batch:
 
 @pytest.fixture(autouse=True)
 def logged(monkeypatch):
-    """Nothing waits for long, and what people are told is kept."""
+    """Nothing waits for long, and what is said is kept."""
     told = []
     monkeypatch.setattr(workers, "_PAUSE_MIN_SECONDS", 0)
     monkeypatch.setattr(workers, "_ENABLE_PAUSES_SECONDS", (0, 0))
