@@ -195,7 +195,7 @@ class Leases:
         """Takes charge of a message that was just received."""
         now = self._clock()
         lease = lease_of(message, now)
-        self._extended(lease)
+        self._extended(lease, now, self._lease_seconds)
         with self._lock:
             self._held[lease.receipt_handle] = lease
         return lease
@@ -322,9 +322,10 @@ class Leases:
 
     def _call_extension(self, lease: Lease) -> ClientError | None:
         """Extends a lease; returns SQS's answer when the message is not ours any more."""
-        seconds = min(self._lease_seconds, self._remaining(lease))
+        seconds = round(min(self._lease_seconds, self._remaining(lease)))
+        asked_at = self._clock()  # its answer may take seconds, which SQS counts
         try:
-            self._hide(lease, round(seconds))
+            self._hide(lease, seconds)
         except ClientError as error:
             if _code(error) in GONE:
                 return error
@@ -333,13 +334,12 @@ class Leases:
             self._extend_again(lease, error)
         else:
             lease.failures = 0
-            self._extended(lease)
+            self._extended(lease, asked_at, seconds)
         return None
 
-    def _extended(self, lease: Lease) -> None:
-        now = self._clock()
-        lease.extend_at = now + self._lease_seconds / BEATS_PER_LEASE
-        lease.ends_at = now + self._lease_seconds
+    def _extended(self, lease: Lease, asked_at: float, seconds: float) -> None:
+        lease.extend_at = asked_at + self._lease_seconds / BEATS_PER_LEASE
+        lease.ends_at = asked_at + seconds
 
     def _hide(self, lease: Lease, seconds: int) -> None:
         self._client.change_message_visibility(

@@ -312,3 +312,19 @@ def test_what_is_done_while_its_extension_is_refused_is_deleted_and_not_lost(
     leases.beat()
     assert sqs.calls == [("hide", "handle", 90), ("delete", "handle")]
     assert (leases.held, lost) == ((), [])
+
+
+def test_a_lease_ends_as_long_after_its_extension_was_asked_for_as_sqs_gave(leases, sqs, clock):
+    def answer_late():
+        clock.now += 5
+
+    lease = leases.hold(message())
+    clock.now += 30
+    sqs.during = answer_late
+    leases.beat()
+    clock.now += 84  # 89 s after the question
+    sqs.errors = [refused("ServiceUnavailable")]
+    leases.give_back(lease, 0)
+    clock.now += 1  # somebody else may have it now
+    leases.beat()
+    assert (len(sqs.calls), leases.held) == (2, ())
