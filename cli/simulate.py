@@ -121,7 +121,7 @@ def simulate(  # noqa: PLR0917 -- typer makes each an option, given by name
     run = _run(coming, setting, limits)
     bound = report.Run(report.BOUND, clairvoyant(coming, setting))
     summaries = [report.summary(each, coming, limits) for each in (run, bound)]
-    _tell(summaries, run, coming, limits, as_json=as_json, decisions=decisions)
+    _print(summaries, run, coming, limits, as_json=as_json, decisions=decisions)
     if png or html:
         from simulate import plots  # noqa: PLC0415 -- matplotlib takes its time
 
@@ -148,7 +148,7 @@ def _refuse_unwritable(option: str, file: Path | None) -> None:
         )
 
 
-def _tell(
+def _print(
     summaries: list[dict[str, Any]],
     run: Run,
     coming: Load,

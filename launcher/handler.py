@@ -126,16 +126,16 @@ def output(decision: Decision, memory: Memory, trouble: str) -> dict[str, Any]:
         trouble: What went wrong before or in this round, or "".
     """
     memory = replace(memory, troubles=memory.troubles + 1 if trouble else 0)
-    told = decision.as_json()
+    answer = decision.as_json()
     # A Wait state takes whole seconds.
-    told["wait_seconds"] = max(1, math.ceil(decision.wait_seconds))
+    answer["wait_seconds"] = max(1, math.ceil(decision.wait_seconds))
     if memory.troubles >= TROUBLES_MAX:
-        told |= {
+        answer |= {
             "verb": "fail",
             "start": 0,
             "reason": f"{memory.troubles} rounds in a row failed, the last with: {trouble}",
         }
-    return {**told, "memory": asdict(memory)}
+    return {**answer, "memory": asdict(memory)}
 
 
 class Handler:
@@ -181,12 +181,12 @@ class Handler:
             )
         else:
             if older:
-                return self._told(stand_down(older), memory, None)
+                return self._logged(stand_down(older), memory, None)
             observation = self._observer.observe(memory.submitted)
             if not observation.complete:
                 trouble = trouble or observation.problem
             decision = settled(decide(self._settings.limits, observation), memory)
-        return self._told(output(decision, memory, trouble), memory, observation)
+        return self._logged(output(decision, memory, trouble), memory, observation)
 
     def _older_execution(self, event: Mapping[str, Any], predecessor: str | None) -> str | None:
         """The execution that was at work before this one; None when it is this one's turn."""
@@ -204,12 +204,12 @@ class Handler:
         oldest = min(started, key=lambda arn: (started[arn], arn))
         return None if oldest == own else oldest
 
-    def _told(
-        self, told: dict[str, Any], memory: Memory, observation: Observation | None
+    def _logged(
+        self, answer: dict[str, Any], memory: Memory, observation: Observation | None
     ) -> dict[str, Any]:
-        line = json.dumps(embedded(self._settings, told, memory, observation, self._now()))
+        line = json.dumps(embedded(self._settings, answer, memory, observation, self._now()))
         sys.stdout.write(f"{line}\n")
-        return told
+        return answer
 
 
 def stand_down(older: str) -> dict[str, Any]:
@@ -224,7 +224,7 @@ def stand_down(older: str) -> dict[str, Any]:
 
 def embedded(
     settings: Settings,
-    told: Mapping[str, Any],
+    answer: Mapping[str, Any],
     memory: Memory,
     observation: Observation | None,
     now: float,
@@ -238,24 +238,24 @@ def embedded(
         measured = {
             "VisibleMessages": observation.visible,
             "ActiveWorkers": observation.active,
-            "DesiredWorkers": told["desired"],
-            "StartedWorkers": told["start"],
+            "DesiredWorkers": answer["desired"],
+            "StartedWorkers": answer["start"],
         }
     if not any(measured.values()):
         # A metric is charged for each hour that has a value of it: idle pulses write none.
         measured = {}
     directives = [_directive([*settings.dimensions], measured)] if measured else []
     halted: dict[str, Any] = {}
-    if told.get("halted_by"):
-        halted = {"Halted": 1, "HaltedBy": told["halted_by"]}
+    if answer.get("halted_by"):
+        halted = {"Halted": 1, "HaltedBy": answer["halted_by"]}
         directives.append(_directive([*settings.dimensions, "HaltedBy"], {"Halted": 1}))
     line = {
         **settings.dimensions,
         "Pack": settings.pack,
-        "Verb": told["verb"],
-        "Reason": told["reason"],
+        "Verb": answer["verb"],
+        "Reason": answer["reason"],
         "Round": memory.round,
-        "Figures": told.get("figures", {}),
+        "Figures": answer.get("figures", {}),
         **measured,
         **halted,
     }

@@ -126,9 +126,9 @@ def from_module(name: str, module: ModuleType) -> Pack:
     try:
         manager.register(module, name=name)
     except pluggy.PluginValidationError as error:
-        told = " ".join(str(error).split())  # pluggy writes several lines
+        message = " ".join(str(error).split())  # pluggy writes several lines
         raise MisspeltHookError(
-            f"Pack '{name}': {told}. A hook takes only the arguments that its specification in "
+            f"Pack '{name}': {message}. A hook takes only the arguments that its specification in "
             "taskpacks/hookspecs.py names."
         ) from error
     _require(name, "taskpack_spec", implemented)

@@ -1,4 +1,4 @@
-"""How often a task was tried, told apart from how often its message was received.
+"""How often a task was tried, apart from how often its message was received.
 
 SQS counts receives, and a worker that is taken away mid-task costs one. An attempt is what
 ended by the task's own doing: an exception, a time limit, a lost process. Attempts are counted

@@ -53,7 +53,7 @@ class Telemetry:
         with self._lock:
             self.tasks += 1
             self.busy_seconds += report.run_seconds or 0
-        self._tell(
+        self._write(
             {"WaitSeconds": report.wait_seconds, "RunSeconds": report.run_seconds},
             TaskId=report.task_id,
             TaskName=report.task_name,
@@ -65,7 +65,7 @@ class Telemetry:
         self, *, task_id: str, task_name: str, message_id: str, attempts: int, error: str
     ) -> None:
         """Tells why a message goes to the dead-letter queue; SQS keeps no such note."""
-        self._tell(
+        self._write(
             {},
             DeadLetter=message_id,
             TaskId=task_id,
@@ -76,13 +76,13 @@ class Telemetry:
 
     def worker(self, *, left_because: str, seconds: float) -> None:
         """Tells, at its end, what the worker did with its time."""
-        self._tell(
+        self._write(
             {"WorkerSeconds": seconds, "BusySeconds": self.busy_seconds},
             LeftBecause=left_because,
             Tasks=self.tasks,
         )
 
-    def _tell(self, measured: dict[str, float | None], **facts: Any) -> None:
+    def _write(self, measured: dict[str, float | None], **facts: Any) -> None:
         line = json.dumps(
             embedded(
                 measured,

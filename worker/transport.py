@@ -37,8 +37,8 @@ SLOT_WAIT_SECONDS: Final = 0.1
 BACK_OFF_SECONDS: Final = (0.5, 1, 2, 4, 8)
 """After that many failed receives in a row; the last value repeats."""
 ATTRIBUTES: Final = ("ApproximateReceiveCount", "SentTimestamp")
-TOLD: Final = 1000
-"""So many poison messages are remembered as told."""
+REPORTED_MAX: Final = 1000
+"""So many poison messages are remembered as reported."""
 SERVICES_OPTION: Final = "taskpacks_services"
 """Transport option that carries the worker's Services."""
 KNOWN_TASKS_OPTION: Final = "taskpacks_known_tasks"
@@ -54,7 +54,7 @@ class Channel(SQS.Channel):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._failed_receives = 0
-        self._told: deque[str] = deque(maxlen=TOLD)
+        self._reported: deque[str] = deque(maxlen=REPORTED_MAX)
         self._delivered_at = 0.0
 
     @property
@@ -204,12 +204,12 @@ class Channel(SQS.Channel):
         SQS itself: nothing is lost or doubled on the way.
         """
         # Once for a message, though it comes again. Its receive count would not do: a first
-        # receive whose answer was lost, or that was a postponement, has told nobody.
-        told = lease.message_id in self._told
-        if not told:
-            self._told.append(lease.message_id)
+        # receive whose answer was lost, or that was a postponement, was reported to nobody.
+        reported = lease.message_id in self._reported
+        if not reported:
+            self._reported.append(lease.message_id)
         logger.log(
-            logging.DEBUG if told else logging.ERROR,
+            logging.DEBUG if reported else logging.ERROR,
             "poison: message %s (receive %d) cannot be run: %s",
             lease.message_id,
             lease.receives,

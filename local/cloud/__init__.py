@@ -1,6 +1,6 @@
 """A cloud on one machine: moto's server, and what moto leaves out.
 
-Metrics of task queues and of log lines, alarms and what they tell, rules that start Batch jobs
+Metrics of task queues and of log lines, alarms and their notices, rules that start Batch jobs
 and state machines, schedules, and Batch jobs and Lambda functions as processes.
 It reads what was deployed back from its own API.
 """

@@ -143,7 +143,7 @@ class AlarmWatch:
                     alarms.append(alarm_of(description))
                 except UnknownAlarmError as error:
                     refusal = str(error)
-                if refusal:  # told outside of the handler: its trace would say nothing more
+                if refusal:  # reported outside of the handler: its trace would say nothing more
                     self._refuse(refusal)
                 described[description["AlarmName"]] = description
         for period in {alarm.period_seconds for alarm in alarms}:
@@ -247,7 +247,7 @@ class AlarmWatch:
                 Message=json.dumps(message),
             )
         except ClientError as error:
-            self._events.error(f"alarm {name} cannot tell {action}: {error}")
+            self._events.error(f"alarm {name} cannot notify {action}: {error}")
             return
         topic = action.rpartition(":")[2]
         self._events.emit(NoticeSent(self._events.now(), name, verdict.state, topic))

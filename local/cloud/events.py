@@ -215,7 +215,7 @@ class FunctionFailed(CloudEvent):
 
 @dataclass(frozen=True)
 class NoticeSent(CloudEvent):
-    """An alarm told a topic that it changed."""
+    """An alarm notified a topic that it changed."""
 
     part: ClassVar[str] = "alarms"
 
@@ -224,7 +224,7 @@ class NoticeSent(CloudEvent):
     topic: str
 
     def __str__(self) -> str:
-        return f"alarm {self.alarm} told topic {self.topic}: {self.state}"
+        return f"alarm {self.alarm} notified topic {self.topic}: {self.state}"
 
 
 @dataclass(frozen=True)

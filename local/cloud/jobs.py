@@ -54,7 +54,7 @@ class LocalJob(batch.Job):
     stop_reason: str | None = None
     """Why someone asked it to end; None when nobody did."""
     announced: str | None = None
-    """The status that was last told to subscribers."""
+    """The status that was last sent to subscribers."""
 
     def start(self) -> None:
         """Does nothing: the scheduler starts it."""

@@ -38,7 +38,7 @@ class Scheduler:
         self._running: dict[str, Attempt] = {}
         self._parents: dict[str, LocalJob] = {}
         self._submitted = 0
-        self._told: set[str] = set()
+        self._reported: set[str] = set()
         self._closing = False
         self._thread = threading.Thread(target=self._schedule, name="batch-scheduler", daemon=True)
 
@@ -164,8 +164,8 @@ class Scheduler:
             attempt.thread.start()
 
     def _tell_when_stuck(self, job: capacity.Waiting, queue: capacity.JobQueue) -> None:
-        if job.job_id not in self._told and capacity.can_never_run(job, queue):
-            self._told.add(job.job_id)
+        if job.job_id not in self._reported and capacity.can_never_run(job, queue):
+            self._reported.add(job.job_id)
             largest = max((each.max_vcpus for each in queue.environments), default=0)
             self._events.error(
                 f"job {job.job_id} can never run: it needs {job.vcpus:g} vCPUs and no compute "

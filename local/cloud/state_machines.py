@@ -166,7 +166,7 @@ class StateMachines:
             thread = threading.Thread(target=run, name=f"execution-{execution.name}", daemon=True)
             with machines._lock:
                 machines._running[execution.exec_arn] = execution, thread
-            machines._tell(execution, "RUNNING")
+            machines._notify(execution, "RUNNING")
             thread.start()
 
         return start
@@ -191,9 +191,9 @@ class StateMachines:
     def _ended(self, execution: Any) -> None:
         with self._lock:
             self._running.pop(execution.exec_arn, None)
-        self._tell(execution, execution.exec_status.value)
+        self._notify(execution, execution.exec_status.value)
 
-    def _tell(self, execution: Any, status: str) -> None:
+    def _notify(self, execution: Any, status: str) -> None:
         self._metrics.add(
             (
                 NAMESPACE,

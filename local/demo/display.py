@@ -39,7 +39,7 @@ _JOB_ID: Final = re.compile(r"\b([0-9a-f]{8})(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b"
 _FIGURE: Final = re.compile(r"\d[\d.,_]*")
 TRACE_LINES: Final = 4
 """The lines shown of an error's trace: where it was raised, and what."""
-FINDINGS_TOLD: Final = 6
+FINDINGS_SHOWN: Final = 6
 """The findings shown of a deployment; of more only the number is shown."""
 
 
@@ -49,7 +49,7 @@ class Display:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._began = time.monotonic()
-        self._told: dict[tuple[str, str], str] = {}
+        self._shown: dict[tuple[str, str], str] = {}
 
     def say(self, text: str, style: str = "") -> None:
         """Writes one line of the log, with the seconds since the start."""
@@ -68,16 +68,16 @@ class Display:
         elif isinstance(event, FunctionLine):
             if decision := decision_of(event.line):
                 self._decision(decision)
-        elif is_told(event):
+        elif is_shown(event):
             self.say(str(event), style="red" if event.level >= logging.ERROR else "")
 
     def _decision(self, decision: DecisionLine) -> None:
         """Writes a decision, unless it says the same as the last of its kind but for figures."""
         kind = decision.deployment, decision.verb
         words = decision.verb if decision.verb == "stand_down" else without_figures(decision.reason)
-        if decision.verb != "start" and self._told.get(kind) == words:
+        if decision.verb != "start" and self._shown.get(kind) == words:
             return
-        self._told[kind] = words
+        self._shown[kind] = words
         text = f"launcher {decision.deployment}: {decision.verb}: {decision.reason}"
         self.say(text, style="bold red" if decision.halts else "bold cyan")
 
@@ -103,9 +103,9 @@ class Display:
     def findings(self, right: Mapping[str, Sequence[str]], wrong: Sequence[str]) -> None:
         """Writes what the packs found when they checked their results."""
         for deployment, sentences in right.items():
-            for sentence in sentences[:FINDINGS_TOLD]:
+            for sentence in sentences[:FINDINGS_SHOWN]:
                 self.say(f"{deployment}: {sentence}")
-            if (more := len(sentences) - FINDINGS_TOLD) > 0:
+            if (more := len(sentences) - FINDINGS_SHOWN) > 0:
                 self.say(f"{deployment}: {more} more, all right")
         for sentence in wrong:
             self.say(sentence, style="red")
@@ -115,7 +115,7 @@ class Display:
         self._console.print(story_table(progress))
 
 
-def is_told(event: CloudEvent) -> bool:
+def is_shown(event: CloudEvent) -> bool:
     """Whether an event is part of the story; the rest is in the cloud's log."""
     match event:
         case JobChanged():

@@ -33,7 +33,7 @@ _PROVIDER = "the provider aws"
 _Method = TypeVar("_Method", bound="Callable[..., Any]")
 
 
-def _told(method: _Method) -> _Method:
+def _with_message(method: _Method) -> _Method:
     """Sends our errors' own words to the engine, in place of a trace."""
 
     @functools.wraps(method)
@@ -96,7 +96,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
             return provider_pb2.CheckResponse(inputs=request.news, failures=[failure])
         return provider_pb2.CheckResponse(inputs=request.news)
 
-    @_told
+    @_with_message
     def DiffConfig(  # noqa: N802 - the protocol's name
         self, request: provider_pb2.DiffRequest, context: grpc.ServicerContext
     ) -> provider_pb2.DiffResponse:
@@ -109,7 +109,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
             {"region"} if old.get("region") != new.get("region") else set(),
         )
 
-    @_told
+    @_with_message
     def Configure(  # noqa: N802 - the protocol's name
         self, request: provider_pb2.ConfigureRequest, context: grpc.ServicerContext
     ) -> provider_pb2.ConfigureResponse:
@@ -118,7 +118,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         self._configured = _cloud(request.args)
         return provider_pb2.ConfigureResponse(acceptSecrets=True, supportsPreview=True)
 
-    @_told
+    @_with_message
     def Invoke(  # noqa: N802 - the protocol's name
         self, request: provider_pb2.InvokeRequest, context: grpc.ServicerContext
     ) -> provider_pb2.InvokeResponse:
@@ -131,7 +131,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         getattr(response, "return").CopyFrom(wire.encode(answer, secrets & answer.keys()))
         return response
 
-    @_told
+    @_with_message
     def Check(  # noqa: N802 - the protocol's name
         self, request: provider_pb2.CheckRequest, context: grpc.ServicerContext
     ) -> provider_pb2.CheckResponse:
@@ -147,7 +147,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         named = subject.named(news, subject.given(request.olds), request.randomSeed)
         return provider_pb2.CheckResponse(inputs=named.encoded())
 
-    @_told
+    @_with_message
     def Diff(  # noqa: N802 - the protocol's name
         self, request: provider_pb2.DiffRequest, context: grpc.ServicerContext
     ) -> provider_pb2.DiffResponse:
@@ -164,7 +164,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
             changed, reasons, delete_first=handler.delete_before_replace or same_name
         )
 
-    @_told
+    @_with_message
     def Create(  # noqa: N802 - the protocol's name
         self, request: provider_pb2.CreateRequest, context: grpc.ServicerContext
     ) -> provider_pb2.CreateResponse:
@@ -186,7 +186,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
             _half_made(context, error, resource_id, inputs)
         return provider_pb2.CreateResponse(id=resource_id, properties=properties)
 
-    @_told
+    @_with_message
     def Read(  # noqa: N802 - the protocol's name
         self, request: provider_pb2.ReadRequest, context: grpc.ServicerContext
     ) -> provider_pb2.ReadResponse:
@@ -217,7 +217,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
             inputs=seen.encoded(),
         )
 
-    @_told
+    @_with_message
     def Update(  # noqa: N802 - the protocol's name
         self, request: provider_pb2.UpdateRequest, context: grpc.ServicerContext
     ) -> provider_pb2.UpdateResponse:
@@ -243,7 +243,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
                 resource_id = handler.update(self._cloud.at(new.values.get("region")), change)
         return provider_pb2.UpdateResponse(properties=self._shown(subject, new, resource_id))
 
-    @_told
+    @_with_message
     def Delete(  # noqa: N802 - the protocol's name
         self, request: provider_pb2.DeleteRequest, context: grpc.ServicerContext
     ) -> empty_pb2.Empty:

@@ -107,10 +107,10 @@ def _before(hooks: list[pulumi.ResourceHook]) -> pulumi.ResourceHookBinding:
 
 
 def _kept_hook(region: str) -> pulumi.ResourceHook:
-    def tell(args: pulumi.ResourceHookArgs) -> None:
+    def report(args: pulumi.ResourceHookArgs) -> None:
         pulumi.log.info(farewell(args.type, args.id, region))
 
-    return pulumi.ResourceHook(KEPT_HOOK, tell)
+    return pulumi.ResourceHook(KEPT_HOOK, report)
 
 
 def farewell(kind: str, name: str, region: str) -> str:

@@ -62,8 +62,8 @@ def queue_urls(resource_id: str, outputs: Mapping[str, Any]) -> list[str]:
     record = outputs.get("insecureValue")
     if record is None:
         return [resource_id]
-    told: dict[str, str] = json.loads(record)
-    return [told["queue_url"], told["dead_letter_url"]]
+    facts: dict[str, str] = json.loads(record)
+    return [facts["queue_url"], facts["dead_letter_url"]]
 
 
 def refuse_to_lose(held: Mapping[str, Mapping[str, int]]) -> None:

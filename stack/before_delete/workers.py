@@ -35,7 +35,7 @@ _NAMED_MAX: Final = 20
 _SETTLES_SECONDS: Final = 120
 """How long Batch may take to have a job queue or compute environment switched."""
 _ENABLE_PAUSES_SECONDS: Final = (1.0, 5.0, 15.0)
-_TOLD_SECONDS: Final = 60
+_REPORT_SECONDS: Final = 60
 _PAUSE_MIN_SECONDS: Final = 1.0
 _PAUSE_MAX_SECONDS: Final = 10.0
 _Found = TypeVar("_Found")
@@ -132,14 +132,14 @@ async def _ended(
         WorkersLeftError: Some are left when the time is over.
     """
 
-    def tell(found: Sequence[Job], seconds: float) -> None:
+    def report(found: Sequence[Job], seconds: float) -> None:
         pulumi.log.info(f"{what}: waits up to {seconds:.0f} s for {_named(found)} to end")
 
     def twice() -> Sequence[Job]:
         # A retry takes a job back from RUNNING to RUNNABLE, past a look that goes the other way.
         return jobs() or jobs()
 
-    if left := await still(twice, drain_seconds, tell):
+    if left := await still(twice, drain_seconds, report):
         raise WorkersLeftError(refusal(what, left, drain_seconds, region))
 
 
@@ -292,28 +292,28 @@ def runs_in(cluster: str, job: Mapping[str, Any]) -> bool:
 async def still(
     look: Callable[[], Sequence[_Found]],
     seconds: float,
-    tell: Callable[[Sequence[_Found], float], None] = lambda _found, _seconds: None,
+    report: Callable[[Sequence[_Found], float], None] = lambda _found, _seconds: None,
 ) -> Sequence[_Found]:
     """Waits until nothing is found any more.
 
     Args:
         look: Finds; it is called in a thread, so that other hooks run meanwhile.
         seconds: How long it waits.
-        tell: Called now and then with what is found, and for how long it will be waited for.
+        report: Called now and then with what is found, and for how long it will be waited for.
 
     Returns:
         What was found at the last look.
     """
     began = time.monotonic()
-    told = -_TOLD_SECONDS
+    reported = -_REPORT_SECONDS
     pause = _PAUSE_MIN_SECONDS
     while found := await asyncio.to_thread(look):
         elapsed = time.monotonic() - began
         if elapsed >= seconds:
             break
-        if elapsed - told >= _TOLD_SECONDS:
-            told = elapsed
-            tell(found, seconds - elapsed)
+        if elapsed - reported >= _REPORT_SECONDS:
+            reported = elapsed
+            report(found, seconds - elapsed)
         await asyncio.sleep(min(pause, seconds - elapsed))
         pause = min(2 * pause, _PAUSE_MAX_SECONDS)
     return found

@@ -29,7 +29,7 @@ def noting(into: list[pulumi.Resource]) -> Callable[[pulumi.ResourceTransformati
 
 def record_deployment(
     name: str,
-    told: Mapping[str, pulumi.Input[str]],
+    facts: Mapping[str, pulumi.Input[str]],
     guards: Guards,
     *,
     context: StackContext,
@@ -43,7 +43,7 @@ def record_deployment(
 
     Args:
         name: Of the deployment.
-        told: What is written: its queues' URLs ("queue_url", "dead_letter_url"), its "job_queue",
+        facts: What is written: its queues' URLs ("queue_url", "dead_letter_url"), its "job_queue",
             its "producer_policy" and the like.
         guards: Asked before the record is deleted.
         context: The stack's.
@@ -56,7 +56,7 @@ def record_deployment(
         description=f"{name}: what it consists of",
         type="String",
         # Nothing in it is secret, and the hooks must be able to read it.
-        insecure_value=pulumi.Output.json_dumps(told),
+        insecure_value=pulumi.Output.json_dumps(facts),
         opts=pulumi.ResourceOptions(
             parent=parent,
             depends_on=of,

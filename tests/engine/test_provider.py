@@ -70,11 +70,11 @@ class Life:
     def shown(self):
         return wire.decode(self.outputs, subject="test").values
 
-    def check(self, anew=False, seed=b"seed", **program):
+    def check(self, created=False, seed=b"seed", **program):
         return self.stub.Check(
             provider_pb2.CheckRequest(
                 urn=self.urn,
-                olds=None if anew else self.inputs,
+                olds=None if created else self.inputs,
                 news=struct(program),
                 randomSeed=seed,
             )
@@ -200,7 +200,7 @@ def test_a_queue_lives_through_everything_that_an_engine_does_with_it(plugin):
     replaced = queue.diff(queue.checked(delaySeconds=6, fifoQueue=True))
     assert list(replaced.replaces) == ["fifoQueue"]
     assert not replaced.deleteBeforeReplace
-    fresh = queue.check(anew=True, seed=b"third", fifoQueue=True).inputs["name"]
+    fresh = queue.check(created=True, seed=b"third", fifoQueue=True).inputs["name"]
     assert re.fullmatch(r"work-[0-9a-f]{7}\.fifo", fresh)
     assert fresh.removesuffix(".fifo") != name
 

@@ -51,7 +51,7 @@ class Eip(Described):
         cloud.client("ec2").release_address(AllocationId=resource_id)
 
 
-class _Told(Described):
+class _Lingering(Described):
     """A resource that EC2 still lists for a while after it is deleted."""
 
     def described(self, cloud: Cloud, resource_id: str) -> Values | None:
@@ -60,7 +60,7 @@ class _Told(Described):
         return None if found is None or found.get("State") in _GONE else found
 
 
-class NatGateway(_Told):
+class NatGateway(_Lingering):
     """The way out of a private subnet. Its id is AWS's."""
 
     resource_type = "aws:ec2/natGateway:NatGateway"
@@ -104,7 +104,7 @@ class NatGateway(_Told):
         cloud.client("ec2").delete_nat_gateway(NatGatewayId=resource_id)
 
 
-class VpcEndpoint(_Told):
+class VpcEndpoint(_Lingering):
     """A way to an AWS service that stays inside. Its id is AWS's."""
 
     resource_type = "aws:ec2/vpcEndpoint:VpcEndpoint"
