@@ -190,6 +190,10 @@ class StackContext:
     kms_key: str | None
     log_retention_days: int = LOG_RETENTION_DAYS
 
+    def arn(self, service: str, resource: str) -> str:
+        """Returns the ARN of a resource of this account in this region."""
+        return f"arn:{self.partition}:{service}:{self.region}:{self.account_id}:{resource}"
+
     def parameter(self, name: str) -> str:
         """Returns the full name of one of the stack's SSM parameters."""
         return f"/taskpacks/{self.stack}/{name}"
@@ -202,8 +206,7 @@ class StackContext:
     @property
     def producer_parameter_arn(self) -> str:
         """Returns its ARN, which deployments name before the parameter is there."""
-        place = f"arn:{self.partition}:ssm:{self.region}:{self.account_id}"
-        return f"{place}:parameter{self.producer_parameter}"
+        return self.arn("ssm", f"parameter{self.producer_parameter}")
 
     def worker_log_group(self, deployment: str) -> str:
         """Returns the name of the log group of a deployment's workers.
@@ -215,5 +218,4 @@ class StackContext:
 
     def worker_log_group_arn(self, deployment: str) -> str:
         """Returns its ARN."""
-        name = self.worker_log_group(deployment)
-        return f"arn:{self.partition}:logs:{self.region}:{self.account_id}:log-group:{name}"
+        return self.arn("logs", f"log-group:{self.worker_log_group(deployment)}")

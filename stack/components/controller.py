@@ -169,7 +169,7 @@ class Controller(pulumi.ComponentResource):
                 job_name=f"{name}-worker",
                 job_queue_arn=known[1],
                 job_definition=known[2],
-                partition=args.context.partition,
+                context=args.context,
             )
 
         machine = aws.sfn.StateMachine(

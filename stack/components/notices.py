@@ -70,11 +70,7 @@ class Notices(pulumi.ComponentResource):
             f"{name}-topic",
             arn=topic.arn,
             policy=as_json(
-                topic.arn.apply(
-                    lambda arn: resource_policies.publish_notices(
-                        arn, args.context.account_id, args.context.partition
-                    )
-                )
+                topic.arn.apply(lambda arn: resource_policies.publish_notices(arn, args.context))
             ),
             opts=child,
         )
@@ -96,8 +92,6 @@ class Notices(pulumi.ComponentResource):
             description="Taskpacks: notices on their way through SNS",
             enable_key_rotation=True,
             deletion_window_in_days=KEY_DELETION_DAYS,
-            policy=as_json(
-                key_policies.notices_key(args.context.account_id, args.context.partition)
-            ),
+            policy=as_json(key_policies.notices_key(args.context)),
             opts=pulumi.ResourceOptions(parent=self),
         ).arn

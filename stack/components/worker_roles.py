@@ -73,7 +73,7 @@ class WorkerRoles(pulumi.ComponentResource):
                         arns[1],
                         args.secret_arns,
                         keys=args.secret_key_arns,
-                        partition=args.context.partition,
+                        context=args.context,
                     )
                 )
             ),

@@ -118,7 +118,7 @@ def _policy(service: str, named: Sequence[str], context: StackContext) -> dict[s
     if service == "ecs":
         return document([_agents(context)])
     prefix = service.partition(".")[0]
-    own = f"arn:{context.partition}:{prefix}:{context.region}:{context.account_id}:{_OWN[prefix]}"
+    own = context.arn(prefix, _OWN[prefix])
     others = [arn for arn in _of(prefix, named) if arn.split(":")[4] != context.account_id]
     allowed = [allow([f"{prefix}:*"], [own, *others], **_EVERYBODY)]
     if prefix == "ecr":

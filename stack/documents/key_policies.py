@@ -107,9 +107,9 @@ def _senders(account_id: str) -> dict[str, Any]:
     )
 
 
-def notices_key(account_id: str, partition: str) -> dict[str, Any]:
+def notices_key(context: StackContext) -> dict[str, Any]:
     """The policy of the key that the stack makes for its topic."""
-    return document([_account(account_id, partition), _senders(account_id)])
+    return document([_account(context.account_id, context.partition), _senders(context.account_id)])
 
 
 def operators_key(account_id: str, region: str, partition: str) -> dict[str, Any]:

@@ -208,7 +208,7 @@ def execution(
     secret_arns: Sequence[str],
     *,
     keys: Sequence[str],
-    partition: str,
+    context: StackContext,
 ) -> dict[str, Any]:
     """Returns what ECS does before and around the container: pull its image, write its log.
 
@@ -217,7 +217,7 @@ def execution(
         log_group_arn: Where the worker's output goes.
         secret_arns: What the worker's environment refers to.
         keys: ARNs of the operator's keys that secrets may be encrypted with.
-        partition: "aws", "aws-cn" or "aws-us-gov".
+        context: Of the stack.
     """
     statements = _run_container([repository_arn], [log_group_arn])
     for service, action in (
@@ -227,7 +227,7 @@ def execution(
         arns = [secret_arn(each) for each in secret_arns if f":{service}:" in each]
         if arns:
             statements.append(allow([action], arns))
-    return document([*statements, *key_policies.secrets(keys, secret_arns, partition)])
+    return document([*statements, *key_policies.secrets(keys, secret_arns, context.partition)])
 
 
 def producer(

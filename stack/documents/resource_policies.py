@@ -10,6 +10,8 @@ from stack.documents.trust import CLOUDWATCH, EVENTS
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from stack.model import StackContext
+
 
 def _refuse_plain_http(actions: str, arns: Sequence[str]) -> dict[str, Any]:
     """Denies everybody whatever comes without TLS, whoever else allows it."""
@@ -42,7 +44,7 @@ def data_bucket(bucket_arn: str) -> dict[str, Any]:
     return document([_refuse_plain_http("s3:*", [bucket_arn, f"{bucket_arn}/*"])])
 
 
-def publish_notices(topic_arn: str, account_id: str, partition: str) -> dict[str, Any]:
+def publish_notices(topic_arn: str, context: StackContext) -> dict[str, Any]:
     """Lets the alarms and the rules of this account publish to the topic, over TLS only.
 
     CloudWatch says which alarm publishes, whose ARN has the account:
@@ -51,9 +53,8 @@ def publish_notices(topic_arn: str, account_id: str, partition: str) -> dict[str
     so that another account that it names is refused, and a call that names none is allowed:
     https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-troubleshooting.html
     """
-    region = topic_arn.split(":")[3]
-    alarms = f"arn:{partition}:cloudwatch:{region}:{account_id}:alarm:*"
-    rules = f"arn:{partition}:events:{region}:{account_id}:rule/*"
+    alarms = context.arn("cloudwatch", "alarm:*")
+    rules = context.arn("events", "rule/*")
     return document(
         [
             allow(
@@ -67,7 +68,7 @@ def publish_notices(topic_arn: str, account_id: str, partition: str) -> dict[str
                 [topic_arn],
                 Principal={"Service": EVENTS},
                 Condition={
-                    "StringEqualsIfExists": {"aws:SourceAccount": account_id},
+                    "StringEqualsIfExists": {"aws:SourceAccount": context.account_id},
                     "ArnLikeIfExists": {"aws:SourceArn": rules},
                 },
             ),

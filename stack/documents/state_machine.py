@@ -13,7 +13,10 @@ that a pulse that finds nothing to do costs three transitions.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from stack.model import StackContext
 
 # https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html
 HISTORY_EVENTS_MAX: Final = 25_000
@@ -53,7 +56,7 @@ def definition(
     job_name: str,
     job_queue_arn: str,
     job_definition: str,
-    partition: str,
+    context: StackContext,
     rounds_max: int = ROUNDS_MAX,
 ) -> dict[str, Any]:
     """Returns the controller's state machine, for `json.dumps`.
@@ -64,10 +67,10 @@ def definition(
         job_name: Of the jobs that it submits.
         job_queue_arn: Where it submits them.
         job_definition: What they run: a name alone is its latest active revision.
-        partition: "aws", "aws-cn" or "aws-us-gov".
+        context: Of the stack.
         rounds_max: After so many decisions a successor goes on.
     """
-    services = f"arn:{partition}:states:::"
+    services = f"arn:{context.partition}:states:::"
     job = {"JobName": job_name, "JobQueue": job_queue_arn, "JobDefinition": job_definition}
     return {
         "Comment": "Starts as many workers as there is work for, and asks again until it is done.",

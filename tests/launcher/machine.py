@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 from local.cloud import ExecutionChanged, FunctionFailed, FunctionLine, JobSubmitted
 from stack.documents import state_machine
+from tests.stack.contexts import CONTEXT
 
 ENDED = {"SUCCEEDED", "FAILED", "ABORTED", "TIMED_OUT"}
 
@@ -152,7 +153,7 @@ class Deployed:
             job_name=submit["JobName"],
             job_queue_arn=submit["JobQueue"],
             job_definition=submit["JobDefinition"],
-            partition="aws",
+            context=CONTEXT,
             rounds_max=rounds,
         )
         client.update_state_machine(stateMachineArn=self.machine, definition=json.dumps(changed))

@@ -1,8 +1,9 @@
 import json
 import re
+from dataclasses import replace
 
 from stack.documents import dashboard
-from stack.model import StackContext
+from tests.stack.contexts import CONTEXT
 
 ROW = dashboard.Row(
     stack="dev",
@@ -16,16 +17,7 @@ ROW = dashboard.Row(
 
 
 def name_of(stack):
-    return dashboard.dashboard_name(
-        StackContext(
-            project="taskpacks",
-            stack=stack,
-            region="eu-west-1",
-            partition="aws",
-            account_id="123456789012",
-            kms_key=None,
-        )
-    )
+    return dashboard.dashboard_name(replace(CONTEXT, stack=stack, region="eu-west-1"))
 
 
 def test_stacks_whose_names_differ_by_a_dot_have_dashboards_of_their_own():

@@ -12,27 +12,20 @@ from stack.components import (
     scaling_alarms,
 )
 from stack.documents import policies, scaling_policies
-from stack.model import Deployment, StackContext
+from stack.model import Deployment
 from taskpacks import PackSpec, Permissions, Scaling
 from taskpacks.manager import Pack
+from tests.stack.contexts import CONTEXT
 
 QUEUE = "arn:aws:sqs:us-east-1:111122223333:pi-tasks"
 TABLE = "arn:aws:dynamodb:us-east-1:111122223333:table/results"
 
 
-CONTEXT = StackContext(
-    project="taskpacks",
-    stack="test",
-    region="us-east-1",
-    partition="aws",
-    account_id="111122223333",
-    kms_key=None,
-)
 CHINA = replace(CONTEXT, region="cn-north-1", partition="aws-cn")
 
 
 def execution(repository_arn, secret_arns):
-    return policies.execution(repository_arn, "arn:log", secret_arns, keys=[], partition="aws")
+    return policies.execution(repository_arn, "arn:log", secret_arns, keys=[], context=CONTEXT)
 
 
 def actions(document):
@@ -225,21 +218,14 @@ def test_other_partitions_of_aws_have_their_own_arns():
     assert document["Statement"][3]["Resource"] == ["arn:aws-cn:s3:::outbox/*"]
 
 
-CONTEXT = StackContext(
-    project="taskpacks",
-    stack="prod",
-    region="us-gov-west-1",
-    partition="aws-us-gov",
-    account_id="111122223333",
-    kms_key=None,
-)
+GOVERNMENT = replace(CONTEXT, stack="prod", region="us-gov-west-1", partition="aws-us-gov")
 REPOSITORY = "arn:aws-us-gov:ecr:us-gov-west-1:111122223333:repository/images"
-LOG = CONTEXT.worker_log_group_arn("pi")
+LOG = GOVERNMENT.worker_log_group_arn("pi")
 
 
 def test_an_instance_may_join_its_own_clusters_pull_the_stacks_images_and_write_its_logs_only():
     made = policies.instance(
-        CONTEXT, environments="pi", repository_arns=[REPOSITORY, None], log_group_arns=[LOG]
+        GOVERNMENT, environments="pi", repository_arns=[REPOSITORY, None], log_group_arns=[LOG]
     )
     may = {}
     for statement in made["Statement"]:
@@ -271,7 +257,9 @@ def test_an_instance_may_join_its_own_clusters_pull_the_stacks_images_and_write_
 
 
 def test_an_instance_tags_nothing_but_itself_as_it_registers():
-    made = policies.instance(CONTEXT, environments="pi", repository_arns=[], log_group_arns=[LOG])
+    made = policies.instance(
+        GOVERNMENT, environments="pi", repository_arns=[], log_group_arns=[LOG]
+    )
     (tagging,) = [each for each in made["Statement"] if each["Action"] == ["ecs:TagResource"]]
     assert tagging["Condition"] == {
         "StringEquals": {"ecs:CreateAction": "RegisterContainerInstance"}

@@ -7,21 +7,14 @@ import pytest
 
 from stack.components import network
 from stack.documents import endpoint_policies
-from stack.model import StackContext
 from taskpacks import PackSpec, Permissions, TaskpacksError, limits
+from tests.stack import contexts
 from tests.stack.iam import allows
 from tests.stack.synthesized import configs
 from tests.stack.synthesized.recording import listed, policies
 
 OURS, THEIRS = "123456789012", "999999999999"
-CONTEXT = StackContext(
-    project="taskpacks",
-    stack="test",
-    region="eu-west-1",
-    partition="aws",
-    account_id=OURS,
-    kms_key=None,
-)
+CONTEXT = replace(contexts.CONTEXT, region="eu-west-1", account_id=OURS)
 SERVICES = (
     *network.GATEWAY_SERVICES, "ecr.api", "ecr.dkr", "logs", "sqs", "ecs", "ecs-agent",
     "ecs-telemetry", "secretsmanager", "ssm",

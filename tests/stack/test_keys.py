@@ -7,20 +7,13 @@ import pytest
 
 from stack import settings
 from stack.documents import key_policies, policies, scaling_policies, trust
-from stack.model import StackContext
 from taskpacks import Permissions, TaskpacksError
+from tests.stack.contexts import CONTEXT
 
 ACCOUNT = "111122223333"
 KEY = f"arn:aws:kms:eu-west-1:{ACCOUNT}:key/1"
 OTHER = "arn:aws:kms:eu-west-1:444455556666:key/2"
-WITHOUT = StackContext(
-    project="taskpacks",
-    stack="test",
-    region="eu-west-1",
-    partition="aws",
-    account_id=ACCOUNT,
-    kms_key=None,
-)
+WITHOUT = replace(CONTEXT, region="eu-west-1", account_id=ACCOUNT)
 WITH = replace(WITHOUT, kms_key=KEY)
 SECRET = f"arn:aws:secretsmanager:eu-west-1:{ACCOUNT}:secret:token-AbCdEf"
 PARAMETER = f"arn:aws:ssm:us-east-1:{ACCOUNT}:parameter/salt"
@@ -69,7 +62,7 @@ def test_a_role_uses_the_operators_key_only_through_the_services_that_it_calls(
 
 
 def execution(secret_arns, keys):
-    return policies.execution("arn:repo", "arn:log", secret_arns, keys=keys, partition="aws")
+    return policies.execution("arn:repo", "arn:log", secret_arns, keys=keys, context=WITHOUT)
 
 
 @pytest.mark.parametrize(
@@ -126,7 +119,7 @@ def test_the_documented_policy_of_an_operators_key_is_the_one_that_the_program_c
 
 def test_a_service_that_says_for_whom_it_acts_uses_a_key_for_this_account_only():
     for document in (
-        key_policies.notices_key(ACCOUNT, "aws"),
+        key_policies.notices_key(WITHOUT),
         key_policies.operators_key(ACCOUNT, "eu-west-1", "aws"),
     ):
         senders = document["Statement"][1]

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -7,7 +8,9 @@ from stack import settings
 from stack.components import notices
 from stack.documents import key_policies, resource_policies
 from taskpacks import TaskpacksError
+from tests.stack.contexts import CONTEXT
 
+HERE = replace(CONTEXT, region="eu-west-1")
 TOPIC = "arn:aws:sns:eu-west-1:111122223333:notices"
 
 
@@ -28,9 +31,7 @@ def test_plain_http_and_what_is_no_address_are_refused_with_their_place(endpoint
 
 
 def test_alarms_and_rules_of_this_account_and_region_may_publish():
-    alarms, rules, refused = resource_policies.publish_notices(TOPIC, "111122223333", "aws")[
-        "Statement"
-    ]
+    alarms, rules, refused = resource_policies.publish_notices(TOPIC, HERE)["Statement"]
     assert alarms["Condition"] == {
         "ArnLike": {"aws:SourceArn": "arn:aws:cloudwatch:eu-west-1:111122223333:alarm:*"}
     }
@@ -44,7 +45,7 @@ def test_alarms_and_rules_of_this_account_and_region_may_publish():
 
 
 def test_the_senders_of_notices_may_use_the_topics_key():
-    *_, senders = key_policies.notices_key("111122223333", "aws")["Statement"]
+    *_, senders = key_policies.notices_key(HERE)["Statement"]
     assert senders["Principal"] == {"Service": ["cloudwatch.amazonaws.com", "events.amazonaws.com"]}
     assert json.dumps(senders["Action"]) == '["kms:Decrypt", "kms:GenerateDataKey*"]'
 

@@ -1,6 +1,7 @@
 """The controller's definition, as values and before a validator of the language."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from cfnlint import api
@@ -8,6 +9,7 @@ from cfnlint.config import ManualArgs
 
 from launcher.policy import IDLE_ROUNDS
 from stack.documents import state_machine
+from tests.stack.contexts import CONTEXT
 
 MADE = state_machine.definition(
     launcher_arn="arn:aws:lambda:us-east-1:111122223333:function:small-launcher",
@@ -15,7 +17,7 @@ MADE = state_machine.definition(
     job_name="small-worker",
     job_queue_arn="arn:aws:batch:us-east-1:111122223333:job-queue/small-jobs",
     job_definition="arn:aws:batch:us-east-1:111122223333:job-definition/small-worker:3",
-    partition="aws",
+    context=CONTEXT,
 )
 STATES = MADE["States"]
 
@@ -171,7 +173,7 @@ def test_other_partitions_name_their_own_services():
         job_name="n",
         job_queue_arn="q",
         job_definition="d",
-        partition="aws-cn",
+        context=replace(CONTEXT, partition="aws-cn"),
     )
     resources = [state["Resource"] for state in made["States"].values() if "Resource" in state]
     assert len(resources) == 4

@@ -7,19 +7,11 @@ from celery import Celery
 from celery.result import AsyncResult
 
 from stack.documents import policies
-from stack.model import StackContext
 from taskpacks import Permissions
 from taskpacks.contract import ExitCode, attempts_key
+from tests.stack.contexts import CONTEXT
 
 TABLE = "arn:table"
-CONTEXT = StackContext(
-    project="taskpacks",
-    stack="test",
-    region="us-east-1",
-    partition="aws",
-    account_id="123456789012",
-    kms_key=None,
-)
 
 
 def policy_of(deployment):
