@@ -98,24 +98,26 @@ deployments = {
     for deployment in stack.deployments
 }
 
-Dashboard("dashboard", rows=[made.dashboard_row for made in deployments.values()], context=context)
+rows = [made.dashboard_row for made in deployments.values()]
+dashboard = Dashboard("dashboard", rows=rows, context=context)
 producer = Producer(
     "producer",
     ProducerArgs(
         deployments=stack.deployments,
         queues={name: made.queue for name, made in deployments.items()},
         results=results,
-        records=[made.record for made in deployments.values()],
         guards=guards,
         context=context,
     ),
 )
+shared = [network, results, data, images, notices, dashboard, producer.parameter]
+producer.allow([made.record(shared) for made in deployments.values()])
 
 pulumi.export("images", images.url)
 pulumi.export("notices", notices.topic_arn)
 pulumi.export("deployments", {name: made.summary for name, made in deployments.items()})
 pulumi.export("producer", producer.document)
-pulumi.export("producer_parameter", producer.parameter_name)
+pulumi.export("producer_parameter", producer.parameter.name)
 pulumi.export("producer_policy", producer.policy_arn)
 pulumi.export(
     "producer_policies", {name: made.producer_policy_arn for name, made in deployments.items()}

@@ -48,7 +48,7 @@ def record_deployment(
         guards: Asked before the record is deleted.
         context: The stack's.
         parent: The deployment's component.
-        of: All that it consists of.
+        of: All that it consists of, and what it shares with others.
     """
     return aws.ssm.Parameter(
         f"{name}-record",

@@ -24,7 +24,7 @@ from taskpacks.errors import RefusedDeclarationError
 from taskpacks.types import RESERVED_PREFIXES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from stack.before_delete import Guards
     from stack.components.data_bucket import DataBucket
@@ -66,8 +66,6 @@ class PackDeployment(pulumi.ComponentResource):
     dashboard_row: pulumi.Output[Row]
     producer_policy_arn: pulumi.Output[str]
     """The managed policy for applications that send to this deployment only."""
-    record: aws.ssm.Parameter
-    """Depends on all the rest."""
 
     def __init__(
         self, name: str, args: PackDeploymentArgs, opts: pulumi.ResourceOptions | None = None
@@ -177,14 +175,6 @@ class PackDeployment(pulumi.ComponentResource):
             "log_group": log_group.name,
             **scaling.summary,
         }
-        self.record = record_deployment(
-            name,
-            {**self.summary, "producer_policy": sending.arn},
-            args.guards,
-            context=context,
-            parent=self,
-            of=[each for each in made if each is not self],
-        )
         self.dashboard_row = pulumi.Output.all(
             self.queue.name, self.queue.dead_letter_name, log_group.name
         ).apply(
@@ -198,7 +188,23 @@ class PackDeployment(pulumi.ComponentResource):
                 dollars_per_hour=costs.worker_hour_in(context.region, spec.resources),
             )
         )
+        self._name, self._args, self._made = name, args, made
         self.register_outputs({"queue_url": self.queue.url})
+
+    def record(self, shared: Sequence[pulumi.Resource]) -> pulumi.Resource:
+        """Writes down that all of the deployment is there.
+
+        Args:
+            shared: The rest of the stack, which stays for as long as the deployment does.
+        """
+        return record_deployment(
+            self._name,
+            {**self.summary, "producer_policy": self.producer_policy_arn},
+            self._args.guards,
+            context=self._args.context,
+            parent=self,
+            of=[*(each for each in self._made if each is not self), *shared],
+        )
 
     def _scaling(
         self,

@@ -68,7 +68,6 @@ class ProducerArgs:
         deployments: All of the stack.
         queues: Their task queues, by their names.
         results: The stack's.
-        records: Their records.
         guards: Asked before the policy is deleted.
         context: Of the stack.
     """
@@ -76,7 +75,6 @@ class ProducerArgs:
     deployments: Sequence[Deployment]
     queues: Mapping[str, TaskQueue]
     results: ResultStore
-    records: Sequence[pulumi.Resource]
     guards: Guards
     context: StackContext
 
@@ -89,21 +87,20 @@ class Producer(pulumi.ComponentResource):
     """
 
     document: pulumi.Output[dict[str, Any]]
-    parameter_name: pulumi.Output[str]
+    parameter: aws.ssm.Parameter
     policy_arn: pulumi.Output[str]
 
     def __init__(
         self, name: str, args: ProducerArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("taskpacks:stack:Producer", name, None, opts)
-        child = pulumi.ResourceOptions(parent=self)
         self.document = document(
             args.deployments,
             region=args.context.region,
             queue_urls={deployment: queue.url for deployment, queue in args.queues.items()},
             result_backend=args.results.backend_url,
         )
-        parameter = aws.ssm.Parameter(
+        self.parameter = aws.ssm.Parameter(
             f"{name}-document",
             name=args.context.producer_parameter,
             description="Celery settings of applications that send tasks to this stack",
@@ -111,18 +108,26 @@ class Producer(pulumi.ComponentResource):
             # The cheaper tier for as long as the document fits it.
             tier="Intelligent-Tiering",
             value=self.document.apply(parameter_value),
-            opts=child,
+            opts=pulumi.ResourceOptions(parent=self),
         )
-        self.parameter_name = parameter.name
+        self._name, self._args = name, args
+
+    def allow(self, records: Sequence[pulumi.Resource]) -> None:
+        """Makes the policy, when all deployments are there.
+
+        Args:
+            records: Those of all deployments. The policy is deleted before them: while it is
+                attached, no deployment goes.
+        """
+        args = self._args
         self.policy_arn = sending_policy(
-            f"{name}-policy",
+            f"{self._name}-policy",
             "this stack",
             [queue.arn for queue in args.queues.values()],
             args.results,
             guards=args.guards,
             context=args.context,
-            # So it is the first to be deleted: while it is attached, no deployment goes.
-            opts=pulumi.ResourceOptions(parent=self, depends_on=args.records),
+            opts=pulumi.ResourceOptions(parent=self, depends_on=records),
         ).arn
         self.register_outputs({"policy_arn": self.policy_arn})
 

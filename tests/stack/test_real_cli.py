@@ -38,6 +38,21 @@ def start_a_job(stack, told, seconds):
     )["jobId"]
 
 
+def urns(stack):
+    return {each["urn"] for each in stack.stack.export_stack().deployment["resources"]}
+
+
+def gone_by_refused_destroy(stack):
+    """Names what a `destroy` has deleted that was refused because of a message."""
+    url = stack.outputs()["deployments"]["pi"]["queue_url"]
+    stack.client("sqs").send_message(QueueUrl=url, MessageBody="work")
+    deployed = urns(stack)
+    with pytest.raises(automation.errors.CommandError, match=r"holds 1 visible"):
+        stack.destroy()
+    stack.client("sqs").purge_queue(QueueUrl=url)
+    return {each.rpartition("::")[2] for each in deployed - urns(stack)}
+
+
 def test_the_real_engine_makes_keeps_changes_and_ends_a_stack(stack):
     before = inventory(stack.client)
     expected = stack.preview()
@@ -88,6 +103,8 @@ def test_the_real_engine_makes_keeps_changes_and_ends_a_stack(stack):
     assert deployed <= inventory(stack.client)
     iam.detach_role_policy(RoleName="shop", PolicyArn=policy)
     iam.delete_role(RoleName="shop")
+    # The policy that no application has any more is deleted before messages are asked about.
+    assert gone_by_refused_destroy(stack) == {"producer-policy"}
     ended = stack.destroy()
     assert {each.split()[0] for each in ended} == {"delete"}
     left = inventory(stack.client) - before

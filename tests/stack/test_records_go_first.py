@@ -42,3 +42,24 @@ def test_all_that_a_deployment_has_stays_for_as_long_as_its_record(recorded):
         }
         assert len(own) > 10
         assert own - needed(recorded, record) == set()
+
+
+def test_what_deployments_share_stays_for_as_long_as_any_record(recorded):
+    made = records(recorded).values()
+    own = {DEPLOYMENT, "taskpacks:stack:Machines"}
+    shared = {
+        each.urn
+        for each in recorded.registrations
+        if not own & set(each.urn.split("::")[2].split("$"))
+    }
+    # It is deleted first of all, and refuses while it is attached.
+    (stacks_policy,) = [urn for urn in shared if urn.endswith("::producer-policy")]
+    assert len(shared) > 10
+    for record in made:
+        assert shared - needed(recorded, record) == {stacks_policy}
+
+
+def test_machines_stay_for_as_long_as_a_record_that_needs_them(recorded):
+    everything = {each.urn for each in recorded.registrations if "producer-policy" not in each.urn}
+    found = set().union(*(needed(recorded, each) for each in records(recorded).values()))
+    assert everything == found
