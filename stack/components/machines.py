@@ -90,6 +90,7 @@ class Machines(pulumi.ComponentResource):
     def _on_ec2(self, name: str, args: MachinesArgs) -> list[aws.batch.ComputeEnvironment]:
         shape = args.pool.shape
         template = self._launch_template(name, args)
+        prefix = args.pool.environments(args.context)
         common = {
             "min_vcpus": 0,
             "instance_role": self._instance_profile(name, args).arn,
@@ -111,7 +112,7 @@ class Machines(pulumi.ComponentResource):
             )
             environments.append(
                 self._environment(
-                    f"{name}-{purchase}-{shape.architecture}-{digest}",
+                    f"{prefix}-{purchase}-{shape.architecture}-{digest}",
                     args,
                     {**common, **shapes.instance_settings(shape, purchase)},
                 )
@@ -155,14 +156,16 @@ class Machines(pulumi.ComponentResource):
             opts=child,
         )
         of_deployments = args.pool.deployments
+        prefix = args.pool.environments(args.context)
         policy = aws.iam.RolePolicy(
-            f"{name}-instance",
+            # Another prefix is another policy, so that machines that run keep theirs.
+            f"{prefix}-instance",
             role=role.name,
             policy=as_json(
                 pulumi.Output.all(*map(args.images.repository_arn, of_deployments)).apply(
                     lambda arns: policies.instance(
                         args.context,
-                        environments=name,
+                        environments=prefix,
                         repository_arns=arns,
                         log_group_arns=[
                             args.context.worker_log_group_arn(each.name) for each in of_deployments

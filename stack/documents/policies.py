@@ -37,8 +37,8 @@ def instance(
 
     Args:
         context: The stack's.
-        environments: How the names of the compute environments begin. Batch calls their ECS
-            clusters AWSBatch-NAME-ID:
+        environments: How the names of the compute environments begin, and no others in the
+            account. Batch calls their ECS clusters AWSBatch-NAME-ID:
             https://docs.aws.amazon.com/aws-managed-policy/latest/reference/BatchServiceRolePolicy.html
         repository_arns: ECR repositories of the images; None for an image from elsewhere.
         log_group_arns: Where the workers' output goes.

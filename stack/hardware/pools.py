@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from stack.hardware.shapes import Shape
-    from stack.model import Deployment
+    from stack.model import Deployment, StackContext
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,14 @@ class Pool:
     def max_vcpus(self) -> int:
         """Returns the sum of all its deployments."""
         return sum(each.spec.resources.max_vcpus for each in self.deployments)
+
+    def environments(self, context: StackContext) -> str:
+        """How the names of its compute environments on EC2 begin, and no other's in the account.
+
+        IAM tells their ECS clusters apart by these names alone: Batch puts no tags on them.
+        https://docs.aws.amazon.com/batch/latest/userguide/tag-resources.html
+        """
+        return f"{self.name}-{shapes.short_digest(context.project, context.stack, self.name)}"
 
 
 def pools(

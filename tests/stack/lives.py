@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 STACKS = ("dev", "local", "production")
 _REFUSAL = re.compile(r"holds \d+ visible|run.program")
-_OWN = re.compile(r"-[0-9a-f]{6}$|(?<=Stack taskpacks-)\w+$")
-"""The digests of machines with their tags, among which is the stack's name; and that name."""
+_OWN = re.compile(r"-[0-9a-f]{6}(?=-|$)|(?<=Stack taskpacks-)\w+$")
+"""The digests of machines, which the stack's name and tags go into; and that name."""
 _WIDTH = 68
 
 

@@ -1,4 +1,6 @@
+import uuid
 from dataclasses import replace
+from fnmatch import fnmatchcase
 
 import pytest
 
@@ -12,6 +14,8 @@ from stack.components import (
     scaling_alarms,
 )
 from stack.documents import policies, scaling_policies
+from stack.hardware.pools import Pool
+from stack.hardware.shapes import Shape
 from stack.model import Deployment
 from taskpacks import PackSpec, Permissions, Scaling
 from taskpacks.manager import Pack
@@ -254,6 +258,35 @@ def test_an_instance_may_join_its_own_clusters_pull_the_stacks_images_and_write_
         },
         f"{LOG}:*": {"logs:CreateLogStream", "logs:PutLogEvents"},
     }
+
+
+@pytest.mark.parametrize(
+    ("others", "reached"),
+    [
+        ({}, True),
+        ({"deployment": "sort-urgent"}, False),
+        ({"stack": "dev"}, False),
+        ({"project": "another"}, False),
+    ],
+)
+def test_an_instance_reaches_no_clusters_of_another_deployment_stack_or_project(others, reached):
+    def environments(project="taskpacks", stack="prod", deployment="sort"):
+        context = replace(CONTEXT, project=project, stack=stack)
+        return Pool(deployment, Shape(platform="ec2", purchases=("spot",)), ()).environments(
+            context
+        )
+
+    made = policies.instance(
+        CONTEXT, environments=environments(), repository_arns=[], log_group_arns=[LOG]
+    )
+    cluster = f"AWSBatch-{environments(**others)}-spot-arm64-0a1b2c-3d4e5f6-{uuid.UUID(int=0)}"
+    patterns = {
+        resource.split("/")[1]
+        for statement in made["Statement"]
+        for resource in statement["Resource"]
+        if "AWSBatch" in resource
+    }
+    assert {fnmatchcase(cluster, pattern) for pattern in patterns} == {reached}
 
 
 def test_an_instance_tags_nothing_but_itself_as_it_registers():

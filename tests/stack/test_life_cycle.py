@@ -195,8 +195,8 @@ def test_another_architecture_gets_another_job_queue_and_never_leaves_tasks_with
     calls = consumers()
     summary = up(mode, resources={**EC2, "architecture": "arm64"})
     (new,), (old,) = (environments(summary, action) for action in (Action.CREATED, Action.DELETED))
-    assert new.startswith("small-on-demand-arm64-")
-    assert old.startswith("small-on-demand-x86_64-")
+    assert "-on-demand-arm64-" in new
+    assert "-on-demand-x86_64-" in old
     assert {
         "JobQueue small-jobs-arm64 created",
         "JobQueue small-jobs-x86_64 deleted",
@@ -244,7 +244,7 @@ def test_a_higher_ceiling_of_vcpus_is_an_update_in_place(up, project):
     up("alarms", resources=EC2)
     summary = up("alarms", resources={**EC2, "max_vcpus": 32})
     (updated,) = environments(summary, Action.UPDATED)
-    assert updated.startswith("small-on-demand-x86_64-")
+    assert "-on-demand-x86_64-" in updated
     assert not environments(summary, Action.CREATED)
     found = project.client("batch").describe_compute_environments()["computeEnvironments"]
     assert [each["computeResources"]["maxvCpus"] for each in found] == [32]
@@ -261,7 +261,7 @@ def test_a_way_of_purchase_that_joins_leaves_the_others_machines(up):
     up("alarms", resources={**EC2, "purchase": "spot"})
     summary = up("alarms", resources={**EC2, "purchase": "spot_then_on_demand"})
     (made,) = environments(summary, Action.CREATED)
-    assert made.startswith("small-on-demand-x86_64-")
+    assert "-on-demand-x86_64-" in made
     assert not environments(summary, Action.DELETED)
     assert not environments(summary, Action.UPDATED)
 

@@ -1,6 +1,8 @@
 """Compute environments and launch templates, made by the program in the local cloud."""
 
+import re
 import sys
+from fnmatch import fnmatchcase
 
 import pytest
 
@@ -34,18 +36,41 @@ def test_instances_start_from_a_template_with_imdsv2_only_and_an_encrypted_volum
     assert device["Ebs"]["VolumeSize"] == 130
 
 
+def test_instances_may_join_the_clusters_of_their_own_compute_environments(project):
+    resources = {**ON_EC2, "purchase": "spot_then_on_demand"}
+    project.select({"small": {"resources": resources}}).up()
+    iam = project.client("iam")
+    (role,) = [
+        each["RoleName"]
+        for each in iam.list_roles()["Roles"]
+        if each["RoleName"].startswith("small-instance")
+    ]
+    (policy,) = iam.list_role_policies(RoleName=role)["PolicyNames"]
+    document = iam.get_role_policy(RoleName=role, PolicyName=policy)["PolicyDocument"]
+    clusters = [
+        arn.partition("cluster/")[2]
+        for statement in document["Statement"]
+        for arn in statement["Resource"]
+        if ":cluster/" in arn
+    ]
+    made = [each["computeEnvironmentName"] for each in environments(project).values()]
+    assert len(made) == 2
+    for name in made:
+        assert [each for each in clusters if fnmatchcase(f"AWSBatch-{name}-0a1b2c3d", each)]
+
+
 def test_a_larger_scratch_is_another_template_for_other_machines(project):
     project.select({"small": {"resources": ON_EC2}}).up()
     summary = project.select({"small": {"resources": {**ON_EC2, "scratch_gib": 200}}}).up()
     touched = sorted(
-        (change.urn.rpartition("::")[2].rpartition("-")[0], change.action)
+        (re.sub("-[0-9a-f]{6}(?=-|$)", "", change.urn.rpartition("::")[2]), change.action)
         for change in summary.changed
     )
     assert touched == [
-        ("dashboard", Action.UPDATED),  # it shows what a worker costs, its volume included
+        ("dashboard-graphs", Action.UPDATED),  # it shows what a worker costs, its volume included
         ("small-instance", Action.CREATED),
         ("small-instance", Action.DELETED),
-        ("small-jobs", Action.UPDATED),
+        ("small-jobs-arm64", Action.UPDATED),
         ("small-on-demand-arm64", Action.CREATED),
         ("small-on-demand-arm64", Action.DELETED),
     ]
