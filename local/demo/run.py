@@ -111,7 +111,7 @@ def _tell_the_story(
         display.say("the packs check their results, independently of the code that made them")
         _check(samples, progress, display)
     finally:
-        display.say(f"outputs lie in {folder}, the workers' logs in logs/")
+        display.say(f"the outputs are in {folder}, the workers' logs in logs/")
 
 
 def _deploy(
