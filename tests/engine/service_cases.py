@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.ec2.models import ec2_backends
-from moto.sqs.models import sqs_backends
 
 from local.engine import Action
 from tests.engine.cases import GROUP, PERMISSION, POLICY, ROLE, SUBNET, TABLE, Case, described
@@ -17,12 +16,6 @@ if TYPE_CHECKING:
 
 BUCKET = 'b = aws.s3.Bucket("b")\n'
 TOPIC = 'topic = aws.sns.Topic("topic")\n'
-FUNCTION = (
-    ROLE
-    + """function = aws.lambda_.Function("function", role=role.arn, runtime="python3.13",
-    handler="m.handle", code=pulumi.AssetArchive({"m.py": pulumi.StringAsset("x = 1")}))
-"""
-)
 
 
 def attribute(service, method, key, name):
@@ -47,20 +40,6 @@ def key_description(project: Project, key):
     return found["Description"], project.client("kms").get_key_rotation_status(KeyId=key)[
         "KeyRotationEnabled"
     ]
-
-
-def alias_target(project: Project, name):
-    kms = project.client("kms")
-    (alias,) = [each for each in kms.list_aliases()["Aliases"] if each["AliasName"] == name] or [{}]
-    return kms.describe_key(KeyId=alias.get("TargetKeyId", "none"))["KeyMetadata"]["Description"]
-
-
-def statement_source(project: Project, statement_id):
-    (function,) = project.client("lambda").list_functions()["Functions"] or [{}]
-    answer = project.client("lambda").get_policy(FunctionName=function.get("FunctionName", "none"))
-    (statement,) = json.loads(answer["Policy"])["Statement"]
-    assert statement["Sid"] == statement_id
-    return statement["Condition"]["ArnLike"]["AWS:SourceArn"]
 
 
 def policy_action(project: Project, arn):
@@ -96,22 +75,6 @@ def endpoint_tables(project: Project, endpoint):
     return len(found["RouteTableIds"])
 
 
-def filter_pattern(project: Project, _name):
-    (found,) = project.client("logs").describe_metric_filters()["metricFilters"]
-    return found["filterPattern"], found["metricTransformations"][0]["metricName"]
-
-
-def resource_policy(project: Project, _name):
-    (found,) = project.client("logs").describe_resource_policies()["resourcePolicies"]
-    return action_of(found["policyDocument"])
-
-
-def redrive_permission(project: Project, url):
-    project.client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=["All"])
-    queue = sqs_backends[DEFAULT_ACCOUNT_ID]["us-east-1"].queues[url.rpartition("/")[2]]
-    return json.loads(queue.redrive_allow_policy)["redrivePermission"]
-
-
 def ingress(project: Project, _id):
     groups = project.client("ec2").describe_security_groups()["SecurityGroups"]
     (group,) = (found for found in groups if found["GroupName"] != "default")
@@ -119,15 +82,6 @@ def ingress(project: Project, _id):
 
 
 CASES = [
-    Case(
-        "aws:sqs/redriveAllowPolicy:RedriveAllowPolicy",
-        'q = aws.sqs.Queue("q")\nit = aws.sqs.RedriveAllowPolicy("it", queue_url=q.url, '
-        'redrive_allow_policy=json.dumps({"redrivePermission": "<V>"}))',
-        "denyAll",
-        "allowAll",
-        redrive_permission,
-        ("denyAll", "allowAll"),
-    ),
     Case(
         "aws:sfn/stateMachine:StateMachine",
         ROLE
@@ -166,22 +120,6 @@ it = aws.sfn.StateMachine("it", role_arn=role.arn, tags={"v": "<V>"},
             "V",
         ),
         ("x", "y"),
-    ),
-    Case(
-        "aws:lambda/permission:Permission",
-        FUNCTION
-        + """it = aws.lambda_.Permission("it", function=function.name,
-    action="lambda:InvokeFunction",
-    source_arn="arn:aws:events:us-east-1:123456789012:rule/<V>",
-    principal="events.amazonaws.com")""",
-        "x",
-        "y",
-        statement_source,
-        (
-            "arn:aws:events:us-east-1:123456789012:rule/x",
-            "arn:aws:events:us-east-1:123456789012:rule/y",
-        ),
-        Action.REPLACED,
     ),
     Case(
         "aws:sns/topic:Topic",
@@ -237,15 +175,6 @@ it = aws.sfn.StateMachine("it", role_arn=role.arn, tags={"v": "<V>"},
         (("x", True), ("y", False)),
     ),
     Case(
-        "aws:kms/alias:Alias",
-        'x = aws.kms.Key("x", description="x")\ny = aws.kms.Key("y", description="y")\n'
-        'it = aws.kms.Alias("it", target_key_id=<V>.key_id)',
-        "x",
-        "y",
-        alias_target,
-        ("x", "y"),
-    ),
-    Case(
         "aws:cloudwatch/dashboard:Dashboard",
         """it = aws.cloudwatch.Dashboard("it", dashboard_name="d",
     dashboard_body=json.dumps({"widgets": [
@@ -257,26 +186,6 @@ it = aws.sfn.StateMachine("it", role_arn=role.arn, tags={"v": "<V>"},
             project.client("cloudwatch").get_dashboard(DashboardName=name)["DashboardBody"]
         )["widgets"][0]["properties"]["markdown"],
         ("x", "y"),
-    ),
-    Case(
-        "aws:cloudwatch/logMetricFilter:LogMetricFilter",
-        """group = aws.cloudwatch.LogGroup("group")
-it = aws.cloudwatch.LogMetricFilter("it", log_group_name=group.name, pattern="<V>",
-    metric_transformation={"name": "<V>s", "namespace": "N", "value": "1",
-        "default_value": "0"})""",
-        "x",
-        "y",
-        filter_pattern,
-        (("x", "xs"), ("y", "ys")),
-    ),
-    Case(
-        "aws:cloudwatch/logResourcePolicy:LogResourcePolicy",
-        'it = aws.cloudwatch.LogResourcePolicy("it", policy_name="p", '
-        f"policy_document={PERMISSION})",
-        "logs:PutLogEvents",
-        "logs:CreateLogStream",
-        resource_policy,
-        ("logs:PutLogEvents", "logs:CreateLogStream"),
     ),
     Case(
         "aws:iam/policy:Policy",
@@ -386,25 +295,5 @@ it = aws.ec2.NatGateway("it", allocation_id=address.id, subnet_id=subnet.id, tag
             "SSEAlgorithm",
         ),
         ("AES256", "aws:kms"),
-    ),
-    Case(
-        "aws:s3/bucketOwnershipControls:BucketOwnershipControls",
-        BUCKET + 'it = aws.s3.BucketOwnershipControls("it", bucket=b.id, rule={'
-        '"object_ownership": "<V>"})',
-        "BucketOwnerEnforced",
-        "BucketOwnerPreferred",
-        of_bucket(
-            "get_bucket_ownership_controls", "OwnershipControls", "Rules", 0, "ObjectOwnership"
-        ),
-        ("BucketOwnerEnforced", "BucketOwnerPreferred"),
-    ),
-    Case(
-        "aws:s3/bucketVersioning:BucketVersioning",
-        BUCKET + 'it = aws.s3.BucketVersioning("it", bucket=b.id, '
-        'versioning_configuration={"status": "<V>"})',
-        "Enabled",
-        "Suspended",
-        of_bucket("get_bucket_versioning", "Status"),
-        ("Enabled", "Suspended"),
     ),
 ]

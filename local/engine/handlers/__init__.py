@@ -8,21 +8,19 @@ from local.engine.handlers.base import Handler, Update, Values
 from local.engine.handlers.batch import ComputeEnvironment, JobDefinition, JobQueue
 from local.engine.handlers.bucket_settings import (
     BucketLifecycleConfiguration,
-    BucketOwnershipControls,
     BucketPolicy,
     BucketServerSideEncryptionConfiguration,
-    BucketVersioning,
 )
 from local.engine.handlers.cloudwatch import LogGroup, MetricAlarm
-from local.engine.handlers.dashboards import Dashboard, LogMetricFilter, LogResourcePolicy
+from local.engine.handlers.dashboards import Dashboard
 from local.engine.handlers.dynamodb import Table
 from local.engine.handlers.ecr import LifecyclePolicy, Repository
 from local.engine.handlers.events import EventRule, EventTarget
-from local.engine.handlers.functions import Function, Permission
+from local.engine.handlers.functions import Function
 from local.engine.handlers.gateways import Eip, NatGateway, VpcEndpoint
 from local.engine.handlers.iam import InstanceProfile, Role, RolePolicy, RolePolicyAttachment
 from local.engine.handlers.iam_policies import Policy
-from local.engine.handlers.kms import Alias, Key
+from local.engine.handlers.kms import Key
 from local.engine.handlers.launch_templates import LaunchTemplate
 from local.engine.handlers.network import InternetGateway, Subnet, Vpc
 from local.engine.handlers.routes import Route, RouteTable, RouteTableAssociation
@@ -33,7 +31,7 @@ from local.engine.handlers.security_groups import (
     SecurityGroupIngressRule,
 )
 from local.engine.handlers.sns import Topic, TopicPolicy, TopicSubscription
-from local.engine.handlers.sqs import Queue, QueuePolicy, RedriveAllowPolicy
+from local.engine.handlers.sqs import Queue, QueuePolicy
 from local.engine.handlers.ssm import Parameter
 from local.engine.handlers.stepfunctions import StateMachine
 from taskpacks.errors import nearest
@@ -41,14 +39,13 @@ from taskpacks.errors import nearest
 __all__ = ["HANDLERS", "Handler", "Update", "Values", "handler_for"]
 
 _ALL: tuple[Handler, ...] = (
-    Alias(), Bucket(), BucketLifecycleConfiguration(), BucketOwnershipControls(),
-    BucketPolicy(), BucketPublicAccessBlock(), BucketServerSideEncryptionConfiguration(),
-    BucketVersioning(), ComputeEnvironment(), Dashboard(), Eip(), EventRule(), EventTarget(),
-    Function(), InstanceProfile(), InternetGateway(), JobDefinition(), JobQueue(), Key(),
-    LaunchTemplate(), LifecyclePolicy(), LogGroup(), LogMetricFilter(), LogResourcePolicy(),
-    MetricAlarm(), NatGateway(), Parameter(), Permission(), Policy(), Queue(), QueuePolicy(),
-    RedriveAllowPolicy(), Repository(), Role(), RolePolicy(), RolePolicyAttachment(), Route(),
-    RouteTable(), RouteTableAssociation(), SecurityGroup(), SecurityGroupEgressRule(),
+    Bucket(), BucketLifecycleConfiguration(), BucketPolicy(), BucketPublicAccessBlock(),
+    BucketServerSideEncryptionConfiguration(), ComputeEnvironment(), Dashboard(), Eip(),
+    EventRule(), EventTarget(), Function(), InstanceProfile(), InternetGateway(),
+    JobDefinition(), JobQueue(), Key(), LaunchTemplate(), LifecyclePolicy(), LogGroup(),
+    MetricAlarm(), NatGateway(), Parameter(), Policy(), Queue(), QueuePolicy(), Repository(),
+    Role(), RolePolicy(), RolePolicyAttachment(), Route(), RouteTable(),
+    RouteTableAssociation(), SecurityGroup(), SecurityGroupEgressRule(),
     SecurityGroupIngressRule(), StateMachine(), Subnet(), Table(), Topic(), TopicPolicy(),
     TopicSubscription(), Vpc(), VpcEndpoint(),
 )  # fmt: skip

@@ -26,14 +26,13 @@ class AutoName:
     """How a resource is named whose program does not say."""
 
     property: str = "name"
-    prefix: str = ""
     max_length: int = 64
     lower: bool = False
 
     def new(self, logical_name: str, suffix: str = "", *, digits: str | None = None) -> str:
         """The logical name (cut to fit), a dash and seven hex digits: random, or those given."""
         random = f"-{(digits or secrets.token_hex(4))[:7]}{suffix}"
-        name = f"{self.prefix}{logical_name}"[: self.max_length - len(random)] + random
+        name = logical_name[: self.max_length - len(random)] + random
         return name.lower() if self.lower else name
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from local.engine.handlers.base import Handler, Update, Values
 from local.engine.properties import REGION, Property
@@ -157,73 +157,3 @@ class BucketServerSideEncryptionConfiguration(_Setting):
         """Goes back to S3's own keys."""
         del inputs, outputs
         cloud.client("s3").delete_bucket_encryption(Bucket=resource_id)
-
-
-class BucketOwnershipControls(_Setting):
-    """Whose the objects are that others write."""
-
-    resource_type = "aws:s3/bucketOwnershipControls:BucketOwnershipControls"
-    properties: ClassVar[Mapping[str, Property]] = {
-        "bucket": Property(replaces=True),
-        "rule": Property(fields={"objectOwnership": Property()}),
-        "region": REGION,
-    }
-
-    def put(self, cloud: Cloud, bucket: str, inputs: Mapping[str, Any]) -> None:
-        """Puts the one rule that S3 takes."""
-        cloud.client("s3").put_bucket_ownership_controls(
-            Bucket=bucket, OwnershipControls={"Rules": [self.api(inputs)["Rule"]]}
-        )
-
-    def read(self, cloud: Cloud, resource_id: str, inputs: Mapping[str, Any]) -> Values | None:
-        """Reads the rule."""
-        del inputs
-        answer = cloud.client("s3").get_bucket_ownership_controls(Bucket=resource_id)
-        (rule,) = answer["OwnershipControls"]["Rules"]
-        return {"bucket": resource_id, **self.wire({"Rule": rule})}
-
-    def delete(
-        self, cloud: Cloud, resource_id: str, inputs: Mapping[str, Any], outputs: Mapping[str, Any]
-    ) -> None:
-        """Takes the rule away."""
-        del inputs, outputs
-        cloud.client("s3").delete_bucket_ownership_controls(Bucket=resource_id)
-
-
-_OFF: Final = ("Disabled", None)
-
-
-class BucketVersioning(_Setting):
-    """Whether a bucket keeps what is overwritten. Once on, it can only be suspended."""
-
-    resource_type = "aws:s3/bucketVersioning:BucketVersioning"
-    properties: ClassVar[Mapping[str, Property]] = {
-        "bucket": Property(replaces=True),
-        "versioningConfiguration": Property(fields={"status": Property()}),
-        "region": REGION,
-    }
-
-    def put(self, cloud: Cloud, bucket: str, inputs: Mapping[str, Any]) -> None:
-        """Puts the status, unless it is that of a new bucket."""
-        configuration = self.api(inputs)["VersioningConfiguration"]
-        if configuration.get("Status") not in _OFF:
-            cloud.client("s3").put_bucket_versioning(
-                Bucket=bucket, VersioningConfiguration=configuration
-            )
-
-    def read(self, cloud: Cloud, resource_id: str, inputs: Mapping[str, Any]) -> Values | None:
-        """Reads the status."""
-        del inputs
-        answer = cloud.client("s3").get_bucket_versioning(Bucket=resource_id)
-        status = answer.get("Status", "Disabled")
-        return {"bucket": resource_id, "versioningConfiguration": {"status": status}}
-
-    def delete(
-        self, cloud: Cloud, resource_id: str, inputs: Mapping[str, Any], outputs: Mapping[str, Any]
-    ) -> None:
-        """Suspends it."""
-        del outputs
-        if inputs["versioningConfiguration"].get("status") == "Enabled":
-            cloud.client("s3").put_bucket_versioning(
-                Bucket=resource_id, VersioningConfiguration={"Status": "Suspended"}
-            )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from local.engine.assets import content_hash, zip_of
@@ -150,44 +149,3 @@ def _zipped(inputs: Mapping[str, Any]) -> bytes:
             "an AssetArchive (code in S3 or in an image cannot be run here)."
         )
     return zip_of(inputs["code"], f"the function '{inputs['name']}', property 'code'")
-
-
-class Permission(Handler):
-    """A statement of a function's policy. Its id is the statement's."""
-
-    resource_type = "aws:lambda/permission:Permission"
-    auto_name = AutoName(property="statementId", max_length=100)
-    delete_before_replace = True
-    properties: ClassVar[Mapping[str, Property]] = {
-        "action": Property(replaces=True),
-        "function": Property(api="FunctionName", replaces=True),
-        "principal": Property(replaces=True),
-        "principalOrgId": Property(api="PrincipalOrgID", replaces=True),
-        "qualifier": Property(replaces=True),
-        "sourceAccount": Property(replaces=True),
-        "sourceArn": Property(replaces=True),
-        "statementId": Property(replaces=True),
-        "region": REGION,
-    }
-
-    def create(self, cloud: Cloud, inputs: Values) -> str:
-        """Adds the statement."""
-        cloud.client("lambda").add_permission(**self.api(inputs))
-        return inputs["statementId"]
-
-    def read(self, cloud: Cloud, resource_id: str, inputs: Mapping[str, Any]) -> Values | None:
-        """Looks for the statement in the function's policy."""
-        answer = cloud.client("lambda").get_policy(FunctionName=inputs["function"])
-        for statement in json.loads(answer["Policy"])["Statement"]:
-            if statement["Sid"] == resource_id:
-                return {"function": inputs["function"], "statementId": resource_id}
-        return None
-
-    def delete(
-        self, cloud: Cloud, resource_id: str, inputs: Mapping[str, Any], outputs: Mapping[str, Any]
-    ) -> None:
-        """Takes the statement away."""
-        del outputs
-        cloud.client("lambda").remove_permission(
-            FunctionName=inputs["function"], StatementId=resource_id
-        )

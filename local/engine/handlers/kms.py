@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from local.engine.handlers.base import AutoName, Handler, Update, Values, dropped_tags, tagged
+from local.engine.handlers.base import Handler, Update, Values, dropped_tags, tagged
 from local.engine.properties import REGION, TAGS, Property
 
 if TYPE_CHECKING:
@@ -134,47 +134,3 @@ def _account_policy(cloud: Cloud) -> Values:
             }
         ],
     }
-
-
-class Alias(Handler):
-    """A name for a key. Its id is the name, which starts with alias/."""
-
-    resource_type = "aws:kms/alias:Alias"
-    auto_name = AutoName(prefix="alias/", max_length=256)
-    properties: ClassVar[Mapping[str, Property]] = {
-        "name": Property(api="AliasName", replaces=True),
-        "targetKeyId": Property(normalise=lambda key: str(key).rpartition("/")[2]),
-        "region": REGION,
-    }
-
-    def create(self, cloud: Cloud, inputs: Values) -> str:
-        """Makes the name."""
-        cloud.client("kms").create_alias(**self.api(inputs))
-        return inputs["name"]
-
-    def read(self, cloud: Cloud, resource_id: str, inputs: Mapping[str, Any]) -> Values | None:
-        """Finds the name among all."""
-        del inputs
-        for page in cloud.client("kms").get_paginator("list_aliases").paginate():
-            for alias in page["Aliases"]:
-                if alias["AliasName"] == resource_id:
-                    key = alias["TargetKeyId"].rpartition("/")[2]
-                    return {
-                        "name": resource_id,
-                        "targetKeyId": key,
-                        "arn": alias["AliasArn"],
-                        "targetKeyArn": cloud.arn("kms", f"key/{key}"),
-                    }
-        return None
-
-    def update(self, cloud: Cloud, change: Update) -> str:
-        """Gives the name to another key."""
-        cloud.client("kms").update_alias(**self.api(change.new))
-        return change.id
-
-    def delete(
-        self, cloud: Cloud, resource_id: str, inputs: Mapping[str, Any], outputs: Mapping[str, Any]
-    ) -> None:
-        """Deletes the name."""
-        del inputs, outputs
-        cloud.client("kms").delete_alias(AliasName=resource_id)

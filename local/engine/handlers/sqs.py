@@ -174,23 +174,3 @@ class QueuePolicy(_Attribute):
         "policy": Property(json=True, exact=True),
         "region": REGION,
     }
-
-
-class RedriveAllowPolicy(_Attribute):
-    """Whose dead letters a queue takes."""
-
-    resource_type = "aws:sqs/redriveAllowPolicy:RedriveAllowPolicy"
-    attribute = "redriveAllowPolicy"
-    properties: ClassVar[Mapping[str, Property]] = {
-        "queueUrl": Property(replaces=True),
-        "redriveAllowPolicy": Property(json=True, exact=True),
-        "region": REGION,
-    }
-
-    def read(self, cloud: Cloud, resource_id: str, inputs: Mapping[str, Any]) -> Values | None:
-        """Reads it, from a cloud that tells it: moto's SQS takes it and never shows it."""
-        del inputs
-        attributes = cloud.client("sqs").get_queue_attributes(
-            QueueUrl=resource_id, AttributeNames=["All"]
-        )["Attributes"]
-        return {"queueUrl": resource_id, **self.wire(attributes)}
