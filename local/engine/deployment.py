@@ -287,12 +287,12 @@ class Deployment:
             return {**inputs, key: old.inputs[key]}, True
         if old is not None and key in inputs:  # ignored: the recorded name was explicit
             return inputs, False
-        return {**inputs, key: self._new_name(handler, goal, inputs)}, True
+        return {**inputs, key: self._new_name(handler, goal)}, True
 
-    def _new_name(self, handler: Handler, goal: Goal, inputs: Values) -> str:
+    def _new_name(self, handler: Handler, goal: Goal) -> str:
         if self._dry_run or handler.auto_name is None:
             return UNKNOWN  # names are random: a preview's would not be the later one
-        return handler.auto_name.new(goal.name, handler.name_suffix(inputs))
+        return handler.auto_name.new(goal.name)
 
     def _replace(
         self, goal: Goal, wanted: Wanted, old: Record, reasons: frozenset[str]
@@ -302,7 +302,7 @@ class Deployment:
         if old.protect and goal.protect:
             refuse_protected([old], why)
         if record.auto_named and handler.auto_name:
-            name = self._new_name(handler, goal, wanted.inputs)
+            name = self._new_name(handler, goal)
             wanted.inputs[handler.auto_name.property] = name
         if delete_first(goal, wanted, old):
             dependants = self._dependants(old.urn)

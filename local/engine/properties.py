@@ -102,11 +102,14 @@ def from_api(
     """Picks the known properties out of AWS's answer, under their wire names."""
     picked: Values = {}
     for name, spec in known.items():
-        api = spec.api or casing(name)
-        if not spec.engine_only and values.get(api) is not None:
-            picked[name] = _each(
-                values[api], spec.fields, lambda item, fields: from_api(fields, item, casing)
-            )
+        value = values.get(spec.api or casing(name))
+        if spec.engine_only or value is None:
+            continue
+        if spec.json and not isinstance(value, str):  # boto3 parses some documents
+            value = json.dumps(value)
+        picked[name] = _each(
+            value, spec.fields, lambda item, fields: from_api(fields, item, casing)
+        )
     return picked
 
 

@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError
 
 from local.engine.cloud import Cloud, calls_for, is_missing
 from local.engine.errors import CloudError
-from local.engine.handlers import Handler, Update, handler_for
+from local.engine.handlers import Handler, Resource, Update, handler_for
 from local.engine.properties import Property, normal
 from local.engine.state import Record, State, hashed, is_hashed, matches
 from local.engine.urns import name_of
@@ -63,7 +63,7 @@ class Steps:
         record, handler = wanted.record, wanted.handler
         cloud = self._cloud.at(wanted.inputs.get("region"))
         with calls_for(f"Creating {_subject(record)}"):
-            record.id = handler.create(cloud, dict(wanted.inputs))
+            record.id = handler.create(cloud, wanted.inputs)
         record.incomplete = True
         record.inputs = sealed(wanted, {})
         if replaced is not None:
@@ -71,7 +71,7 @@ class Steps:
         self._state.resources[record.urn] = record
         self._state.save()
         with calls_for(f"Settling the properties of the new {_subject(record)}"):
-            handler.configure(cloud, record.id, dict(wanted.inputs))
+            handler.configure(cloud, Resource(record.id, wanted.inputs))
         return self._settle(wanted, {})
 
     def update(self, wanted: Wanted, old: Record, changed: frozenset[str]) -> Registered:
@@ -82,9 +82,7 @@ class Steps:
         if sent:
             cloud = self._cloud.at(wanted.inputs.get("region"))
             known = {name: value for name, value in old.inputs.items() if not is_hashed(value)}
-            change = Update(
-                id=old.id, old=known, new=wanted.inputs, outputs=old.outputs, changed=sent
-            )
+            change = Update(id=old.id, old=known, new=wanted.inputs, changed=sent)
             with calls_for(f"Updating {_subject(old)}"):
                 record.id = handler.update(cloud, change)
         return self._settle(wanted, old.inputs)
@@ -113,7 +111,7 @@ class Steps:
         cloud = self._cloud.at(inputs.get("region"))
         with calls_for(f"Reading {_subject(record)}"):
             try:
-                found = handler.read(cloud, record.id, inputs)
+                found = handler.read(cloud, Resource(record.id, inputs))
             except ClientError as error:
                 if is_missing(error):
                     return None
@@ -128,7 +126,7 @@ class Steps:
         cloud = self._cloud.at(record.inputs.get("region"))
         with calls_for(f"Deleting {_subject(record)}"):
             try:
-                handler.delete(cloud, record.id, record.inputs, record.outputs)
+                handler.delete(cloud, Resource(record.id, record.inputs))
             except ClientError as error:
                 if not is_missing(error):
                     raise

@@ -19,7 +19,7 @@ from local.engine import wire
 from local.engine.cloud import ASKED_BY_PROGRAMS, Cloud, calls_for, is_missing
 from local.engine.diff import changed_properties, keep_ignored
 from local.engine.errors import EngineError, UnsupportedError
-from local.engine.handlers import Update
+from local.engine.handlers import Resource, Update
 from local.engine.invokes import invoke
 from local.engine.properties import check_known, drifted
 from local.provider.subject import Given, Subject, Values
@@ -177,10 +177,10 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
             )
         cloud = self._cloud.at(inputs.values.get("region"))
         with calls_for(f"Creating {subject}"):
-            resource_id = subject.handler.create(cloud, dict(inputs.values))
+            resource_id = subject.handler.create(cloud, inputs.values)
         try:
             with calls_for(f"Settling the properties of the new {subject}"):
-                subject.handler.configure(cloud, resource_id, dict(inputs.values))
+                subject.handler.configure(cloud, Resource(resource_id, inputs.values))
             properties = self._shown(subject, inputs, resource_id)
         except EngineError as error:
             _half_made(context, error, resource_id, inputs)
@@ -236,9 +236,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         changed = changed_properties(handler.properties, old.values, new.values)
         sent = frozenset(name for name in changed if not handler.properties[name].engine_only)
         if sent:
-            change = Update(
-                id=resource_id, old=old.values, new=new.values, outputs=known, changed=sent
-            )
+            change = Update(id=resource_id, old=old.values, new=new.values, changed=sent)
             with calls_for(f"Updating {subject}"):
                 resource_id = handler.update(self._cloud.at(new.values.get("region")), change)
         return provider_pb2.UpdateResponse(properties=self._shown(subject, new, resource_id))
@@ -253,9 +251,10 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         known = wire.decode(request.properties, subject=str(subject)).values
         inputs = subject.given(request.old_inputs).values or known
         cloud = self._cloud.at(inputs.get("region"))
+        resource = Resource(known.get("id", request.id), inputs)
         with calls_for(f"Deleting {subject}"):
             try:
-                subject.handler.delete(cloud, known.get("id", request.id), inputs, known)
+                subject.handler.delete(cloud, resource)
             except ClientError as error:
                 if not is_missing(error):
                     raise
@@ -265,7 +264,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         cloud = self._cloud.at(inputs.values.get("region"))
         with calls_for(f"Reading {subject}"):
             try:
-                found = subject.handler.read(cloud, resource_id, inputs.values)
+                found = subject.handler.read(cloud, Resource(resource_id, inputs.values))
             except ClientError as error:
                 if is_missing(error):
                     return None

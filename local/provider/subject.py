@@ -80,8 +80,7 @@ class Subject:
             name = olds.values[key]
         else:
             digits = hashlib.sha256(seed + self.urn.encode()).hexdigest() if seed else None
-            suffix = self.handler.name_suffix(news.values)
-            name = auto_name.new(name_of(self.urn), suffix, digits=digits)
+            name = auto_name.new(name_of(self.urn), digits=digits)
         return Given({**news.values, key: name}, news.secrets, frozenset({key}))
 
     def outputs(

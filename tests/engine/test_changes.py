@@ -171,12 +171,14 @@ def test_a_replacement_makes_the_new_before_it_deletes_the_old_and_moves_dependa
 
 
 def test_a_replacement_under_an_automatic_name_gets_a_new_name(project):
-    program = 'q = aws.sqs.Queue("work", fifo_queue={})\npulumi.export("name", q.name)'
-    old = project.write(program.format("False")).up()
-    new = project.write(program.format("True")).up()
+    program = (
+        'g = aws.cloudwatch.LogGroup("logs", log_group_class="{}")\npulumi.export("name", g.id)'
+    )
+    old = project.write(program.format("STANDARD")).up()
+    new = project.write(program.format("INFREQUENT_ACCESS")).up()
     assert new.outputs["name"] != old.outputs["name"]
-    assert new.outputs["name"].endswith(".fifo")
-    assert len(project.client("sqs").list_queues()["QueueUrls"]) == 1
+    groups = project.client("logs").describe_log_groups()["logGroups"]
+    assert [group["logGroupName"] for group in groups] == [new.outputs["name"]]
 
 
 def test_under_the_same_explicit_name_the_old_goes_before_the_new_comes(project, done):
@@ -250,21 +252,22 @@ def test_destroy_deletes_dependants_first(project, done):
     assert [name for _, name in done] == ["fourth", "third", "second", "first"]
 
 
-PROTECTED = 'aws.sqs.Queue("work", fifo_queue={}, opts=pulumi.ResourceOptions(protect={}))'
+PROTECTED = """aws.cloudwatch.LogGroup("logs", log_group_class="{}",
+    opts=pulumi.ResourceOptions(protect={}))"""
 
 
 def test_a_protected_resource_is_not_deleted_nor_replaced_nor_destroyed(project):
-    project.write(PROTECTED.format(False, True)).up()
+    project.write(PROTECTED.format("STANDARD", True)).up()
     for attempt in (
         project.write("").up,
         project.write("").preview,
         project.engine().destroy,
-        project.write(PROTECTED.format(True, True)).up,
+        project.write(PROTECTED.format("INFREQUENT_ACCESS", True)).up,
     ):
         with pytest.raises(ProtectedError, match=r"protect=False, run up\(\) once"):
             attempt()
-        assert len(project.client("sqs").list_queues()["QueueUrls"]) == 1
-    project.write(PROTECTED.format(False, False)).up()
+        assert len(project.client("logs").describe_log_groups()["logGroups"]) == 1
+    project.write(PROTECTED.format("STANDARD", False)).up()
     assert project.write("").up().counts[Action.DELETED] == 1
 
 

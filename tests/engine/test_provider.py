@@ -197,12 +197,12 @@ def test_a_queue_lives_through_everything_that_an_engine_does_with_it(plugin):
     assert queue.shown["delaySeconds"] == 6
     assert queue.read().properties["delaySeconds"] == 6
 
-    replaced = queue.diff(queue.checked(delaySeconds=6, fifoQueue=True))
-    assert list(replaced.replaces) == ["fifoQueue"]
+    replaced = queue.diff(queue.checked(delaySeconds=6, region="eu-west-1"))
+    assert list(replaced.replaces) == ["region"]
     assert not replaced.deleteBeforeReplace
-    fresh = queue.check(created=True, seed=b"third", fifoQueue=True).inputs["name"]
-    assert re.fullmatch(r"work-[0-9a-f]{7}\.fifo", fresh)
-    assert fresh.removesuffix(".fifo") != name
+    fresh = queue.check(anew=True, seed=b"third", region="eu-west-1").inputs["name"]
+    assert re.fullmatch(r"work-[0-9a-f]{7}", fresh)
+    assert fresh != name
 
     queue.delete()
     assert queue.read().id == ""

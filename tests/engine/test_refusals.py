@@ -33,7 +33,7 @@ def test_a_type_without_a_handler_is_refused_with_the_nearest_and_all_known_ones
     [
         (
             'aws.sqs.Queue("work", name_prefix="a")',
-            r"aws:sqs/queue:Queue 'work': .* the property 'namePrefix'.* Known: contentBased",
+            r"aws:sqs/queue:Queue 'work': .* the property 'namePrefix'.* Known: delaySeconds",
         ),
         (
             COMPUTE,

@@ -4,31 +4,33 @@ from types import MappingProxyType
 from typing import Final
 
 from local.engine.errors import UnsupportedError
-from local.engine.handlers.base import Handler, Update, Values
+from local.engine.handlers.base import Handler, Resource, Update, Values
 from local.engine.handlers.batch import ComputeEnvironment, JobDefinition, JobQueue
-from local.engine.handlers.bucket_settings import (
-    BucketLifecycleConfiguration,
-    BucketPolicy,
-    BucketServerSideEncryptionConfiguration,
-)
 from local.engine.handlers.cloudwatch import LogGroup, MetricAlarm
-from local.engine.handlers.dashboards import Dashboard
 from local.engine.handlers.dynamodb import Table
-from local.engine.handlers.ecr import LifecyclePolicy, Repository
+from local.engine.handlers.ecr import Repository
 from local.engine.handlers.events import EventRule, EventTarget
 from local.engine.handlers.functions import Function
 from local.engine.handlers.gateways import Eip, NatGateway, VpcEndpoint
-from local.engine.handlers.iam import InstanceProfile, Role, RolePolicy, RolePolicyAttachment
-from local.engine.handlers.iam_policies import Policy
+from local.engine.handlers.iam import InstanceProfile, Policy, Role, RolePolicyAttachment
 from local.engine.handlers.kms import Key
 from local.engine.handlers.launch_templates import LaunchTemplate
 from local.engine.handlers.network import InternetGateway, Subnet, Vpc
 from local.engine.handlers.routes import Route, RouteTable, RouteTableAssociation
-from local.engine.handlers.s3 import Bucket, BucketPublicAccessBlock
+from local.engine.handlers.s3 import Bucket
 from local.engine.handlers.security_groups import (
     SecurityGroup,
     SecurityGroupEgressRule,
     SecurityGroupIngressRule,
+)
+from local.engine.handlers.settings import (
+    BucketLifecycleConfiguration,
+    BucketPolicy,
+    BucketPublicAccessBlock,
+    BucketServerSideEncryptionConfiguration,
+    Dashboard,
+    LifecyclePolicy,
+    RolePolicy,
 )
 from local.engine.handlers.sns import Topic, TopicPolicy, TopicSubscription
 from local.engine.handlers.sqs import Queue, QueuePolicy
@@ -36,7 +38,7 @@ from local.engine.handlers.ssm import Parameter
 from local.engine.handlers.stepfunctions import StateMachine
 from taskpacks.errors import nearest
 
-__all__ = ["HANDLERS", "Handler", "Update", "Values", "handler_for"]
+__all__ = ["HANDLERS", "Handler", "Resource", "Update", "Values", "handler_for"]
 
 _ALL: tuple[Handler, ...] = (
     Bucket(), BucketLifecycleConfiguration(), BucketPolicy(), BucketPublicAccessBlock(),

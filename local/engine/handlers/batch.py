@@ -9,9 +9,10 @@ from local.engine.errors import CloudError
 from local.engine.handlers.base import (
     AutoName,
     Handler,
+    Resource,
+    Tagging,
     Update,
     Values,
-    dropped_tags,
     tagged,
     without,
 )
@@ -25,23 +26,16 @@ if TYPE_CHECKING:
 _SERVICE: Final = "batch.amazonaws.com"
 
 
-class _Tagged(Handler):
-    """Batch's way with tags, which all three types share."""
+class _Batch(Handler):
+    """What all three types share."""
 
+    service = "batch"
     auto_name = AutoName(max_length=128)
     capitalised = False
-
-    @staticmethod
-    def retag(cloud: Cloud, change: Update) -> None:
-        """Settles the tags if they changed."""
-        if "tags" in change.changed:
-            if dropped := dropped_tags(change):
-                cloud.client("batch").untag_resource(resourceArn=change.id, tagKeys=dropped)
-            if tags := change.new.get("tags"):
-                cloud.client("batch").tag_resource(resourceArn=change.id, tags=tags)
+    tagging = Tagging(shape=dict)
 
 
-class ComputeEnvironment(_Tagged):
+class ComputeEnvironment(_Batch):
     """Where jobs run. Its id is its ARN."""
 
     resource_type = "aws:batch/computeEnvironment:ComputeEnvironment"
@@ -50,46 +44,30 @@ class ComputeEnvironment(_Tagged):
         "computeResources": Property(
             fields={
                 "allocationStrategy": Property(),
-                "bidPercentage": Property(),
-                "desiredVcpus": Property(api="desiredvCpus"),
                 "ec2Configurations": Property(
                     api="ec2Configuration",
                     fields={
-                        "imageIdOverride": Property(),
-                        "imageKubernetesVersion": Property(),
                         "imageType": Property(),
                     },
                 ),
-                "ec2KeyPair": Property(),
-                "imageId": Property(),
                 "instanceRole": Property(),
                 "instanceTypes": Property(),
                 "launchTemplate": Property(
                     fields={
                         "launchTemplateId": Property(),
-                        "launchTemplateName": Property(),
                         "version": Property(),
                     },
                 ),
                 "maxVcpus": Property(api="maxvCpus"),
                 "minVcpus": Property(api="minvCpus"),
-                "placementGroup": Property(),
                 "securityGroupIds": Property(),
-                "spotIamFleetRole": Property(),
                 "subnets": Property(),
                 "tags": Property(),
                 "type": Property(),
             },
         ),
-        "serviceRole": Property(),
         "state": Property(default="ENABLED"),
         "type": Property(replaces=True),
-        "updatePolicy": Property(
-            fields={
-                "jobExecutionTimeoutMinutes": Property(),
-                "terminateJobsOnUpdate": Property(),
-            },
-        ),
         "tags": TAGS,
         "region": REGION,
     }
@@ -103,88 +81,56 @@ class ComputeEnvironment(_Tagged):
             found |= {"computeResources"}
         return found
 
-    def create(self, cloud: Cloud, inputs: Values) -> str:
-        """Makes the environment; without a service role, with the service-linked one."""
-        parameters = {
-            "state": "ENABLED",
-            "serviceRole": inputs.get("serviceRole") or service_linked_role(cloud),
-            **self.api(without(inputs, "updatePolicy")),
-        }
-        answer = cloud.client("batch").create_compute_environment(**parameters)
+    def create(self, cloud: Cloud, inputs: Mapping[str, Any]) -> str:
+        """The environment's role is the service-linked one."""
+        answer = cloud.client("batch").create_compute_environment(
+            **{"state": "ENABLED", **self.api(inputs)}, serviceRole=_service_linked_role(cloud)
+        )
         return answer["computeEnvironmentArn"]
 
-    def configure(self, cloud: Cloud, resource_id: str, inputs: Values) -> None:
-        """Sets the update policy, which AWS takes only afterwards."""
-        if "updatePolicy" in inputs:
-            cloud.client("batch").update_compute_environment(
-                computeEnvironment=resource_id, **self.api({"updatePolicy": inputs["updatePolicy"]})
-            )
-
-    def read(self, cloud: Cloud, resource_id: str, inputs: Mapping[str, Any]) -> Values | None:
-        """Describes the environment."""
-        del inputs
-        found = cloud.client("batch").describe_compute_environments(
-            computeEnvironments=[resource_id]
-        )["computeEnvironments"]
+    def read(self, cloud: Cloud, resource: Resource) -> Values | None:
+        found = _environments(cloud, resource.id)
         if not found:
             return None
-        environment = found[0]
         return {
-            **self.wire(environment),
-            **tagged(environment.get("tags", {})),
-            "arn": environment["computeEnvironmentArn"],
-            "ecsClusterArn": environment.get("ecsClusterArn", ""),
-            "status": environment.get("status", ""),
-            "statusReason": environment.get("statusReason", ""),
+            **self.wire(found[0]),
+            **tagged(found[0].get("tags", {})),
+            "arn": found[0]["computeEnvironmentArn"],
+            "status": found[0].get("status", ""),
         }
 
-    def update(self, cloud: Cloud, change: Update) -> str:
-        """Updates what changed."""
-        wanted = {**change.new}
-        if "serviceRole" in change.changed and not wanted.get("serviceRole"):
-            wanted["serviceRole"] = service_linked_role(cloud)
-        if names := change.changed - {"tags"}:
-            parameters = self.api(self.wanted(wanted, names))
-            if "computeResources" in parameters and not _type_changed(change):
-                parameters["computeResources"].pop("type", None)
-            cloud.client("batch").update_compute_environment(
-                computeEnvironment=change.id, **parameters
-            )
-        self.retag(cloud, change)
-        return change.id
+    def modify(self, cloud: Cloud, change: Update) -> None:
+        parameters = self.wanted(change.new, change.changed)
+        if "computeResources" in parameters and not _type_changed(change):
+            parameters["computeResources"].pop("type", None)
+        cloud.client("batch").update_compute_environment(computeEnvironment=change.id, **parameters)
 
-    def delete(
-        self, cloud: Cloud, resource_id: str, inputs: Mapping[str, Any], outputs: Mapping[str, Any]
-    ) -> None:
-        """Disables the environment, then deletes it."""
-        del inputs, outputs
-        batch = cloud.client("batch")
-        if batch.describe_compute_environments(computeEnvironments=[resource_id])[
-            "computeEnvironments"
-        ]:
-            batch.update_compute_environment(computeEnvironment=resource_id, state="DISABLED")
-            batch.delete_compute_environment(computeEnvironment=resource_id)
-            self._refuse_invalid(batch, resource_id)
-
-    @staticmethod
-    def _refuse_invalid(batch: Any, resource_id: str) -> None:
-        """Fails as the provider does, which waits until the environment is gone.
+    def delete(self, cloud: Cloud, resource: Resource) -> None:
+        """Disables the environment, deletes it, and fails as the provider does if it is left.
 
         https://github.com/hashicorp/terraform-provider-aws/issues/21262
 
         Raises:
             CloudError: AWS could not delete it.
         """
-        for left in batch.describe_compute_environments(computeEnvironments=[resource_id])[
-            "computeEnvironments"
-        ]:
+        batch = cloud.client("batch")
+        if not _environments(cloud, resource.id):
+            return
+        batch.update_compute_environment(computeEnvironment=resource.id, state="DISABLED")
+        batch.delete_compute_environment(computeEnvironment=resource.id)
+        for left in _environments(cloud, resource.id):
             raise CloudError(
-                f"waiting for Batch Compute Environment ({resource_id}) delete: unexpected state "
+                f"waiting for Batch Compute Environment ({resource.id}) delete: unexpected state "
                 f"'{left['status']}', wanted target ''. End the jobs that run on it, and try again."
             )
 
 
-def service_linked_role(cloud: Cloud) -> str:
+def _environments(cloud: Cloud, arn: str) -> list[Values]:
+    answer = cloud.client("batch").describe_compute_environments(computeEnvironments=[arn])
+    return answer["computeEnvironments"]
+
+
+def _service_linked_role(cloud: Cloud) -> str:
     """The role that AWS makes by itself the first time that an account uses Batch."""
     iam = cloud.client("iam")
     found = iam.list_roles(PathPrefix=f"/aws-service-role/{_SERVICE}/")["Roles"]
@@ -203,7 +149,7 @@ def _type_changed(change: Update) -> bool:
     return old != change.new["computeResources"].get("type")
 
 
-class JobQueue(_Tagged):
+class JobQueue(_Batch):
     """Where jobs wait. Its id is its ARN."""
 
     resource_type = "aws:batch/jobQueue:JobQueue"
@@ -223,43 +169,31 @@ class JobQueue(_Tagged):
             },
         ),
         "priority": Property(),
-        "schedulingPolicyArn": Property(),
         "state": Property(),
         "tags": TAGS,
         "region": REGION,
     }
 
-    def create(self, cloud: Cloud, inputs: Values) -> str:
-        """Makes the queue."""
+    def create(self, cloud: Cloud, inputs: Mapping[str, Any]) -> str:
         return cloud.client("batch").create_job_queue(**self.api(inputs))["jobQueueArn"]
 
-    def read(self, cloud: Cloud, resource_id: str, inputs: Mapping[str, Any]) -> Values | None:
-        """Describes the queue."""
-        del inputs
-        found = cloud.client("batch").describe_job_queues(jobQueues=[resource_id])["jobQueues"]
+    def read(self, cloud: Cloud, resource: Resource) -> Values | None:
+        found = cloud.client("batch").describe_job_queues(jobQueues=[resource.id])["jobQueues"]
         if not found:
             return None
         queue = found[0]
         return {**self.wire(queue), **tagged(queue.get("tags", {})), "arn": queue["jobQueueArn"]}
 
-    def update(self, cloud: Cloud, change: Update) -> str:
-        """Updates what changed."""
-        if names := change.changed - {"tags"}:
-            cloud.client("batch").update_job_queue(
-                jobQueue=change.id, **self.api(self.wanted(change.new, names))
-            )
-        self.retag(cloud, change)
-        return change.id
+    def modify(self, cloud: Cloud, change: Update) -> None:
+        parameters = self.wanted(change.new, change.changed)
+        cloud.client("batch").update_job_queue(jobQueue=change.id, **parameters)
 
-    def delete(
-        self, cloud: Cloud, resource_id: str, inputs: Mapping[str, Any], outputs: Mapping[str, Any]
-    ) -> None:
+    def delete(self, cloud: Cloud, resource: Resource) -> None:
         """Disables the queue, then deletes it."""
-        del inputs, outputs
         batch = cloud.client("batch")
-        if batch.describe_job_queues(jobQueues=[resource_id])["jobQueues"]:
-            batch.update_job_queue(jobQueue=resource_id, state="DISABLED")
-            batch.delete_job_queue(jobQueue=resource_id)
+        if batch.describe_job_queues(jobQueues=[resource.id])["jobQueues"]:
+            batch.update_job_queue(jobQueue=resource.id, state="DISABLED")
+            batch.delete_job_queue(jobQueue=resource.id)
 
 
 def _container(properties: Any) -> Any:
@@ -282,15 +216,14 @@ def _retries(strategy: Any) -> Any:
     return {**strategy, "evaluateOnExits": rules} if rules else strategy
 
 
-class JobDefinition(_Tagged):
-    """The definition of a job. A change registers a new revision; its id is the revision's ARN."""
+class JobDefinition(_Batch):
+    """What a job runs. A change registers a new revision; its id is the revision's ARN."""
 
     resource_type = "aws:batch/jobDefinition:JobDefinition"
     volatile = frozenset({"id", "arn", "revision"})
     properties: ClassVar[Mapping[str, Property]] = {
         "name": Property(api="jobDefinitionName", replaces=True),
         "containerProperties": Property(json=True, normalise=_container),
-        "deregisterOnNewRevision": Property(engine_only=True, default=True),
         "parameters": Property(exact=True, default={}),
         "platformCapabilities": Property(unordered=True),
         "propagateTags": Property(default=False),
@@ -316,52 +249,40 @@ class JobDefinition(_Tagged):
         "region": REGION,
     }
 
-    def create(self, cloud: Cloud, inputs: Values) -> str:
-        """Registers a revision."""
+    def create(self, cloud: Cloud, inputs: Mapping[str, Any]) -> str:
         parameters = self.api(inputs)
         if "containerProperties" in parameters:
             parameters["containerProperties"] = json.loads(parameters["containerProperties"])
         return cloud.client("batch").register_job_definition(**parameters)["jobDefinitionArn"]
 
-    def read(self, cloud: Cloud, resource_id: str, inputs: Mapping[str, Any]) -> Values | None:
-        """Describes the revision; one that is deregistered counts as gone."""
-        del inputs
-        found = cloud.client("batch").describe_job_definitions(jobDefinitions=[resource_id])[
-            "jobDefinitions"
-        ]
-        active = [definition for definition in found if definition["status"] == "ACTIVE"]
+    def read(self, cloud: Cloud, resource: Resource) -> Values | None:
+        """A revision that is deregistered counts as gone."""
+        found = cloud.client("batch").describe_job_definitions(jobDefinitions=[resource.id])
+        active = [each for each in found["jobDefinitions"] if each["status"] == "ACTIVE"]
         if not active:
             return None
-        definition = active[0]
-        values = self.wire(definition)
-        if "containerProperties" in values:
-            values["containerProperties"] = json.dumps(values["containerProperties"])
+        arn = active[0]["jobDefinitionArn"]
         return {
-            **values,
-            **tagged(definition.get("tags", {})),
-            "arn": definition["jobDefinitionArn"],
-            "arnPrefix": definition["jobDefinitionArn"].rpartition(":")[0],
-            "revision": definition["revision"],
+            **self.wire(active[0]),
+            **tagged(active[0].get("tags", {})),
+            "arn": arn,
+            "arnPrefix": arn.rpartition(":")[0],
+            "revision": active[0]["revision"],
         }
 
     def update(self, cloud: Cloud, change: Update) -> str:
         """Tags in place; anything else is a new revision, and the old one is deregistered."""
         if change.changed <= {"tags"}:
-            self.retag(cloud, change)
-            return change.id
-        new_id = self.create(cloud, dict(change.new))
-        if change.new.get("deregisterOnNewRevision", True):
-            cloud.client("batch").deregister_job_definition(jobDefinition=change.id)
+            return super().update(cloud, change)
+        new_id = self.create(cloud, change.new)
+        cloud.client("batch").deregister_job_definition(jobDefinition=change.id)
         return new_id
 
-    def delete(
-        self, cloud: Cloud, resource_id: str, inputs: Mapping[str, Any], outputs: Mapping[str, Any]
-    ) -> None:
+    def delete(self, cloud: Cloud, resource: Resource) -> None:
         """Deregisters every active revision of the name."""
-        del resource_id, outputs
         batch = cloud.client("batch")
-        active = batch.describe_job_definitions(jobDefinitionName=inputs["name"], status="ACTIVE")[
-            "jobDefinitions"
-        ]
-        for definition in active:
-            batch.deregister_job_definition(jobDefinition=definition["jobDefinitionArn"])
+        active = batch.describe_job_definitions(
+            jobDefinitionName=resource.inputs["name"], status="ACTIVE"
+        )
+        for each in active["jobDefinitions"]:
+            batch.deregister_job_definition(jobDefinition=each["jobDefinitionArn"])

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 from local.engine.handlers.base import (
     AutoName,
     Handler,
+    Resource,
+    Tagging,
     Update,
     Values,
-    dropped_tags,
     tag_list,
     tag_map,
     tagged,
@@ -36,19 +37,17 @@ class MetricAlarm(Handler):
     """An alarm on one metric or on an expression over several. Its id is its name."""
 
     resource_type = "aws:cloudwatch/metricAlarm:MetricAlarm"
+    service = "cloudwatch"
+    tagging = Tagging(subject="resourceARN", arn="alarm:")
     auto_name = AutoName(max_length=255)
     properties: ClassVar[Mapping[str, Property]] = {
         "name": Property(api="AlarmName", replaces=True),
-        "actionsEnabled": Property(default=True),
         "alarmActions": Property(api="AlarmActions", unordered=True, exact=True, default=[]),
         "alarmDescription": Property(default=""),
         "comparisonOperator": Property(),
         "datapointsToAlarm": Property(),
         "dimensions": Property(exact=True, default={}),
-        "evaluateLowSampleCountPercentiles": Property(api="EvaluateLowSampleCountPercentile"),
         "evaluationPeriods": Property(),
-        "extendedStatistic": Property(),
-        "insufficientDataActions": Property(unordered=True, exact=True, default=[]),
         "metricName": Property(),
         "metricQueries": Property(
             api="Metrics",
@@ -67,24 +66,20 @@ class MetricAlarm(Handler):
         "period": Property(),
         "statistic": Property(),
         "threshold": Property(),
-        "thresholdMetricId": Property(),
         "treatMissingData": Property(default="missing"),
         "unit": Property(),
         "tags": TAGS,
         "region": REGION,
     }
 
-    def create(self, cloud: Cloud, inputs: Values) -> str:
-        """Puts the alarm."""
+    def create(self, cloud: Cloud, inputs: Mapping[str, Any]) -> str:
         parameters = self._parameters(inputs)
         cloud.client("cloudwatch").put_metric_alarm(**parameters, Tags=tag_list(inputs.get("tags")))
         return inputs["name"]
 
-    def read(self, cloud: Cloud, resource_id: str, inputs: Mapping[str, Any]) -> Values | None:
-        """Describes the alarm and lists its tags."""
-        del inputs
+    def read(self, cloud: Cloud, resource: Resource) -> Values | None:
         cloudwatch = cloud.client("cloudwatch")
-        alarms: list[Values] = cloudwatch.describe_alarms(AlarmNames=[resource_id])["MetricAlarms"]
+        alarms: list[Values] = cloudwatch.describe_alarms(AlarmNames=[resource.id])["MetricAlarms"]
         if not alarms:
             return None
         alarm = alarms[0]
@@ -95,25 +90,12 @@ class MetricAlarm(Handler):
         tags = cloudwatch.list_tags_for_resource(ResourceARN=alarm["AlarmArn"])["Tags"]
         return {**values, **tagged(tag_map(tags)), "arn": alarm["AlarmArn"]}
 
-    def update(self, cloud: Cloud, change: Update) -> str:
-        """Replaces the alarm: what is not given goes back to AWS's default."""
-        cloudwatch = cloud.client("cloudwatch")
-        if change.changed - {"tags"}:
-            cloudwatch.put_metric_alarm(**self._parameters(change.new))
-        if "tags" in change.changed:
-            arn = change.outputs.get("arn") or cloud.arn("cloudwatch", f"alarm:{change.id}")
-            if dropped := dropped_tags(change):
-                cloudwatch.untag_resource(ResourceARN=arn, TagKeys=dropped)
-            if tags := change.new.get("tags"):
-                cloudwatch.tag_resource(ResourceARN=arn, Tags=tag_list(tags))
-        return change.id
+    def modify(self, cloud: Cloud, change: Update) -> None:
+        """What is not given goes back to AWS's default."""
+        cloud.client("cloudwatch").put_metric_alarm(**self._parameters(change.new))
 
-    def delete(
-        self, cloud: Cloud, resource_id: str, inputs: Mapping[str, Any], outputs: Mapping[str, Any]
-    ) -> None:
-        """Deletes the alarm."""
-        del inputs, outputs
-        cloud.client("cloudwatch").delete_alarms(AlarmNames=[resource_id])
+    def delete(self, cloud: Cloud, resource: Resource) -> None:
+        cloud.client("cloudwatch").delete_alarms(AlarmNames=[resource.id])
 
     def _parameters(self, inputs: Mapping[str, Any]) -> Values:
         parameters = self.api(without(inputs, "tags", "dimensions"))
@@ -156,6 +138,8 @@ class LogGroup(Handler):
     """A log group. Its id is its name."""
 
     resource_type = "aws:cloudwatch/logGroup:LogGroup"
+    service = "logs"
+    tagging = Tagging(arn="log-group:", shape=dict)
     auto_name = AutoName(max_length=512)
     capitalised = False
     properties: ClassVar[Mapping[str, Property]] = {
@@ -164,59 +148,36 @@ class LogGroup(Handler):
         "kmsKeyId": Property(replaces=True),
         "logGroupClass": Property(replaces=True),
         "retentionInDays": Property(default=0),
-        "skipDestroy": Property(engine_only=True, default=False),
         "tags": TAGS,
         "region": REGION,
     }
 
-    def create(self, cloud: Cloud, inputs: Values) -> str:
-        """Makes the group; its retention comes after."""
+    def create(self, cloud: Cloud, inputs: Mapping[str, Any]) -> str:
         parameters = self.api(without(inputs, "retentionInDays", "tags"))
-        if tags := inputs.get("tags"):
-            parameters["tags"] = tags
-        cloud.client("logs").create_log_group(**parameters)
+        cloud.client("logs").create_log_group(**parameters, tags=inputs.get("tags", {}))
         return inputs["name"]
 
-    def configure(self, cloud: Cloud, resource_id: str, inputs: Values) -> None:
-        """Sets the retention, if it is limited."""
-        if days := inputs.get("retentionInDays"):
+    def configure(self, cloud: Cloud, resource: Resource) -> None:
+        if days := resource.inputs.get("retentionInDays"):
             cloud.client("logs").put_retention_policy(
-                logGroupName=resource_id, retentionInDays=days
+                logGroupName=resource.id, retentionInDays=days
             )
 
-    def read(self, cloud: Cloud, resource_id: str, inputs: Mapping[str, Any]) -> Values | None:
-        """Finds the group among those whose name starts with its own."""
-        del inputs
+    def read(self, cloud: Cloud, resource: Resource) -> Values | None:
         logs = cloud.client("logs")
-        groups = logs.describe_log_groups(logGroupNamePrefix=resource_id)["logGroups"]
+        groups = logs.describe_log_groups(logGroupNamePrefix=resource.id)["logGroups"]
         for group in groups:
-            if group["logGroupName"] == resource_id:
+            if group["logGroupName"] == resource.id:
                 arn = group["arn"].removesuffix(":*")
                 tags = logs.list_tags_for_resource(resourceArn=arn).get("tags", {})
                 values = {"retentionInDays": 0, **self.wire(without(group, "logGroupClass"))}
                 return {**values, **tagged(tags), "arn": arn}
         return None
 
-    def update(self, cloud: Cloud, change: Update) -> str:
-        """Sets retention and tags."""
-        logs = cloud.client("logs")
-        if "retentionInDays" in change.changed:
-            if change.new.get("retentionInDays"):
-                self.configure(cloud, change.id, dict(change.new))
-            else:
-                logs.delete_retention_policy(logGroupName=change.id)
-        if "tags" in change.changed:
-            arn = change.outputs.get("arn") or cloud.arn("logs", f"log-group:{change.id}")
-            if dropped := dropped_tags(change):
-                logs.untag_resource(resourceArn=arn, tagKeys=dropped)
-            if tags := change.new.get("tags"):
-                logs.tag_resource(resourceArn=arn, tags=tags)
-        return change.id
+    def modify(self, cloud: Cloud, change: Update) -> None:
+        if not change.new.get("retentionInDays"):
+            cloud.client("logs").delete_retention_policy(logGroupName=change.id)
+        self.configure(cloud, change.resource)
 
-    def delete(
-        self, cloud: Cloud, resource_id: str, inputs: Mapping[str, Any], outputs: Mapping[str, Any]
-    ) -> None:
-        """Deletes the group with its logs, unless it is to be left."""
-        del outputs
-        if not inputs.get("skipDestroy"):
-            cloud.client("logs").delete_log_group(logGroupName=resource_id)
+    def delete(self, cloud: Cloud, resource: Resource) -> None:
+        cloud.client("logs").delete_log_group(logGroupName=resource.id)

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from local.engine.handlers.base import (
     AutoName,
     Handler,
+    Resource,
+    Tagging,
     Update,
     Values,
-    dropped_tags,
+    only,
     tag_list,
     tag_map,
     tagged,
@@ -26,10 +28,13 @@ class Table(Handler):
     """A table. Its id is its name."""
 
     resource_type = "aws:dynamodb/table:Table"
+    service = "dynamodb"
     auto_name = AutoName(max_length=255)
+    tagging = Tagging(arn="table/")
     properties: ClassVar[Mapping[str, Property]] = {
         "name": Property(api="TableName", replaces=True),
         "attributes": Property(
+            api="AttributeDefinitions",
             replaces=True,
             unordered=True,
             fields={
@@ -38,11 +43,8 @@ class Table(Handler):
             },
         ),
         "billingMode": Property(default="PROVISIONED"),
-        "deletionProtectionEnabled": Property(default=False),
         "hashKey": Property(replaces=True),
-        "pointInTimeRecovery": Property(default={"enabled": False}, fields={"enabled": Property()}),
         "rangeKey": Property(replaces=True),
-        "readCapacity": Property(),
         "serverSideEncryption": Property(
             default={"enabled": False},
             fields={"enabled": Property(), "kmsKeyArn": Property(api="KMSMasterKeyId")},
@@ -51,60 +53,42 @@ class Table(Handler):
             default={"enabled": False, "attributeName": ""},
             fields={"enabled": Property(), "attributeName": Property()},
         ),
-        "writeCapacity": Property(),
         "tags": TAGS,
         "region": REGION,
     }
 
-    def create(self, cloud: Cloud, inputs: Values) -> str:
-        """Makes the table; recovery and expiry come after."""
-        keys = [{"AttributeName": inputs.get("hashKey"), "KeyType": "HASH"}]
-        if "rangeKey" in inputs:
-            keys.append({"AttributeName": inputs["rangeKey"], "KeyType": "RANGE"})
-        parameters: Values = {
-            "TableName": inputs["name"],
-            "AttributeDefinitions": self.api({"attributes": inputs.get("attributes", [])})[
-                "Attributes"
+    def create(self, cloud: Cloud, inputs: Mapping[str, Any]) -> str:
+        keys = {"HASH": inputs.get("hashKey"), "RANGE": inputs.get("rangeKey")}
+        cloud.client("dynamodb").create_table(
+            **self.api(only(inputs, ("name", "attributes", "billingMode"))),
+            KeySchema=[
+                {"AttributeName": name, "KeyType": kind} for kind, name in keys.items() if name
             ],
-            "KeySchema": keys,
-            "DeletionProtectionEnabled": inputs.get("deletionProtectionEnabled", False),
-            "Tags": tag_list(inputs.get("tags")),
-            **_billing(inputs),
-        }
-        if (inputs.get("serverSideEncryption") or {}).get("enabled"):
-            parameters["SSESpecification"] = _encryption(inputs)
-        cloud.client("dynamodb").create_table(**parameters)
+            SSESpecification=_encryption(inputs),
+            Tags=tag_list(inputs.get("tags")),
+        )
         return inputs["name"]
 
-    def configure(self, cloud: Cloud, resource_id: str, inputs: Values) -> None:
-        """Switches recovery and expiry on."""
-        if (inputs.get("pointInTimeRecovery") or {}).get("enabled"):
-            _set_recovery(cloud, resource_id, inputs)
-        if (inputs.get("ttl") or {}).get("enabled"):
-            _set_expiry(cloud, resource_id, inputs["ttl"])
+    def configure(self, cloud: Cloud, resource: Resource) -> None:
+        if (resource.inputs.get("ttl") or {}).get("enabled"):
+            self._set_expiry(cloud, resource.id, resource.inputs["ttl"])
 
-    def read(self, cloud: Cloud, resource_id: str, inputs: Mapping[str, Any]) -> Values | None:
-        """Describes the table and what stands beside it."""
-        del inputs
+    def read(self, cloud: Cloud, resource: Resource) -> Values | None:
         dynamodb = cloud.client("dynamodb")
-        table = dynamodb.describe_table(TableName=resource_id)["Table"]
+        table = dynamodb.describe_table(TableName=resource.id)["Table"]
         keys = {key["KeyType"]: key["AttributeName"] for key in table["KeySchema"]}
-        backups = dynamodb.describe_continuous_backups(TableName=resource_id)[
-            "ContinuousBackupsDescription"
-        ]
-        recovery = backups.get("PointInTimeRecoveryDescription", {})
-        expiry = dynamodb.describe_time_to_live(TableName=resource_id)["TimeToLiveDescription"]
+        encryption = table.get("SSEDescription")
+        key_arn = (encryption or {}).get("KMSMasterKeyArn")
+        expiry = dynamodb.describe_time_to_live(TableName=resource.id)["TimeToLiveDescription"]
         tags = dynamodb.list_tags_of_resource(ResourceArn=table["TableArn"])["Tags"]
         return {
-            "name": table["TableName"],
-            **self.wire({"Attributes": table["AttributeDefinitions"]}),
+            **self.wire(table),
             "billingMode": table.get("BillingModeSummary", {}).get("BillingMode", "PROVISIONED"),
-            "deletionProtectionEnabled": table.get("DeletionProtectionEnabled", False),
             "hashKey": keys["HASH"],
             **({"rangeKey": keys["RANGE"]} if "RANGE" in keys else {}),
-            "serverSideEncryption": _encryption_as_given(table.get("SSEDescription")),
-            "pointInTimeRecovery": {
-                "enabled": recovery.get("PointInTimeRecoveryStatus") == "ENABLED"
+            "serverSideEncryption": {
+                "enabled": encryption is not None,
+                **({"kmsKeyArn": key_arn} if key_arn else {}),
             },
             "ttl": {
                 "enabled": expiry.get("TimeToLiveStatus") in ("ENABLED", "ENABLING"),
@@ -114,50 +98,25 @@ class Table(Handler):
             "arn": table["TableArn"],
         }
 
-    def update(self, cloud: Cloud, change: Update) -> str:
-        """Each kind of setting has a call of its own, and AWS takes one at a time."""
-        dynamodb, name, new = cloud.client("dynamodb"), change.id, change.new
-        if change.changed & {"billingMode", "readCapacity", "writeCapacity"}:
-            dynamodb.update_table(TableName=name, **_billing(new))
-        if "deletionProtectionEnabled" in change.changed:
-            protected = new.get("deletionProtectionEnabled", False)
-            dynamodb.update_table(TableName=name, DeletionProtectionEnabled=protected)
+    def modify(self, cloud: Cloud, change: Update) -> None:
+        dynamodb, new = cloud.client("dynamodb"), change.new
+        if "billingMode" in change.changed:
+            dynamodb.update_table(TableName=change.id, **self.wanted(new, ["billingMode"]))
         if "serverSideEncryption" in change.changed:
-            dynamodb.update_table(TableName=name, SSESpecification=_encryption(new))
-        if "pointInTimeRecovery" in change.changed:
-            _set_recovery(cloud, name, new)
+            dynamodb.update_table(TableName=change.id, SSESpecification=_encryption(new))
         if "ttl" in change.changed:
             gone = {**(change.old.get("ttl") or {}), "enabled": False}
             wanted = new.get("ttl") or gone
             if wanted.get("attributeName"):
-                _set_expiry(cloud, name, wanted)
-        if "tags" in change.changed:
-            arn = change.outputs.get("arn") or cloud.arn("dynamodb", f"table/{name}")
-            if dropped := dropped_tags(change):
-                dynamodb.untag_resource(ResourceArn=arn, TagKeys=dropped)
-            if tags := new.get("tags"):
-                dynamodb.tag_resource(ResourceArn=arn, Tags=tag_list(tags))
-        return name
+                self._set_expiry(cloud, change.id, wanted)
 
-    def delete(
-        self, cloud: Cloud, resource_id: str, inputs: Mapping[str, Any], outputs: Mapping[str, Any]
-    ) -> None:
-        """Deletes the table; one that is protected in AWS, AWS refuses."""
-        del inputs, outputs
-        cloud.client("dynamodb").delete_table(TableName=resource_id)
+    def delete(self, cloud: Cloud, resource: Resource) -> None:
+        cloud.client("dynamodb").delete_table(TableName=resource.id)
 
-
-def _billing(inputs: Mapping[str, Any]) -> Values:
-    mode = inputs.get("billingMode", "PROVISIONED")
-    if mode == "PAY_PER_REQUEST":
-        return {"BillingMode": mode}
-    return {
-        "BillingMode": mode,
-        "ProvisionedThroughput": {
-            "ReadCapacityUnits": inputs.get("readCapacity", 1),
-            "WriteCapacityUnits": inputs.get("writeCapacity", 1),
-        },
-    }
+    def _set_expiry(self, cloud: Cloud, name: str, ttl: Mapping[str, Any]) -> None:
+        cloud.client("dynamodb").update_time_to_live(
+            TableName=name, TimeToLiveSpecification=self.api({"ttl": ttl})["Ttl"]
+        )
 
 
 def _encryption(inputs: Mapping[str, Any]) -> Values:
@@ -166,27 +125,3 @@ def _encryption(inputs: Mapping[str, Any]) -> Values:
         return {"Enabled": False}
     key = given.get("kmsKeyArn")
     return {"Enabled": True, "SSEType": "KMS", **({"KMSMasterKeyId": key} if key else {})}
-
-
-def _encryption_as_given(described: Mapping[str, Any] | None) -> Values:
-    if described is None:
-        return {"enabled": False}
-    key = described.get("KMSMasterKeyArn")
-    return {"enabled": True, **({"kmsKeyArn": key} if key else {})}
-
-
-def _set_recovery(cloud: Cloud, name: str, inputs: Mapping[str, Any]) -> None:
-    enabled = bool((inputs.get("pointInTimeRecovery") or {}).get("enabled"))
-    cloud.client("dynamodb").update_continuous_backups(
-        TableName=name, PointInTimeRecoverySpecification={"PointInTimeRecoveryEnabled": enabled}
-    )
-
-
-def _set_expiry(cloud: Cloud, name: str, ttl: Mapping[str, Any]) -> None:
-    cloud.client("dynamodb").update_time_to_live(
-        TableName=name,
-        TimeToLiveSpecification={
-            "Enabled": bool(ttl.get("enabled")),
-            "AttributeName": ttl["attributeName"],
-        },
-    )

@@ -1,4 +1,4 @@
-"""ECR: image repositories and how long they keep images."""
+"""ECR: image repositories."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from local.engine.handlers.base import (
     AutoName,
     Handler,
+    Resource,
+    Tagging,
     Update,
     Values,
-    dropped_tags,
+    only,
     tag_list,
     tag_map,
     tagged,
@@ -27,8 +29,10 @@ class Repository(Handler):
     """A repository. Its id is its name."""
 
     resource_type = "aws:ecr/repository:Repository"
+    service = "ecr"
     auto_name = AutoName(max_length=256, lower=True)
     capitalised = False
+    tagging = Tagging(arn="repository/")
     properties: ClassVar[Mapping[str, Property]] = {
         "name": Property(api="repositoryName", replaces=True),
         "encryptionConfigurations": Property(
@@ -47,19 +51,16 @@ class Repository(Handler):
         "region": REGION,
     }
 
-    def create(self, cloud: Cloud, inputs: Values) -> str:
-        """Makes the repository."""
+    def create(self, cloud: Cloud, inputs: Mapping[str, Any]) -> str:
         parameters = self.api(without(inputs, "encryptionConfigurations", "tags"))
         if encryption := inputs.get("encryptionConfigurations"):
             parameters["encryptionConfiguration"] = encryption[0]
         cloud.client("ecr").create_repository(**parameters, tags=tag_list(inputs.get("tags")))
         return inputs["name"]
 
-    def read(self, cloud: Cloud, resource_id: str, inputs: Mapping[str, Any]) -> Values | None:
-        """Describes the repository and lists its tags."""
-        del inputs
+    def read(self, cloud: Cloud, resource: Resource) -> Values | None:
         ecr = cloud.client("ecr")
-        found = ecr.describe_repositories(repositoryNames=[resource_id])["repositories"][0]
+        found = ecr.describe_repositories(repositoryNames=[resource.id])["repositories"][0]
         tags = ecr.list_tags_for_resource(resourceArn=found["repositoryArn"])["tags"]
         return {
             **self.wire(found),
@@ -70,69 +71,18 @@ class Repository(Handler):
             "repositoryUrl": found["repositoryUri"],
         }
 
-    def update(self, cloud: Cloud, change: Update) -> str:
-        """Sets mutability, scanning and tags."""
-        ecr, name = cloud.client("ecr"), change.id
-        if {"imageTagMutability", "imageTagMutabilityExclusionFilters"} & set(change.changed):
-            filters = change.new.get("imageTagMutabilityExclusionFilters")
-            ecr.put_image_tag_mutability(
-                repositoryName=name,
-                **self.api(self.wanted(change.new, ["imageTagMutability"])),
-                **({"imageTagMutabilityExclusionFilters": filters} if filters else {}),
-            )
+    def modify(self, cloud: Cloud, change: Update) -> None:
+        ecr = cloud.client("ecr")
+        mutability = ("imageTagMutability", "imageTagMutabilityExclusionFilters")
+        if change.changed.intersection(mutability):
+            given = {"imageTagMutability": "MUTABLE", **only(change.new, mutability)}
+            ecr.put_image_tag_mutability(repositoryName=change.id, **self.api(given))
         if "imageScanningConfiguration" in change.changed:
             ecr.put_image_scanning_configuration(
-                repositoryName=name,
-                **self.api(self.wanted(change.new, ["imageScanningConfiguration"])),
+                repositoryName=change.id, **self.wanted(change.new, ["imageScanningConfiguration"])
             )
-        if "tags" in change.changed:
-            arn = change.outputs.get("arn") or cloud.arn("ecr", f"repository/{name}")
-            if dropped := dropped_tags(change):
-                ecr.untag_resource(resourceArn=arn, tagKeys=dropped)
-            if tags := change.new.get("tags"):
-                ecr.tag_resource(resourceArn=arn, tags=tag_list(tags))
-        return name
 
-    def delete(
-        self, cloud: Cloud, resource_id: str, inputs: Mapping[str, Any], outputs: Mapping[str, Any]
-    ) -> None:
-        """Deletes the repository; with images in it only if it says so."""
-        del outputs
+    def delete(self, cloud: Cloud, resource: Resource) -> None:
         cloud.client("ecr").delete_repository(
-            repositoryName=resource_id, force=bool(inputs.get("forceDelete"))
+            repositoryName=resource.id, force=bool(resource.inputs.get("forceDelete"))
         )
-
-
-class LifecyclePolicy(Handler):
-    """Which images a repository drops. Its id is the repository's name."""
-
-    resource_type = "aws:ecr/lifecyclePolicy:LifecyclePolicy"
-    capitalised = False
-    delete_before_replace = True
-    properties: ClassVar[Mapping[str, Property]] = {
-        "repository": Property(api="repositoryName", replaces=True),
-        "policy": Property(api="lifecyclePolicyText", json=True, exact=True),
-        "region": REGION,
-    }
-
-    def create(self, cloud: Cloud, inputs: Values) -> str:
-        """Puts the policy."""
-        cloud.client("ecr").put_lifecycle_policy(**self.api(inputs))
-        return inputs["repository"]
-
-    def read(self, cloud: Cloud, resource_id: str, inputs: Mapping[str, Any]) -> Values | None:
-        """Reads the policy."""
-        del inputs
-        answer = cloud.client("ecr").get_lifecycle_policy(repositoryName=resource_id)
-        return {**self.wire(answer), "registryId": answer["registryId"]}
-
-    def update(self, cloud: Cloud, change: Update) -> str:
-        """Replaces the policy."""
-        return self.create(cloud, dict(change.new))
-
-    def delete(
-        self, cloud: Cloud, resource_id: str, inputs: Mapping[str, Any], outputs: Mapping[str, Any]
-    ) -> None:
-        """Deletes the policy."""
-        del inputs, outputs
-        cloud.client("ecr").delete_lifecycle_policy(repositoryName=resource_id)

@@ -1,4 +1,4 @@
-"""Lambda: functions, and who may call them."""
+"""Lambda: functions."""
 
 from __future__ import annotations
 
@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from local.engine.assets import content_hash, zip_of
 from local.engine.errors import CloudError
-from local.engine.handlers.base import AutoName, Handler, Update, Values, dropped_tags, tagged
+from local.engine.handlers.base import (
+    AutoName,
+    Handler,
+    Resource,
+    Tagging,
+    Update,
+    Values,
+    tagged,
+    without,
+)
 from local.engine.properties import REGION, TAGS, Property
 
 if TYPE_CHECKING:
@@ -14,132 +23,71 @@ if TYPE_CHECKING:
 
     from local.engine.cloud import Cloud
 
-_CODE: Final = frozenset({"code", "sourceCodeHash", "architectures"})
-_BESIDE: Final = frozenset({"reservedConcurrentExecutions", "tags"})
-_UNLIMITED: Final = -1
+_CODE: Final = frozenset({"code", "architectures"})
 
 
 class Function(Handler):
     """A function whose code is an archive of the program. Its id is its name."""
 
     resource_type = "aws:lambda/function:Function"
+    service = "lambda"
     auto_name = AutoName(max_length=64)
-    volatile = frozenset({"codeSha256", "lastModified", "sourceCodeHash", "sourceCodeSize"})
+    volatile = frozenset({"codeSha256"})
+    tagging = Tagging(subject="resource", arn="function:", shape=dict)
     properties: ClassVar[Mapping[str, Property]] = {
         "name": Property(api="FunctionName", replaces=True),
         "architectures": Property(default=["x86_64"]),
         "code": Property(asset=True, normalise=content_hash),
-        "deadLetterConfig": Property(default={"targetArn": ""}, fields={"targetArn": Property()}),
         "description": Property(default=""),
         "environment": Property(
             default={"variables": {}}, fields={"variables": Property(exact=True)}
         ),
-        "ephemeralStorage": Property(default={"size": 512}, fields={"size": Property()}),
         "handler": Property(),
         "kmsKeyArn": Property(api="KMSKeyArn", default=""),
-        "loggingConfig": Property(
-            fields={
-                "applicationLogLevel": Property(),
-                "logFormat": Property(),
-                "logGroup": Property(),
-                "systemLogLevel": Property(),
-            },
-        ),
+        "loggingConfig": Property(fields={"logFormat": Property(), "logGroup": Property()}),
         "memorySize": Property(default=128),
-        "packageType": Property(replaces=True, default="Zip"),
-        "publish": Property(engine_only=True, default=False),
-        "reservedConcurrentExecutions": Property(default=_UNLIMITED),
         "role": Property(),
         "runtime": Property(),
-        "skipDestroy": Property(engine_only=True, default=False),
-        "sourceCodeHash": Property(engine_only=True),
         "timeout": Property(default=3),
-        "tracingConfig": Property(default={"mode": "PassThrough"}, fields={"mode": Property()}),
-        "vpcConfig": Property(
-            default={"subnetIds": [], "securityGroupIds": []},
-            fields={"securityGroupIds": Property(), "subnetIds": Property()},
-        ),
         "tags": TAGS,
         "region": REGION,
     }
 
-    def create(self, cloud: Cloud, inputs: Values) -> str:
-        """Makes the function with its code."""
-        given = {name: value for name, value in inputs.items() if name not in _CODE | _BESIDE}
-        if "architectures" in inputs:
-            given["architectures"] = inputs["architectures"]
+    def create(self, cloud: Cloud, inputs: Mapping[str, Any]) -> str:
         cloud.client("lambda").create_function(
-            **self.api(given),
+            **self.api(without(inputs, "code", "tags")),
             Code={"ZipFile": _zipped(inputs)},
-            **({"Tags": inputs["tags"]} if inputs.get("tags") else {}),
+            Tags=inputs.get("tags", {}),
         )
         return inputs["name"]
 
-    def configure(self, cloud: Cloud, resource_id: str, inputs: Values) -> None:
-        """Sets aside concurrency, if it says so."""
-        reserved = inputs.get("reservedConcurrentExecutions", _UNLIMITED)
-        if reserved != _UNLIMITED:
-            cloud.client("lambda").put_function_concurrency(
-                FunctionName=resource_id, ReservedConcurrentExecutions=reserved
-            )
-
-    def read(self, cloud: Cloud, resource_id: str, inputs: Mapping[str, Any]) -> Values | None:
-        """Reads the configuration; the code shows by its hash only."""
-        answer = cloud.client("lambda").get_function(FunctionName=resource_id)
+    def read(self, cloud: Cloud, resource: Resource) -> Values | None:
+        """The code shows by its hash only."""
+        answer = cloud.client("lambda").get_function(FunctionName=resource.id)
         found = answer["Configuration"]
-        values = self.wire(found)
-        if "vpcConfig" not in inputs:
-            values.pop("vpcConfig", None)  # AWS answers with an empty one
-        reserved = answer.get("Concurrency", {}).get("ReservedConcurrentExecutions", _UNLIMITED)
-        arn = found["FunctionArn"]
         return {
-            **values,
+            **self.wire(found),
             **tagged(answer.get("Tags", {})),
-            "reservedConcurrentExecutions": reserved,
-            "arn": arn,
+            "arn": found["FunctionArn"],
             "codeSha256": found["CodeSha256"],
-            "invokeArn": cloud.arn("apigateway", f"lambda:path/2015-03-31/functions/{arn}").replace(
-                f":{arn.split(':')[4]}:lambda:path", ":lambda:path"
-            )
-            + "/invocations",
-            "lastModified": found["LastModified"],
-            "sourceCodeHash": inputs.get("sourceCodeHash") or found["CodeSha256"],
-            "sourceCodeSize": found["CodeSize"],
             "version": found["Version"],
         }
 
-    def update(self, cloud: Cloud, change: Update) -> str:
-        """Code, configuration, concurrency and tags each have a call."""
-        client, new = cloud.client("lambda"), change.new
+    def modify(self, cloud: Cloud, change: Update) -> None:
+        client = cloud.client("lambda")
         if change.changed & _CODE:
             client.update_function_code(
                 FunctionName=change.id,
-                ZipFile=_zipped(new),
-                Architectures=new.get("architectures", self.properties["architectures"].default),
+                ZipFile=_zipped(change.new),
+                **self.wanted(change.new, ["architectures"]),
             )
-        if names := change.changed - _CODE - _BESIDE:
+        if names := change.changed - _CODE:
             client.update_function_configuration(
-                FunctionName=change.id, **self.api(self.wanted(new, names))
+                FunctionName=change.id, **self.wanted(change.new, names)
             )
-        if "reservedConcurrentExecutions" in change.changed:
-            if new.get("reservedConcurrentExecutions", _UNLIMITED) == _UNLIMITED:
-                client.delete_function_concurrency(FunctionName=change.id)
-            self.configure(cloud, change.id, dict(new))
-        if "tags" in change.changed:
-            arn = change.outputs.get("arn") or cloud.arn("lambda", f"function:{change.id}")
-            if dropped := dropped_tags(change):
-                client.untag_resource(Resource=arn, TagKeys=dropped)
-            if tags := new.get("tags"):
-                client.tag_resource(Resource=arn, Tags=tags)
-        return change.id
 
-    def delete(
-        self, cloud: Cloud, resource_id: str, inputs: Mapping[str, Any], outputs: Mapping[str, Any]
-    ) -> None:
-        """Deletes the function, unless it is to be left."""
-        del outputs
-        if not inputs.get("skipDestroy"):
-            cloud.client("lambda").delete_function(FunctionName=resource_id)
+    def delete(self, cloud: Cloud, resource: Resource) -> None:
+        cloud.client("lambda").delete_function(FunctionName=resource.id)
 
 
 def _zipped(inputs: Mapping[str, Any]) -> bytes:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 from zlib import crc32
 
-from local.engine.handlers.base import Handler, Update, Values, ignoring_missing
-from local.engine.handlers.network import Described, tags_at_birth
+from local.engine.handlers.base import Handler, Resource, Update, Values, ignoring_missing, only
+from local.engine.handlers.network import Ec2
 from local.engine.properties import REGION, TAGS, Property
 
 if TYPE_CHECKING:
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from local.engine.cloud import Cloud
 
 
-class RouteTable(Described):
-    """Where a subnet's packets go. Its routes are resources of their own. Its id is AWS's."""
+class RouteTable(Ec2):
+    """Where a subnet's packets go. Its routes are resources of their own."""
 
     resource_type = "aws:ec2/routeTable:RouteTable"
-    describe = ("describe_route_tables", "RouteTableIds", "RouteTables")
+    noun = "RouteTable"
     kind = "route-table"
     properties: ClassVar[Mapping[str, Property]] = {
         "vpcId": Property(replaces=True),
@@ -27,78 +27,46 @@ class RouteTable(Described):
         "region": REGION,
     }
 
-    def create(self, cloud: Cloud, inputs: Values) -> str:
-        """Makes the table."""
-        answer = cloud.client("ec2").create_route_table(
-            VpcId=inputs["vpcId"], **tags_at_birth(self.kind, inputs)
-        )
-        return answer["RouteTable"]["RouteTableId"]
-
-    def delete(
-        self, cloud: Cloud, resource_id: str, inputs: Mapping[str, Any], outputs: Mapping[str, Any]
-    ) -> None:
-        """Deletes the table, which no subnet may use any more."""
-        del inputs, outputs
-        cloud.client("ec2").delete_route_table(RouteTableId=resource_id)
-
 
 class Route(Handler):
     """One route. AWS has no id for it; the id is made of table and destination."""
 
     resource_type = "aws:ec2/route:Route"
+    service = "ec2"
     delete_before_replace = True
     properties: ClassVar[Mapping[str, Property]] = {
         "routeTableId": Property(replaces=True),
         "destinationCidrBlock": Property(replaces=True),
-        "destinationIpv6CidrBlock": Property(replaces=True),
         "gatewayId": Property(),
         "natGatewayId": Property(),
-        "vpcPeeringConnectionId": Property(),
         "region": REGION,
     }
 
-    def create(self, cloud: Cloud, inputs: Values) -> str:
-        """Makes the route."""
+    def create(self, cloud: Cloud, inputs: Mapping[str, Any]) -> str:
         cloud.client("ec2").create_route(**self.api(inputs))
-        return f"r-{inputs['routeTableId']}{crc32(_destination(inputs).encode())}"
+        return f"r-{inputs['routeTableId']}{crc32(inputs['destinationCidrBlock'].encode())}"
 
-    def read(self, cloud: Cloud, resource_id: str, inputs: Mapping[str, Any]) -> Values | None:
-        """Finds the route in its table."""
-        del resource_id
-        tables = cloud.client("ec2").describe_route_tables(RouteTableIds=[inputs["routeTableId"]])
-        for route in tables["RouteTables"][0]["Routes"]:
+    def read(self, cloud: Cloud, resource: Resource) -> Values | None:
+        table = resource.inputs["routeTableId"]
+        answer = cloud.client("ec2").describe_route_tables(RouteTableIds=[table])
+        for route in answer["RouteTables"][0]["Routes"]:
             values = self.wire(route)
-            if _destination(values) == _destination(inputs):
-                return {
-                    **values,
-                    "routeTableId": inputs["routeTableId"],
-                    "state": route.get("State", ""),
-                    "origin": route.get("Origin", ""),
-                }
+            if values.get("destinationCidrBlock") == resource.inputs["destinationCidrBlock"]:
+                return {**values, "routeTableId": table}
         return None
 
-    def update(self, cloud: Cloud, change: Update) -> str:
-        """Points the route elsewhere."""
+    def modify(self, cloud: Cloud, change: Update) -> None:
         cloud.client("ec2").replace_route(**self.api(change.new))
-        return change.id
 
-    def delete(
-        self, cloud: Cloud, resource_id: str, inputs: Mapping[str, Any], outputs: Mapping[str, Any]
-    ) -> None:
-        """Deletes the route."""
-        del resource_id, outputs
-        key = {name: inputs[name] for name in self.replaces & inputs.keys()}
-        cloud.client("ec2").delete_route(**self.api(key))
-
-
-def _destination(values: Mapping[str, Any]) -> str:
-    return values.get("destinationCidrBlock") or values.get("destinationIpv6CidrBlock") or ""
+    def delete(self, cloud: Cloud, resource: Resource) -> None:
+        cloud.client("ec2").delete_route(**self.api(only(resource.inputs, self.replaces)))
 
 
 class RouteTableAssociation(Handler):
-    """Which table a subnet uses. Its id is AWS's."""
+    """Which table a subnet uses. Its id is AWS's, and another for another table."""
 
     resource_type = "aws:ec2/routeTableAssociation:RouteTableAssociation"
+    service = "ec2"
     delete_before_replace = True
     volatile = frozenset({"id"})
     properties: ClassVar[Mapping[str, Property]] = {
@@ -107,35 +75,24 @@ class RouteTableAssociation(Handler):
         "region": REGION,
     }
 
-    def create(self, cloud: Cloud, inputs: Values) -> str:
-        """Makes the association."""
+    def create(self, cloud: Cloud, inputs: Mapping[str, Any]) -> str:
         return cloud.client("ec2").associate_route_table(**self.api(inputs))["AssociationId"]
 
-    def read(self, cloud: Cloud, resource_id: str, inputs: Mapping[str, Any]) -> Values | None:
-        """Finds the association."""
-        del inputs
-        tables = cloud.client("ec2").describe_route_tables(
-            Filters=[
-                {"Name": "association.route-table-association-id", "Values": [resource_id]},
-            ]
-        )["RouteTables"]
-        for table in tables:
+    def read(self, cloud: Cloud, resource: Resource) -> Values | None:
+        here = {"Name": "association.route-table-association-id", "Values": [resource.id]}
+        answer = cloud.client("ec2").describe_route_tables(Filters=[here])
+        for table in answer["RouteTables"]:
             for association in table["Associations"]:
-                if association["RouteTableAssociationId"] == resource_id:
+                if association["RouteTableAssociationId"] == resource.id:
                     return self.wire(association)
         return None
 
     def update(self, cloud: Cloud, change: Update) -> str:
-        """Gives the subnet another table."""
         answer = cloud.client("ec2").replace_route_table_association(
             AssociationId=change.id, RouteTableId=change.new["routeTableId"]
         )
         return answer["NewAssociationId"]
 
-    def delete(
-        self, cloud: Cloud, resource_id: str, inputs: Mapping[str, Any], outputs: Mapping[str, Any]
-    ) -> None:
-        """Ends the association."""
-        del inputs, outputs
+    def delete(self, cloud: Cloud, resource: Resource) -> None:
         ec2 = cloud.client("ec2")
-        ignoring_missing(lambda: ec2.disassociate_route_table(AssociationId=resource_id))
+        ignoring_missing(lambda: ec2.disassociate_route_table(AssociationId=resource.id))

@@ -1,4 +1,4 @@
-"""S3: buckets and their wall against the public."""
+"""S3: buckets."""
 
 from __future__ import annotations
 
@@ -8,7 +8,16 @@ from botocore.exceptions import ClientError
 
 from local.engine.cloud import is_missing
 from local.engine.errors import CloudError
-from local.engine.handlers.base import AutoName, Handler, Update, Values, tag_list, tag_map, tagged
+from local.engine.handlers.base import (
+    AutoName,
+    Handler,
+    Resource,
+    Update,
+    Values,
+    tag_list,
+    tag_map,
+    tagged,
+)
 from local.engine.properties import REGION, TAGS, Property
 
 if TYPE_CHECKING:
@@ -21,6 +30,7 @@ class Bucket(Handler):
     """A bucket. Its id is its name."""
 
     resource_type = "aws:s3/bucket:Bucket"
+    service = "s3"
     auto_name = AutoName(property="bucket", max_length=63, lower=True)
     properties: ClassVar[Mapping[str, Property]] = {
         "bucket": Property(replaces=True),
@@ -29,8 +39,7 @@ class Bucket(Handler):
         "region": REGION,
     }
 
-    def create(self, cloud: Cloud, inputs: Values) -> str:
-        """Makes the bucket; its tags come after."""
+    def create(self, cloud: Cloud, inputs: Mapping[str, Any]) -> str:
         elsewhere = (
             {}
             if cloud.region == "us-east-1"
@@ -49,93 +58,42 @@ class Bucket(Handler):
             "hand it over without a word); give another name."
         )
 
-    def configure(self, cloud: Cloud, resource_id: str, inputs: Values) -> None:
-        """Sets the tags."""
-        if tags := inputs.get("tags"):
+    def configure(self, cloud: Cloud, resource: Resource) -> None:
+        if tags := resource.inputs.get("tags"):
             cloud.client("s3").put_bucket_tagging(
-                Bucket=resource_id, Tagging={"TagSet": tag_list(tags)}
+                Bucket=resource.id, Tagging={"TagSet": tag_list(tags)}
             )
 
-    def read(self, cloud: Cloud, resource_id: str, inputs: Mapping[str, Any]) -> Values | None:
-        """Looks for the bucket and its tags."""
-        del inputs
-        s3 = cloud.client("s3")
-        s3.head_bucket(Bucket=resource_id)
+    def read(self, cloud: Cloud, resource: Resource) -> Values | None:
+        s3, name = cloud.client("s3"), resource.id
+        s3.head_bucket(Bucket=name)
         try:
-            tags = tag_map(s3.get_bucket_tagging(Bucket=resource_id)["TagSet"])
+            tags = tag_map(s3.get_bucket_tagging(Bucket=name)["TagSet"])
         except ClientError as error:
             if not is_missing(error):
                 raise
             tags = {}
         return {
-            "bucket": resource_id,
+            "bucket": name,
             **tagged(tags),
-            "arn": f"arn:aws:s3:::{resource_id}",
-            "bucketDomainName": f"{resource_id}.s3.amazonaws.com",
-            "bucketRegion": cloud.region,
-            "bucketRegionalDomainName": f"{resource_id}.s3.{cloud.region}.amazonaws.com",
+            "arn": f"arn:aws:s3:::{name}",
+            "bucketDomainName": f"{name}.s3.amazonaws.com",
+            "bucketRegionalDomainName": f"{name}.s3.{cloud.region}.amazonaws.com",
         }
 
-    def update(self, cloud: Cloud, change: Update) -> str:
-        """Replaces the tags."""
+    def retag(self, cloud: Cloud, change: Update) -> None:
         cloud.client("s3").delete_bucket_tagging(Bucket=change.id)
-        self.configure(cloud, change.id, dict(change.new))
-        return change.id
+        self.configure(cloud, change.resource)
 
-    def delete(
-        self, cloud: Cloud, resource_id: str, inputs: Mapping[str, Any], outputs: Mapping[str, Any]
-    ) -> None:
-        """Deletes the bucket; with objects in it only if it says so."""
-        del outputs
+    def delete(self, cloud: Cloud, resource: Resource) -> None:
+        """One with objects in it goes only if it says so."""
         s3 = cloud.client("s3")
-        if inputs.get("forceDestroy"):
-            for page in s3.get_paginator("list_object_versions").paginate(Bucket=resource_id):
+        if resource.inputs.get("forceDestroy"):
+            for page in s3.get_paginator("list_object_versions").paginate(Bucket=resource.id):
                 doomed = [
                     {"Key": item["Key"], "VersionId": item["VersionId"]}
                     for item in [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]
                 ]
                 if doomed:
-                    s3.delete_objects(Bucket=resource_id, Delete={"Objects": doomed})
-        s3.delete_bucket(Bucket=resource_id)
-
-
-class BucketPublicAccessBlock(Handler):
-    """Keeps a bucket from the public. Its id is the bucket's name."""
-
-    resource_type = "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock"
-    delete_before_replace = True
-    properties: ClassVar[Mapping[str, Property]] = {
-        "bucket": Property(replaces=True),
-        "blockPublicAcls": Property(default=False),
-        "blockPublicPolicy": Property(default=False),
-        "ignorePublicAcls": Property(default=False),
-        "restrictPublicBuckets": Property(default=False),
-        "skipDestroy": Property(engine_only=True, default=False),
-        "region": REGION,
-    }
-
-    def create(self, cloud: Cloud, inputs: Values) -> str:
-        """Puts the wall up."""
-        flags = self.wanted(inputs, self.properties.keys() - {"bucket", "skipDestroy", "region"})
-        cloud.client("s3").put_public_access_block(
-            Bucket=inputs["bucket"], PublicAccessBlockConfiguration=self.api(flags)
-        )
-        return inputs["bucket"]
-
-    def read(self, cloud: Cloud, resource_id: str, inputs: Mapping[str, Any]) -> Values | None:
-        """Reads its four flags."""
-        del inputs
-        answer = cloud.client("s3").get_public_access_block(Bucket=resource_id)
-        return {"bucket": resource_id, **self.wire(answer["PublicAccessBlockConfiguration"])}
-
-    def update(self, cloud: Cloud, change: Update) -> str:
-        """Replaces the wall."""
-        return self.create(cloud, dict(change.new))
-
-    def delete(
-        self, cloud: Cloud, resource_id: str, inputs: Mapping[str, Any], outputs: Mapping[str, Any]
-    ) -> None:
-        """Takes the wall down, unless it is to be left."""
-        del outputs
-        if not inputs.get("skipDestroy"):
-            cloud.client("s3").delete_public_access_block(Bucket=resource_id)
+                    s3.delete_objects(Bucket=resource.id, Delete={"Objects": doomed})
+        s3.delete_bucket(Bucket=resource.id)

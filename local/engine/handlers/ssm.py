@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 from local.engine.handlers.base import (
     AutoName,
     Handler,
+    Resource,
     Update,
     Values,
-    dropped_tags,
     tag_list,
     tag_map,
     tagged,
@@ -29,16 +29,14 @@ class Parameter(Handler):
     """A parameter. Its id is its name. pulumi-aws marks `value` as secret, always."""
 
     resource_type = "aws:ssm/parameter:Parameter"
+    service = "ssm"
     auto_name = AutoName(max_length=1011)
     volatile = frozenset({"version"})
     properties: ClassVar[Mapping[str, Property]] = {
         "name": Property(replaces=True),
-        "allowedPattern": Property(default=""),
-        "dataType": Property(replaces=True, default="text"),
         "description": Property(default=""),
         "insecureValue": Property(api="Value"),
         "keyId": Property(),
-        "overwrite": Property(engine_only=True),
         "tier": Property(default="Standard"),
         "type": Property(),
         "value": Property(),
@@ -46,34 +44,22 @@ class Parameter(Handler):
         "region": REGION,
     }
 
-    def create(self, cloud: Cloud, inputs: Values) -> str:
-        """Puts the parameter; one of the same name is refused, unless it may be overwritten."""
-        tags = tag_list(inputs.get("tags"))
+    def create(self, cloud: Cloud, inputs: Mapping[str, Any]) -> str:
+        """One of the same name is refused."""
         cloud.client("ssm").put_parameter(
-            **self.api(without(inputs, "tags")),
-            Overwrite=bool(inputs.get("overwrite")),
-            # AWS takes tags for a new parameter only
-            **({"Tags": tags} if tags and not inputs.get("overwrite") else {}),
+            **self.api(without(inputs, "tags")), Tags=tag_list(inputs.get("tags"))
         )
         return inputs["name"]
 
-    def configure(self, cloud: Cloud, resource_id: str, inputs: Values) -> None:
-        """Sets the tags of one that was overwritten."""
-        if inputs.get("overwrite") and (tags := tag_list(inputs.get("tags"))):
-            cloud.client("ssm").add_tags_to_resource(
-                ResourceType=_KIND, ResourceId=resource_id, Tags=tags
-            )
-
-    def read(self, cloud: Cloud, resource_id: str, inputs: Mapping[str, Any]) -> Values | None:
-        """Reads value, description and tags."""
+    def read(self, cloud: Cloud, resource: Resource) -> Values | None:
         ssm = cloud.client("ssm")
-        found = ssm.get_parameter(Name=resource_id, WithDecryption=True)["Parameter"]
+        found = ssm.get_parameter(Name=resource.id, WithDecryption=True)["Parameter"]
         described = ssm.describe_parameters(
-            ParameterFilters=[{"Key": "Name", "Option": "Equals", "Values": [resource_id]}]
+            ParameterFilters=[{"Key": "Name", "Option": "Equals", "Values": [resource.id]}]
         )["Parameters"]
-        tags = ssm.list_tags_for_resource(ResourceType=_KIND, ResourceId=resource_id)["TagList"]
+        tags = ssm.list_tags_for_resource(ResourceType=_KIND, ResourceId=resource.id)["TagList"]
         values = self.wire({**(described[0] if described else {}), **found})
-        if "insecureValue" not in inputs:
+        if "insecureValue" not in resource.inputs:
             values.pop("insecureValue", None)
         return {
             **values,
@@ -83,22 +69,15 @@ class Parameter(Handler):
             "version": found["Version"],
         }
 
-    def update(self, cloud: Cloud, change: Update) -> str:
-        """Puts a new version of the parameter; settles the tags."""
-        ssm = cloud.client("ssm")
-        if change.changed - {"tags"}:
-            ssm.put_parameter(**self.api(without(change.new, "tags")), Overwrite=True)
-        if "tags" in change.changed:
-            where = {"ResourceType": _KIND, "ResourceId": change.id}
-            if dropped := dropped_tags(change):
-                ssm.remove_tags_from_resource(**where, TagKeys=dropped)
-            if tags := change.new.get("tags"):
-                ssm.add_tags_to_resource(**where, Tags=tag_list(tags))
-        return change.id
+    def modify(self, cloud: Cloud, change: Update) -> None:
+        cloud.client("ssm").put_parameter(**self.api(without(change.new, "tags")), Overwrite=True)
 
-    def delete(
-        self, cloud: Cloud, resource_id: str, inputs: Mapping[str, Any], outputs: Mapping[str, Any]
-    ) -> None:
-        """Deletes the parameter."""
-        del inputs, outputs
-        cloud.client("ssm").delete_parameter(Name=resource_id)
+    def retag(self, cloud: Cloud, change: Update) -> None:
+        ssm, where = cloud.client("ssm"), {"ResourceType": _KIND, "ResourceId": change.id}
+        if dropped := change.dropped_tags:
+            ssm.remove_tags_from_resource(**where, TagKeys=dropped)
+        if tags := change.new.get("tags"):
+            ssm.add_tags_to_resource(**where, Tags=tag_list(tags))
+
+    def delete(self, cloud: Cloud, resource: Resource) -> None:
+        cloud.client("ssm").delete_parameter(Name=resource.id)

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from local.engine.handlers.base import (
     AutoName,
     Handler,
+    Resource,
+    Tagging,
     Update,
     Values,
-    dropped_tags,
     tagged,
     without,
 )
@@ -21,13 +22,21 @@ if TYPE_CHECKING:
     from local.engine.cloud import Cloud
 
 
+def _tags(tags: Mapping[str, str]) -> list[dict[str, str]]:
+    return [{"key": key, "value": value} for key, value in tags.items()]
+
+
 class StateMachine(Handler):
-    """A state machine. Its id is its ARN."""
+    """A state machine. Its id is its ARN.
+
+    Executions that run go on by the definition that they began with, also when it is deleted.
+    """
 
     resource_type = "aws:sfn/stateMachine:StateMachine"
+    service = "stepfunctions"
     auto_name = AutoName(max_length=80)
     capitalised = False
-    volatile = frozenset({"revisionId"})
+    tagging = Tagging(shape=_tags)
     properties: ClassVar[Mapping[str, Property]] = {
         "name": Property(replaces=True),
         "definition": Property(json=True, exact=True),
@@ -48,70 +57,42 @@ class StateMachine(Handler):
         "region": REGION,
     }
 
-    def create(self, cloud: Cloud, inputs: Values) -> str:
-        """Makes the machine."""
-        tags = [{"key": key, "value": value} for key, value in inputs.get("tags", {}).items()]
+    def create(self, cloud: Cloud, inputs: Mapping[str, Any]) -> str:
         answer = cloud.client("stepfunctions").create_state_machine(
-            **self._parameters(without(inputs, "tags")), **({"tags": tags} if tags else {})
+            **_with_destinations(self.api(without(inputs, "tags"))),
+            tags=_tags(inputs.get("tags", {})),
         )
         return answer["stateMachineArn"]
 
-    def read(self, cloud: Cloud, resource_id: str, inputs: Mapping[str, Any]) -> Values | None:
-        """Describes the machine and lists its tags."""
-        del inputs
+    def read(self, cloud: Cloud, resource: Resource) -> Values | None:
         client = cloud.client("stepfunctions")
-        found = client.describe_state_machine(stateMachineArn=resource_id)
+        found = client.describe_state_machine(stateMachineArn=resource.id)
         if found.get("status") == "DELETING":
             return None
-        tags = client.list_tags_for_resource(resourceArn=resource_id).get("tags", ())
-        values = self.wire(without(found, "loggingConfiguration"))
+        tags = client.list_tags_for_resource(resourceArn=resource.id).get("tags", ())
         if logging := found.get("loggingConfiguration"):
-            values["loggingConfiguration"] = _logging_as_given(logging)
+            for destination in logging.get("destinations", ()):
+                group = destination["cloudWatchLogsLogGroup"]
+                logging["logDestination"] = group["logGroupArn"]
         return {
-            **values,
+            **self.wire(found),
             **tagged({tag["key"]: tag["value"] for tag in tags}),
-            "arn": resource_id,
-            "creationDate": found["creationDate"].isoformat(),
-            "revisionId": found.get("revisionId", ""),
+            "arn": resource.id,
             "status": found.get("status", "ACTIVE"),
         }
 
-    def update(self, cloud: Cloud, change: Update) -> str:
-        """Updates what changed; executions that run keep the definition that they began with."""
+    def modify(self, cloud: Cloud, change: Update) -> None:
+        parameters = _with_destinations(self.wanted(change.new, change.changed))
         client = cloud.client("stepfunctions")
-        if names := change.changed - {"tags"}:
-            client.update_state_machine(
-                stateMachineArn=change.id, **self._parameters(self.wanted(change.new, names))
-            )
-        if "tags" in change.changed:
-            if dropped := dropped_tags(change):
-                client.untag_resource(resourceArn=change.id, tagKeys=dropped)
-            if tags := change.new.get("tags"):
-                client.tag_resource(
-                    resourceArn=change.id,
-                    tags=[{"key": key, "value": value} for key, value in tags.items()],
-                )
-        return change.id
+        client.update_state_machine(stateMachineArn=change.id, **parameters)
 
-    def delete(
-        self, cloud: Cloud, resource_id: str, inputs: Mapping[str, Any], outputs: Mapping[str, Any]
-    ) -> None:
-        """Deletes the machine; what it is executing ends in its own time."""
-        del inputs, outputs
-        cloud.client("stepfunctions").delete_state_machine(stateMachineArn=resource_id)
-
-    def _parameters(self, inputs: Mapping[str, Any]) -> Values:
-        parameters = self.api(inputs)
-        if logging := parameters.get("loggingConfiguration"):
-            destination = logging.pop("logDestination", None)
-            if destination:
-                group = {"cloudWatchLogsLogGroup": {"logGroupArn": destination}}
-                logging["destinations"] = [group]
-        return parameters
+    def delete(self, cloud: Cloud, resource: Resource) -> None:
+        cloud.client("stepfunctions").delete_state_machine(stateMachineArn=resource.id)
 
 
-def _logging_as_given(logging: Mapping[str, Any]) -> Values:
-    values = without(logging, "destinations")
-    for destination in logging.get("destinations", ()):
-        values["logDestination"] = destination["cloudWatchLogsLogGroup"]["logGroupArn"]
-    return values
+def _with_destinations(parameters: Values) -> Values:
+    """AWS takes a list of places to log to, pulumi-aws one of them."""
+    logging = parameters.get("loggingConfiguration", {})
+    if arn := logging.pop("logDestination", None):
+        logging["destinations"] = [{"cloudWatchLogsLogGroup": {"logGroupArn": arn}}]
+    return parameters

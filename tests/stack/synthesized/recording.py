@@ -83,10 +83,10 @@ class BuiltImage(Handler):
     def create(self, cloud, inputs):  # noqa: ARG002 - the engine's interface
         return f"sha256:{'0' * 64}"
 
-    def read(self, cloud, resource_id, inputs):  # noqa: ARG002 - the engine's interface
-        return {"ref": f"{inputs['tags'][0]}@{resource_id}", "digest": resource_id}
+    def read(self, cloud, resource):  # noqa: ARG002 - the engine's interface
+        return {"ref": f"{resource.inputs['tags'][0]}@{resource.id}", "digest": resource.id}
 
-    def delete(self, cloud, resource_id, inputs, outputs):
+    def delete(self, cloud, resource):
         """Nothing was built."""
 
 
