@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from pulumi.runtime import run_in_stack, set_all_config, settings
 
 from local.engine.cloud import Cloud, provider_settings
-from local.engine.deployment import Deployment
 from local.engine.errors import EngineError, ProgramError
 from local.engine.goal import refuse_protected
 from local.engine.handlers import HANDLERS
@@ -22,6 +21,7 @@ from local.engine.locking import exclusive
 from local.engine.monitor import Monitor
 from local.engine.project import load_project
 from local.engine.properties import drifted
+from local.engine.run import Run
 from local.engine.state import State, is_hashed
 from local.engine.steps import Steps
 from local.engine.summary import Action, Change, Operation, Summary
@@ -77,8 +77,8 @@ class Engine:
         `apply` functions on such values are not called.
         """
         state = State.load(self._file)
-        deployment = self._run_program(state, dry_run=True)
-        return _summary(deployment)
+        run = self._run_program(state, dry_run=True)
+        return _summary(run)
 
     def up(self) -> Summary:
         """Runs the program and makes the cloud as it says.
@@ -90,8 +90,8 @@ class Engine:
         """
         with exclusive(self._file, "up"):
             state = State.load(self._file)
-            deployment = self._run_program(state, dry_run=False)
-            return _summary(deployment)
+            run = self._run_program(state, dry_run=False)
+            return _summary(run)
 
     def refresh(self) -> Summary:
         """Asks the cloud how every resource is now and records it; up() then repairs drift.
@@ -158,32 +158,30 @@ class Engine:
             state = State.load(self._file)
             refuse_protected(state.resources.values(), "would be deleted")
             if run_program:
-                deployment = self._run_program(state, dry_run=False, destroying=True)
+                run = self._run_program(state, dry_run=False, destroying=True)
             else:
                 refuse_without_program(state.resources.values())
-                deployment = Deployment(self._project, self._cloud, state, dry_run=False)
-                deployment.finish()
-            return _summary(deployment)
+                run = Run(self._project, self._cloud, state, dry_run=False)
+                run.finish()
+            return _summary(run)
 
     def outputs(self) -> dict[str, Any]:
         """The stack's outputs as of the last up() that ended well; "[secret]" for secret ones."""
         return State.load(self._file).stack_outputs
 
-    def _run_program(self, state: State, *, dry_run: bool, destroying: bool = False) -> Deployment:
+    def _run_program(self, state: State, *, dry_run: bool, destroying: bool = False) -> Run:
         """Runs the program, and then deletes what it did not mention."""
-        deployment = Deployment(
-            self._project, self._cloud, state, dry_run=dry_run, destroying=destroying
-        )
+        run = Run(self._project, self._cloud, state, dry_run=dry_run, destroying=destroying)
         # To a program that is run for its hooks, what is gone already is unknown.
         preview = dry_run or destroying
-        monitor = Monitor(self._project, self._cloud, deployment, dry_run=preview)
+        monitor = Monitor(self._project, self._cloud, run, dry_run=preview)
         context = contextvars.copy_context()
         try:
             with self._as_program():
                 context.run(self._in_context, monitor, preview)
         except Exception as error:
-            if deployment.error is not None:
-                raise deployment.error from deployment.error.__cause__
+            if run.error is not None:
+                raise run.error from run.error.__cause__
             if isinstance(error, EngineError):
                 raise
             if isinstance(error, TaskpacksError):  # a sentence that says all that is needed
@@ -191,7 +189,7 @@ class Engine:
             raise ProgramError(
                 f"The program {self._project.program} raised {type(error).__name__}: {error}"
             ) from error
-        return deployment
+        return run
 
     def _in_context(self, monitor: Monitor, dry_run: bool) -> None:
         """Runs the program; pulumi keeps its settings in context variables, which end here."""
@@ -237,5 +235,5 @@ class Engine:
                 gc.enable()
 
 
-def _summary(deployment: Deployment) -> Summary:
-    return Summary(deployment.changes, deployment.stack_outputs, tuple(deployment.operations))
+def _summary(run: Run) -> Summary:
+    return Summary(run.changes, run.stack_outputs, tuple(run.operations))

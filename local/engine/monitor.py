@@ -23,8 +23,8 @@ from local.engine.urns import Alias
 
 if TYPE_CHECKING:
     from local.engine.cloud import Cloud
-    from local.engine.deployment import Deployment
     from local.engine.project import Project
+    from local.engine.run import Run
 
 _LOGGER: Final = logging.getLogger("local.engine.program")
 _LEVELS: Final = {
@@ -51,12 +51,10 @@ _LEGACY_FEATURES: Final = frozenset(
 class Monitor:
     """Serves one run of a program."""
 
-    def __init__(
-        self, project: Project, cloud: Cloud, deployment: Deployment, *, dry_run: bool
-    ) -> None:
+    def __init__(self, project: Project, cloud: Cloud, run: Run, *, dry_run: bool) -> None:
         self._project = project
         self._cloud = cloud
-        self._deployment = deployment
+        self._run = run
         self._dry_run = dry_run
 
     def GetDeploymentInfo(  # noqa: N802 - the protocol's name
@@ -87,9 +85,9 @@ class Monitor:
         try:
             goal = _goal(request)
         except UnsupportedError as error:
-            self._deployment.error = self._deployment.error or error
+            self._run.error = self._run.error or error
             raise
-        done = self._deployment.register(goal)
+        done = self._run.register(goal)
         return resource_pb2.RegisterResourceResponse(
             urn=done.urn,
             id=done.id,
@@ -103,7 +101,7 @@ class Monitor:
         """Records what a component or the stack shows."""
         del context
         values, secrets = wire.decode(request.outputs, subject=request.urn)
-        self._deployment.register_outputs(request.urn, values, secrets)
+        self._run.register_outputs(request.urn, values, secrets)
         return empty_pb2.Empty()
 
     def Invoke(  # noqa: N802 - the protocol's name
@@ -114,7 +112,7 @@ class Monitor:
         if request.provider:
             _refuse(request.tok, "provider", "the local cloud has one default provider")
         values, _ = wire.decode(request.args, subject=request.tok)
-        with self._deployment.lock, calls_for(f"Calling {request.tok}"):
+        with self._run.lock, calls_for(f"Calling {request.tok}"):
             answer = invoke(self._cloud, request.tok, values)
         response = resource_pb2.ResourceInvokeResponse()
         getattr(response, "return").CopyFrom(wire.encode(answer, ()))
@@ -130,7 +128,7 @@ class Monitor:
             "StackReference here: the local cloud holds only what this stack makes. Make the "
             "resource in local stacks, or give its attributes as settings."
         )
-        self._deployment.error = self._deployment.error or error
+        self._run.error = self._run.error or error
         raise error
 
     def RegisterResourceHook(  # noqa: N802 - the protocol's name
@@ -138,7 +136,7 @@ class Monitor:
     ) -> empty_pb2.Empty:
         """Makes a hook known, by its name."""
         del context
-        self._deployment.hooks.add(
+        self._run.hooks.add(
             Hook(
                 request.name,
                 request.callback.target,
@@ -154,7 +152,7 @@ class Monitor:
     ) -> empty_pb2.Empty:
         """The program has ended well: what it did not mention goes, while its hooks can run."""
         del request, context
-        self._deployment.finish()
+        self._run.finish()
         return empty_pb2.Empty()
 
     def Log(  # noqa: N802 - the protocol's name

@@ -13,10 +13,10 @@ import pytest
 
 from local.engine import Action, StateError
 from local.engine.cloud import Cloud
-from local.engine.deployment import Deployment
 from local.engine.goal import Goal
 from local.engine.locking import exclusive
 from local.engine.project import Project
+from local.engine.run import Run
 from local.engine.state import State
 
 HOLD = """
@@ -50,7 +50,7 @@ def test_registrations_from_sixty_threads_are_all_in_the_file(project):
     file = project.state_file
     settings = Project("shop", "dev", project.folder, {"aws:region": "us-east-1"})
     cloud = Cloud(project.endpoint, "us-east-1")
-    deployment = Deployment(settings, cloud, State.load(file), dry_run=False)
+    run = Run(settings, cloud, State.load(file), dry_run=False)
     barrier = threading.Barrier(60)
 
     def register(number):
@@ -63,7 +63,7 @@ def test_registrations_from_sixty_threads_are_all_in_the_file(project):
             inputs={"delaySeconds": number},
             property_dependencies={},
         )
-        return deployment.register(goal).id
+        return run.register(goal).id
 
     with ThreadPoolExecutor(60) as threads:
         ids = list(threads.map(register, range(60)))

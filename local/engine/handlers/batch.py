@@ -45,18 +45,12 @@ class ComputeEnvironment(_Batch):
             fields={
                 "allocationStrategy": Property(),
                 "ec2Configurations": Property(
-                    api="ec2Configuration",
-                    fields={
-                        "imageType": Property(),
-                    },
+                    api="ec2Configuration", fields={"imageType": Property()}
                 ),
                 "instanceRole": Property(),
                 "instanceTypes": Property(),
                 "launchTemplate": Property(
-                    fields={
-                        "launchTemplateId": Property(),
-                        "version": Property(),
-                    },
+                    fields={"launchTemplateId": Property(), "version": Property()}
                 ),
                 "maxVcpus": Property(api="maxvCpus"),
                 "minVcpus": Property(api="minvCpus"),
@@ -64,7 +58,7 @@ class ComputeEnvironment(_Batch):
                 "subnets": Property(),
                 "tags": Property(),
                 "type": Property(),
-            },
+            }
         ),
         "state": Property(default="ENABLED"),
         "type": Property(replaces=True),

@@ -37,10 +37,7 @@ class Table(Handler):
             api="AttributeDefinitions",
             replaces=True,
             unordered=True,
-            fields={
-                "name": Property(api="AttributeName"),
-                "type": Property(api="AttributeType"),
-            },
+            fields={"name": Property(api="AttributeName"), "type": Property(api="AttributeType")},
         ),
         "billingMode": Property(default="PROVISIONED"),
         "hashKey": Property(replaces=True),

@@ -36,8 +36,7 @@ class Repository(Handler):
     properties: ClassVar[Mapping[str, Property]] = {
         "name": Property(api="repositoryName", replaces=True),
         "encryptionConfigurations": Property(
-            replaces=True,
-            fields={"encryptionType": Property(), "kmsKey": Property()},
+            replaces=True, fields={"encryptionType": Property(), "kmsKey": Property()}
         ),
         "forceDelete": Property(engine_only=True, default=False),
         "imageScanningConfiguration": Property(

@@ -51,8 +51,7 @@ class Key(Handler):
 
     def create(self, cloud: Cloud, inputs: Mapping[str, Any]) -> str:
         answer = cloud.client("kms").create_key(
-            **self.api(only(inputs, ("description", "policy"))),
-            Tags=_tags(inputs.get("tags", {})),
+            **self.api(only(inputs, ("description", "policy"))), Tags=_tags(inputs.get("tags", {}))
         )
         return answer["KeyMetadata"]["KeyId"]
 

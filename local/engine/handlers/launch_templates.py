@@ -4,15 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from local.engine.handlers.base import (
-    AutoName,
-    Update,
-    Values,
-    only,
-    tag_map,
-    tagged,
-    without,
-)
+from local.engine.handlers.base import AutoName, Update, Values, only, tag_map, tagged, without
 from local.engine.handlers.network import Ec2
 from local.engine.properties import REGION, TAGS, Property
 
@@ -63,7 +55,7 @@ class LaunchTemplate(Ec2):
                         "kmsKeyId": Property(),
                         "volumeSize": Property(),
                         "volumeType": Property(),
-                    },
+                    }
                 ),
             },
         ),
@@ -73,7 +65,7 @@ class LaunchTemplate(Ec2):
                 "httpEndpoint": Property(),
                 "httpPutResponseHopLimit": Property(),
                 "httpTokens": Property(),
-            },
+            }
         ),
         "monitoring": Property(fields={"enabled": Property()}),
         "tags": TAGS,

@@ -100,7 +100,7 @@ class BucketServerSideEncryptionConfiguration(Setting):
                     }
                 ),
                 "bucketKeyEnabled": Property(),
-            },
+            }
         ),
         "region": REGION,
     }
@@ -128,7 +128,7 @@ class BucketLifecycleConfiguration(Setting):
                 ),
                 "expiration": Property(fields={"days": Property()}),
                 "filter": Property(fields={"prefix": Property()}),
-            },
+            }
         ),
         "region": REGION,
     }

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 Values = dict[str, Any]
 
 
-class Deployment:
+class Run:
     """Takes registrations from any thread, one at a time.
 
     One lock is held from the first look at the state to the last save: registrations are
@@ -148,14 +148,17 @@ class Deployment:
         if not self._dry_run:
             self._state.save()
 
-    def _register(self, goal: Goal) -> Registered:
-        urn = make_urn(
+    def _urn(self, goal: Goal) -> str:
+        return make_urn(
             stack=self._project.stack,
             project=self._project.name,
             parent=goal.parent,
             type_token=goal.type,
             name=goal.name,
         )
+
+    def _register(self, goal: Goal) -> Registered:
+        urn = self._urn(goal)
         if urn in self._seen:
             raise DuplicateUrnError(
                 f"Two resources have the URN {urn}: type {goal.type}, name '{goal.name}', the "
@@ -180,13 +183,7 @@ class Deployment:
 
     def _recall(self, goal: Goal) -> Registered:
         """A resource as it is recorded; of one that is not, nothing is known."""
-        urn = make_urn(
-            stack=self._project.stack,
-            project=self._project.name,
-            parent=goal.parent,
-            type_token=goal.type,
-            name=goal.name,
-        )
+        urn = self._urn(goal)
         old = self._state.resources.get(urn)
         if old is None or not goal.custom:
             return Registered(urn, "", goal.inputs, goal.secrets)
