@@ -20,7 +20,7 @@ from local.cloud.batch_deletion import (
     describe_compute_environments,
 )
 from local.cloud.events import JobSubmitted
-from local.cloud.jobs import NOT_STARTED, STATUSES, LocalJob
+from local.cloud.jobs import NOT_STARTED, LocalJob
 from local.cloud.process import container_details
 from local.cloud.repairs import replaced
 from taskpacks.limits import (
@@ -31,7 +31,7 @@ from taskpacks.limits import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping
+    from collections.abc import Generator
 
     from local.cloud.events import EventStream
     from local.cloud.scheduler import Scheduler
@@ -160,7 +160,6 @@ def _describe_jobs(self: Any, jobs: list[str] | None) -> list[dict[str, Any]]:
 def _list_jobs(original: Any) -> Any:
     """Lists by job queue without the children, and only RUNNING jobs when nothing is said.
 
-    A filter takes the place of the status.
     https://docs.aws.amazon.com/batch/latest/APIReference/API_ListJobs.html
     """
 
@@ -173,51 +172,12 @@ def _list_jobs(original: Any) -> Any:
     ) -> list[Any]:
         if job_queue_name and array_job_id:
             raise ClientException("give one of jobQueue and arrayJobId")
-        if not filters:
-            jobs = original(self, job_queue_name, array_job_id, job_status or "RUNNING", None)
-        elif array_job_id:
-            raise ClientException("filters do not apply to the children of an array job")
-        else:
-            jobs = [
-                job
-                for status in STATUSES
-                for job in original(self, job_queue_name, None, status, None)
-                if all(passes(each, job) for each in filters)
-            ]
+        if filters:
+            raise ClientException("the local cloud lists jobs by status, not by filters")
+        jobs = original(self, job_queue_name, array_job_id, job_status or "RUNNING", None)
         return [job for job in jobs if array_job_id or job.array_index is None]
 
     return list_jobs
-
-
-def passes(wanted: Mapping[str, Any], job: LocalJob) -> bool:
-    """Whether a job passes a filter of ListJobs.
-
-    Args:
-        wanted: Its name, and one value or more of which one must fit.
-        job: The job.
-
-    Raises:
-        ClientException: There is no such filter.
-    """
-    name, values = wanted["name"], wanted["values"]
-    if name == "JOB_NAME":
-        return any(_fits(job.job_name, value) for value in values)
-    if name == "JOB_DEFINITION":
-        definition = job.job_definition
-        known = (definition.arn, definition.name, f"{definition.name}:{definition.revision}")
-        return any(_fits(each, value) for value in values for each in known)
-    if name == "BEFORE_CREATED_AT":
-        return any(job.created_at < int(value) for value in values)
-    if name == "AFTER_CREATED_AT":
-        return any(job.created_at > int(value) for value in values)
-    raise ClientException(f"no filter {name}")
-
-
-def _fits(text: str, wanted: str) -> bool:
-    """Without regard to case; an asterisk at the end stands for anything."""
-    if wanted.endswith("*"):
-        return text.lower().startswith(wanted[:-1].lower())
-    return text.lower() == wanted.lower()
 
 
 def _listjobs(original: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Rules that fire by the clock: rate(...) and cron(...), by the cloud's time.
+"""Rules that fire by the clock, at a rate(...), by the cloud's time.
 
 https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-scheduled-rule-pattern.html
 """
@@ -24,25 +24,11 @@ if TYPE_CHECKING:
     from local.cloud.events import EventStream
 
 _RATE: Final = re.compile(r"rate\((\d+) (minute|hour|day)(s?)\)")
-_CRON: Final = re.compile(r"cron\((\S+) (\S+) (\S+) (\S+) (\S+) (\S+)\)")
 _UNIT_MINUTES: Final = {"minute": 1, "hour": 60, "day": 24 * 60}
-_MONTHS: Final = (
-    *("JAN", "FEB", "MAR", "APR", "MAY", "JUN"),
-    *("JUL", "AUG", "SEP", "OCT", "NOV", "DEC"),
-)
-_DAYS: Final = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")
-_FIELDS: Final[tuple[tuple[str, int, int, tuple[str, ...]], ...]] = (
-    ("minutes", 0, 59, ()),
-    ("hours", 0, 23, ()),
-    ("day of month", 1, 31, ()),
-    ("month", 1, 12, _MONTHS),
-    ("day of week", 1, 7, _DAYS),
-    ("year", 1970, 2199, ()),
-)
 
 
 class BadScheduleError(Exception):
-    """A schedule expression that EventBridge refuses, or that is not modelled."""
+    """A schedule expression that EventBridge refuses, or that this cloud does not know."""
 
 
 @dataclass(frozen=True)
@@ -57,65 +43,19 @@ class Rate:
         return passed > 0 and passed % self.minutes == 0
 
 
-@dataclass(frozen=True)
-class Cron:
-    """At the minutes that all six fields allow; None in a field allows all."""
-
-    fields: tuple[frozenset[int] | None, ...]
-
-    def due(self, minute: int, made: int) -> bool:
-        """Whether it fires at a full minute; both in seconds since 1970."""
-        at = datetime.fromtimestamp(minute, UTC)
-        weekday = at.isoweekday() % 7 + 1  # Sunday is 1
-        values = (at.minute, at.hour, at.day, at.month, weekday, at.year)
-        return minute > made and all(
-            allowed is None or value in allowed
-            for value, allowed in zip(values, self.fields, strict=True)
-        )
-
-
-def schedule_of(expression: str) -> Rate | Cron:
+def rate_of(expression: str) -> Rate:
     """Reads a schedule expression.
 
     Raises:
-        BadScheduleError: EventBridge would refuse it, or it has one of L, W and #.
+        BadScheduleError: EventBridge would refuse it, or it is not a rate.
     """
-    if found := _RATE.fullmatch(expression):
-        count = int(found[1])
-        if count < 1 or (count == 1) == bool(found[3]):
-            raise BadScheduleError(f"{expression}: write 1 {found[2]}, or 2 {found[2]}s and more")
-        return Rate(count * _UNIT_MINUTES[found[2]])
-    found = _CRON.fullmatch(expression)
+    found = _RATE.fullmatch(expression)
     if found is None:
-        raise BadScheduleError(f"{expression} is neither rate(N unit) nor cron() with six fields")
-    if (found[3] == "?") == (found[5] == "?"):
-        raise BadScheduleError(f"{expression}: one of day of month and day of week must be ?")
-    return Cron(
-        tuple(_allowed(text, *field) for text, field in zip(found.groups(), _FIELDS, strict=True))
-    )
-
-
-def _allowed(
-    text: str, field: str, low: int, high: int, names: tuple[str, ...]
-) -> frozenset[int] | None:
-    if text in ("*", "?"):
-        return None
-
-    def number(word: str) -> int:
-        if word.upper() in names:
-            return names.index(word.upper()) + low
-        if not word.isdigit() or not low <= int(word) <= high:
-            raise BadScheduleError(f"{field}: {word!r} is not between {low} and {high}")
-        return int(word)
-
-    values: set[int] = set()
-    for part in text.split(","):
-        span, _, step = part.partition("/")
-        first, _, last = span.partition("-")
-        begin = low if first == "*" else number(first)
-        end = number(last) if last else (high if step or first == "*" else begin)
-        values.update(range(begin, end + 1, int(step) if step.isdigit() else 1))
-    return frozenset(values)
+        raise BadScheduleError(f"{expression} is not rate(N unit), all that the local cloud knows")
+    count = int(found[1])
+    if count < 1 or (count == 1) == bool(found[3]):
+        raise BadScheduleError(f"{expression}: write 1 {found[2]}, or 2 {found[2]}s and more")
+    return Rate(count * _UNIT_MINUTES[found[2]])
 
 
 def scheduled_event(rule: Any, minute: int) -> dict[str, Any]:
@@ -168,14 +108,14 @@ class Schedules:
         for rule in rules:
             key = rule.arn, rule.scheduled_expression
             try:
-                schedule = schedule_of(rule.scheduled_expression)
+                rate = rate_of(rule.scheduled_expression)
             except BadScheduleError as error:
                 if rule.arn not in self._refused:
                     self._refused.add(rule.arn)
                     self._events.error(f"rule {rule.name} never fires: {error}")
                 continue
             made = self._made.setdefault(key, minutes[0] - MINUTE_SECONDS)
-            due = [minute for minute in minutes if schedule.due(minute, made)]
+            due = [minute for minute in minutes if rate.due(minute, made)]
             if due and rule.state == "ENABLED":
                 self._deliver(rule, scheduled_event(rule, due[-1]))
 
@@ -188,7 +128,7 @@ def schedules_checked() -> AbstractContextManager[None]:
         expression = kwargs.get("scheduled_expression")
         if expression:
             try:
-                schedule_of(expression)
+                rate_of(expression)
             except BadScheduleError as error:
                 message = f"Parameter ScheduleExpression is not valid. {error}"
                 raise ValidationException(message) from error

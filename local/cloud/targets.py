@@ -77,7 +77,6 @@ def submission(target: Mapping[str, Any]) -> Submission:
             "INVALID_PARAMETER", f"the local cloud knows no {unsupported[0]} for Batch targets"
         )
     size = parameters.get("ArrayProperties", {}).get("Size")
-    attempts = parameters.get("RetryStrategy", {}).get("Attempts")
     request = {
         "jobName": parameters["JobName"],
         "jobDefinition": parameters["JobDefinition"],
@@ -85,8 +84,6 @@ def submission(target: Mapping[str, Any]) -> Submission:
     }
     if size is not None:
         request["arrayProperties"] = {"size": size}
-    if attempts is not None:  # replaces the definition's retry strategy, evaluateOnExit included
-        request["retryStrategy"] = {"attempts": attempts}
     return Submission(request, size)
 
 
@@ -217,14 +214,9 @@ class Delivery:
         return f"execution {answer['executionArn'].rpartition(':')[2]}"
 
     def _send_message(self, target: Any, event: Any) -> None:
-        group = target.get("SqsParameters", {}).get("MessageGroupId")
         try:
             url = self._sqs.get_queue_url(QueueName=target["Arn"].rpartition(":")[2])["QueueUrl"]
-            self._sqs.send_message(
-                QueueUrl=url,
-                MessageBody=json.dumps(as_delivered(event)),
-                **({"MessageGroupId": group} if group else {}),
-            )
+            self._sqs.send_message(QueueUrl=url, MessageBody=json.dumps(as_delivered(event)))
         except self._sqs.exceptions.QueueDoesNotExist as error:
             raise DeliveryError("NO_RESOURCE", str(error)) from error
 

@@ -241,12 +241,6 @@ def test_a_batch_target_becomes_one_job_or_an_array_job():
     assert str(array) == "array job of 10 workers"
 
 
-def test_a_targets_retry_strategy_has_attempts_only():
-    parameters = TARGET["BatchParameters"] | {"RetryStrategy": {"Attempts": 3}}
-    job = submission(TARGET | {"BatchParameters": parameters})
-    assert job.request["retryStrategy"] == {"attempts": 3}
-
-
 @pytest.mark.parametrize(
     ("change", "code"),
     [

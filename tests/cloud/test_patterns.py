@@ -37,34 +37,8 @@ EVENT = {
         ({"detail": {"flag": [1]}}, False),
         ({"detail": {"missing": ["x"]}}, False),
         ({"detail": {"missing": {"deeper": ["x"]}}}, False),
-        ({"detail": {"alarmName": [{"prefix": "pi-"}]}}, True),
-        ({"detail": {"alarmName": [{"prefix": "csv-"}]}}, False),
-        ({"detail": {"alarmName": [{"prefix": {"equals-ignore-case": "PI-"}}]}}, True),
-        ({"detail": {"alarmName": [{"suffix": "1a2b3c4"}]}}, True),
-        ({"detail": {"alarmName": [{"suffix": {"equals-ignore-case": "1A2B3C4"}}]}}, True),
-        ({"detail": {"alarmName": [{"equals-ignore-case": "PI-depth-HIGH-1a2b3c4"}]}}, True),
-        ({"detail": {"alarmName": [{"wildcard": "pi-*-high-*"}]}}, True),
-        ({"detail": {"alarmName": [{"wildcard": "pi-*-low-*"}]}}, False),
-        ({"detail": {"alarmName": [{"wildcard": "pi-\\*-high-*"}]}}, False),
-        ({"detail": {"alarmName": [{"anything-but": "other"}]}}, True),
-        ({"detail": {"alarmName": [{"anything-but": ["pi-depth-high-1a2b3c4"]}]}}, False),
-        ({"detail": {"alarmName": [{"anything-but": {"prefix": "pi-"}}]}}, False),
-        ({"detail": {"alarmName": [{"anything-but": {"suffix": "-x"}}]}}, True),
-        ({"detail": {"alarmName": [{"anything-but": {"wildcard": "pi*"}}]}}, False),
-        ({"detail": {"missing": [{"anything-but": "x"}]}}, False),
-        ({"detail": {"alarmName": [{"exists": True}]}}, True),
-        ({"detail": {"alarmName": [{"exists": False}]}}, False),
-        ({"detail": {"missing": [{"exists": False}]}}, True),
-        ({"detail": {"empty": [{"exists": True}]}}, True),
-        ({"detail": {"count": [{"numeric": ["=", 5]}]}}, True),
-        ({"detail": {"count": [{"numeric": [">", 0, "<=", 5]}]}}, True),
-        ({"detail": {"count": [{"numeric": [">", 5]}]}}, False),
-        ({"detail": {"flag": [{"numeric": ["=", 1]}]}}, False),
         ({"detail": {"items": {"name": ["y"]}}}, True),
         ({"detail": {"items": {"name": ["y"], "size": [1]}}}, False),
-        ({"$or": [{"source": ["aws.ec2"]}, {"detail": {"count": [5]}}]}, True),
-        ({"$or": [{"source": ["aws.ec2"]}, {"detail": {"count": [6]}}]}, False),
-        ({"detail": {"$or": [{"count": [6]}, {"flag": [True]}]}}, True),
     ],
 )
 def test_an_event_matches_as_eventbridge_documents(pattern, expected):
@@ -74,19 +48,14 @@ def test_an_event_matches_as_eventbridge_documents(pattern, expected):
 @pytest.mark.parametrize(
     ("pattern", "named"),
     [
-        ({"source": [{"begins-with": "aws"}]}, "begins-with"),
-        ({"source": [{"anything-but": {"begins-with": "aws"}}]}, "begins-with"),
-        ({"other": [{"begins-with": "aws"}]}, "begins-with"),
-        ({"$or": [{"source": [{"cidr": "10.0.0.0/8"}]}]}, "cidr"),
+        ({"source": [{"prefix": "aws"}]}, "prefix"),
+        ({"other": [{"exists": False}]}, "exists"),
+        ({"$or": [{"source": ["aws.ec2"]}]}, r"\$or"),
         ({"source": "aws.ec2"}, "an object or an array"),
         ({"source": []}, "an object or an array"),
-        ({"source": [{"prefix": "a", "suffix": "b"}]}, "exactly one operator"),
-        ({"detail": {"count": [{"numeric": ["!", 5]}]}}, "numeric"),
-        ({"source": [{"exists": "yes"}]}, "exists"),
-        ({"$or": "x"}, r"\$or"),
     ],
 )
-def test_a_pattern_that_eventbridge_would_refuse_is_an_error_that_names_it(pattern, named):
+def test_a_pattern_with_an_operator_or_a_bare_leaf_is_an_error_that_names_it(pattern, named):
     with pytest.raises(BadPatternError, match=named):
         matches(pattern, EVENT)
 
@@ -110,9 +79,3 @@ def exact(event):
 @given(event=events)
 def test_the_pattern_of_an_events_own_values_matches_it(event):
     assert matches(exact(event), event)
-
-
-@given(value=st.text(max_size=8), others=st.lists(st.text(max_size=8), min_size=1))
-def test_anything_but_is_the_opposite_of_the_list(value, others):
-    event = {"a": value}
-    assert matches({"a": [{"anything-but": others}]}, event) != matches({"a": others}, event)
