@@ -57,11 +57,10 @@ class Monitor:
         self._run = run
         self._dry_run = dry_run
 
-    def GetDeploymentInfo(  # noqa: N802 - the protocol's name
+    def GetDeploymentInfo(
         self, request: empty_pb2.Empty, context: Any = None
     ) -> resource_pb2.DeploymentInfo:
         """Says which stack this is and what the engine can do."""
-        del request, context
         return resource_pb2.DeploymentInfo(
             project=self._project.name,
             stack=self._project.stack,
@@ -70,18 +69,15 @@ class Monitor:
             supportedFeatures=_FEATURES,
         )
 
-    def SupportsFeature(  # noqa: N802 - the protocol's name
+    def SupportsFeature(
         self, request: resource_pb2.SupportsFeatureRequest, context: Any = None
     ) -> resource_pb2.SupportsFeatureResponse:
         """The older way to ask the same."""
-        del context
         return resource_pb2.SupportsFeatureResponse(hasSupport=request.id in _LEGACY_FEATURES)
 
-    def RegisterResource(  # noqa: N802 - the protocol's name
+    def RegisterResource(
         self, request: resource_pb2.RegisterResourceRequest, context: Any = None
     ) -> resource_pb2.RegisterResourceResponse:
-        """Brings one resource to where the program wants it."""
-        del context
         try:
             goal = _goal(request)
         except UnsupportedError as error:
@@ -95,20 +91,17 @@ class Monitor:
             result=resource_pb2.SUCCESS,
         )
 
-    def RegisterResourceOutputs(  # noqa: N802 - the protocol's name
+    def RegisterResourceOutputs(
         self, request: resource_pb2.RegisterResourceOutputsRequest, context: Any = None
     ) -> empty_pb2.Empty:
         """Records what a component or the stack shows."""
-        del context
         values, secrets = wire.decode(request.outputs, subject=request.urn)
         self._run.register_outputs(request.urn, values, secrets)
         return empty_pb2.Empty()
 
-    def Invoke(  # noqa: N802 - the protocol's name
+    def Invoke(
         self, request: resource_pb2.ResourceInvokeRequest, context: Any = None
     ) -> resource_pb2.ResourceInvokeResponse:
-        """Answers a provider function."""
-        del context
         if request.provider:
             _refuse(request.tok, "provider", "the local cloud has one default provider")
         values, _ = wire.decode(request.args, subject=request.tok)
@@ -118,11 +111,10 @@ class Monitor:
         getattr(response, "return").CopyFrom(wire.encode(answer, ()))
         return response
 
-    def ReadResource(  # noqa: N802 - the protocol's name
+    def ReadResource(
         self, request: resource_pb2.ReadResourceRequest, context: Any = None
     ) -> NoReturn:
         """Refused: there is nothing in the local cloud that the stack did not make."""
-        del context
         error = UnsupportedError(
             f"{request.type} '{request.name}' (id {request.id}) cannot be read with get() or "
             "StackReference here: the local cloud holds only what this stack makes. Make the "
@@ -131,11 +123,10 @@ class Monitor:
         self._run.error = self._run.error or error
         raise error
 
-    def RegisterResourceHook(  # noqa: N802 - the protocol's name
+    def RegisterResourceHook(
         self, request: resource_pb2.RegisterResourceHookRequest, context: Any = None
     ) -> empty_pb2.Empty:
         """Makes a hook known, by its name."""
-        del context
         self._run.hooks.add(
             Hook(
                 request.name,
@@ -147,28 +138,23 @@ class Monitor:
         )
         return empty_pb2.Empty()
 
-    def SignalAndWaitForShutdown(  # noqa: N802 - the protocol's name
+    def SignalAndWaitForShutdown(
         self, request: empty_pb2.Empty, context: Any = None
     ) -> empty_pb2.Empty:
         """The program has ended well: what it did not mention goes, while its hooks can run."""
-        del request, context
         self._run.finish()
         return empty_pb2.Empty()
 
-    def Log(  # noqa: N802 - the protocol's name
-        self, request: engine_pb2.LogRequest, context: Any = None
-    ) -> empty_pb2.Empty:
+    def Log(self, request: engine_pb2.LogRequest, context: Any = None) -> empty_pb2.Empty:
         """Passes the program's messages on to Python's logging."""
-        del context
         where = f" ({request.urn})" if request.urn else ""
         _LOGGER.log(_LEVELS.get(request.severity, logging.INFO), "%s%s", request.message, where)
         return empty_pb2.Empty()
 
-    def RequirePulumiVersion(  # noqa: N802 - the protocol's name
+    def RequirePulumiVersion(
         self, request: engine_pb2.RequirePulumiVersionRequest, context: Any = None
     ) -> engine_pb2.RequirePulumiVersionResponse:
         """Accepted: the version that counts is the CLI's that deploys for real."""
-        del request, context
         return engine_pb2.RequirePulumiVersionResponse()
 
 

@@ -62,33 +62,27 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
             raise UnsupportedError(f"{_PROVIDER} was asked for something before it was configured.")
         return self._configured
 
-    def GetPluginInfo(  # noqa: N802 - the protocol's name
+    def GetPluginInfo(
         self, request: empty_pb2.Empty, context: grpc.ServicerContext
     ) -> plugin_pb2.PluginInfo:
         """The version is that of the Python types which programs use."""
-        del request, context
         return plugin_pb2.PluginInfo(version=metadata.version("pulumi-aws"))
 
-    def GetSchema(  # noqa: N802 - the protocol's name
+    def GetSchema(
         self, request: provider_pb2.GetSchemaRequest, context: grpc.ServicerContext
     ) -> provider_pb2.GetSchemaResponse:
         """Only who it is: Python programs bring their types with them."""
-        del request, context
         schema = {"name": "aws", "version": metadata.version("pulumi-aws")}
         return provider_pb2.GetSchemaResponse(schema=json.dumps(schema))
 
-    def Cancel(  # noqa: N802 - the protocol's name
-        self, request: empty_pb2.Empty, context: grpc.ServicerContext
-    ) -> empty_pb2.Empty:
+    def Cancel(self, request: empty_pb2.Empty, context: grpc.ServicerContext) -> empty_pb2.Empty:
         """Calls are short: there is nothing to break off."""
-        del request, context
         return empty_pb2.Empty()
 
-    def CheckConfig(  # noqa: N802 - the protocol's name
+    def CheckConfig(
         self, request: provider_pb2.CheckRequest, context: grpc.ServicerContext
     ) -> provider_pb2.CheckResponse:
         """Refuses settings without a region, or without a cloud that is not AWS."""
-        del context
         try:
             _cloud(request.news)
         except UnsupportedError as error:
@@ -96,12 +90,11 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
             return provider_pb2.CheckResponse(inputs=request.news, failures=[failure])
         return provider_pb2.CheckResponse(inputs=request.news)
 
-    @_with_message
-    def DiffConfig(  # noqa: N802 - the protocol's name
+    @_told
+    def DiffConfig(
         self, request: provider_pb2.DiffRequest, context: grpc.ServicerContext
     ) -> provider_pb2.DiffResponse:
-        """In another region everything is replaced; the rest only says how to reach the cloud."""
-        del context
+        """Another region is another place, where all is made anew; the rest is the way there."""
         old = wire.decode(request.olds, subject=_PROVIDER).values
         new = wire.decode(request.news, subject=_PROVIDER).values
         return _difference(
@@ -109,21 +102,17 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
             {"region"} if old.get("region") != new.get("region") else set(),
         )
 
-    @_with_message
-    def Configure(  # noqa: N802 - the protocol's name
+    @_told
+    def Configure(
         self, request: provider_pb2.ConfigureRequest, context: grpc.ServicerContext
     ) -> provider_pb2.ConfigureResponse:
-        """Finds its cloud."""
-        del context
         self._configured = _cloud(request.args)
         return provider_pb2.ConfigureResponse(acceptSecrets=True, supportsPreview=True)
 
-    @_with_message
-    def Invoke(  # noqa: N802 - the protocol's name
+    @_told
+    def Invoke(
         self, request: provider_pb2.InvokeRequest, context: grpc.ServicerContext
     ) -> provider_pb2.InvokeResponse:
-        """Answers a provider function."""
-        del context
         values, secrets = wire.decode(request.args, subject=request.tok)
         with calls_for(f"Calling {request.tok}"):
             answer = invoke(self._cloud, request.tok, values)
@@ -131,12 +120,11 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         getattr(response, "return").CopyFrom(wire.encode(answer, secrets & answer.keys()))
         return response
 
-    @_with_message
-    def Check(  # noqa: N802 - the protocol's name
+    @_told
+    def Check(
         self, request: provider_pb2.CheckRequest, context: grpc.ServicerContext
     ) -> provider_pb2.CheckResponse:
         """Refuses what no handler knows, and fills in the name that the program leaves to us."""
-        del context
         subject = Subject(request.urn)
         news = subject.given(request.news)
         try:
@@ -147,12 +135,11 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         named = subject.named(news, subject.given(request.olds), request.randomSeed)
         return provider_pb2.CheckResponse(inputs=named.encoded())
 
-    @_with_message
-    def Diff(  # noqa: N802 - the protocol's name
+    @_told
+    def Diff(
         self, request: provider_pb2.DiffRequest, context: grpc.ServicerContext
     ) -> provider_pb2.DiffResponse:
         """Which inputs do not mean the same any more, and which of them make a new resource."""
-        del context
         subject, handler = Subject(request.urn), Subject(request.urn).handler
         old, new = subject.given(request.old_inputs), subject.given(request.news)
         wanted = keep_ignored(old.values, new.values, request.ignoreChanges, str(subject))
@@ -164,8 +151,8 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
             changed, reasons, delete_first=handler.delete_before_replace or same_name
         )
 
-    @_with_message
-    def Create(  # noqa: N802 - the protocol's name
+    @_told
+    def Create(
         self, request: provider_pb2.CreateRequest, context: grpc.ServicerContext
     ) -> provider_pb2.CreateResponse:
         """Makes a resource; in a preview, says what is known of it before."""
@@ -186,12 +173,11 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
             _half_made(context, error, resource_id, inputs)
         return provider_pb2.CreateResponse(id=resource_id, properties=properties)
 
-    @_with_message
-    def Read(  # noqa: N802 - the protocol's name
+    @_told
+    def Read(
         self, request: provider_pb2.ReadRequest, context: grpc.ServicerContext
     ) -> provider_pb2.ReadResponse:
         """How a resource is now. What drifted stands in its inputs: the next run repairs it."""
-        del context
         subject = Subject(request.urn)
         inputs = subject.given(request.inputs)
         if not inputs.values:
@@ -217,12 +203,10 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
             inputs=seen.encoded(),
         )
 
-    @_with_message
-    def Update(  # noqa: N802 - the protocol's name
+    @_told
+    def Update(
         self, request: provider_pb2.UpdateRequest, context: grpc.ServicerContext
     ) -> provider_pb2.UpdateResponse:
-        """Changes a resource in place."""
-        del context
         subject, handler = Subject(request.urn), Subject(request.urn).handler
         known, secrets = wire.decode(request.olds, subject=str(subject))
         old, new = subject.given(request.old_inputs), subject.given(request.news)
@@ -241,12 +225,11 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
                 resource_id = handler.update(self._cloud.at(new.values.get("region")), change)
         return provider_pb2.UpdateResponse(properties=self._shown(subject, new, resource_id))
 
-    @_with_message
-    def Delete(  # noqa: N802 - the protocol's name
+    @_told
+    def Delete(
         self, request: provider_pb2.DeleteRequest, context: grpc.ServicerContext
     ) -> empty_pb2.Empty:
         """Deletes a resource, if it is there."""
-        del context
         subject = Subject(request.urn)
         known = wire.decode(request.properties, subject=str(subject)).values
         inputs = subject.given(request.old_inputs).values or known
