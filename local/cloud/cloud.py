@@ -235,7 +235,7 @@ class LocalCloud:
         """Publishes metrics and evaluates alarms at every full cloud minute."""
         metrics = QueueMetrics(
             sqs=self.client("sqs"),
-            cloudwatch=self.client("cloudwatch"),
+            metrics=self._metrics,
             region=self._region,
             pace=self._clock.pace,
             events=self.events,

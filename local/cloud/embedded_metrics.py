@@ -80,6 +80,22 @@ class MetricBuffer:
         with self._lock:
             self._waiting.extend(points)
 
+    def count(self, metric: str, dimension: tuple[str, str], moment: datetime) -> None:
+        """Takes a data point that counts one, of a metric such as AWS/Events FailedInvocations."""
+        namespace, _, name = metric.partition(" ")
+        self.add(
+            (
+                namespace,
+                {
+                    "MetricName": name,
+                    "Dimensions": [{"Name": dimension[0], "Value": dimension[1]}],
+                    "Timestamp": moment,
+                    "Value": 1.0,
+                    "Unit": "Count",
+                },
+            )
+        )
+
     def flush(self, cloudwatch: Any) -> None:
         """Puts all that it has."""
         with self._lock:

@@ -20,13 +20,12 @@ from local.cloud.repairs import DELETED
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from local.cloud.embedded_metrics import MetricBuffer
     from local.cloud.events import EventStream
 
 NAMESPACE: Final = "AWS/SQS"
 _POISON_RECEIVES: Final = 3
 """A message received as often drops out of ApproximateAgeOfOldestMessage."""
-_PUT_LIMIT: Final = 1000
-"""https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricData.html"""
 _COUNTS: Final = (
     ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesVisible"),
     ("ApproximateNumberOfMessagesNotVisible", "ApproximateNumberOfMessagesNotVisible"),
@@ -65,13 +64,13 @@ def metric_data(queue: str, values: dict[str, float], minutes: Sequence[int]) ->
 
 
 class QueueMetrics:
-    """Reads the counts from SQS and puts them into CloudWatch."""
+    """Reads the counts from SQS, on their way to CloudWatch."""
 
     def __init__(
-        self, *, sqs: Any, cloudwatch: Any, region: str, pace: float, events: EventStream
+        self, *, sqs: Any, metrics: MetricBuffer, region: str, pace: float, events: EventStream
     ) -> None:
         self._sqs = sqs
-        self._cloudwatch = cloudwatch
+        self._metrics = metrics
         self._region = region
         self._pace = pace
         self._events = events
@@ -91,10 +90,7 @@ class QueueMetrics:
         for url in urls:
             data += metric_data(*self._sample(url), minutes)
             data += metric_data(_name(url), self._deleted_since(_name(url)), minutes[-1:])
-        for start in range(0, len(data), _PUT_LIMIT):
-            self._cloudwatch.put_metric_data(
-                Namespace=NAMESPACE, MetricData=data[start : start + _PUT_LIMIT]
-            )
+        self._metrics.add(*((NAMESPACE, datum) for datum in data))
 
     def _sample(self, url: str) -> tuple[str, dict[str, float]]:
         queue = _name(url)

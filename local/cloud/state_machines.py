@@ -42,8 +42,6 @@ if TYPE_CHECKING:
     from local.cloud.embedded_metrics import MetricBuffer
     from local.cloud.events import EventStream
 
-NAMESPACE: Final = "AWS/States"
-"""https://docs.aws.amazon.com/step-functions/latest/dg/procedure-cw-metrics.html"""
 _METRICS: Final = {
     "RUNNING": "ExecutionsStarted",
     "SUCCEEDED": "ExecutionsSucceeded",
@@ -51,6 +49,7 @@ _METRICS: Final = {
     "ABORTED": "ExecutionsAborted",
     "TIMED_OUT": "ExecutionsTimedOut",
 }
+"""https://docs.aws.amazon.com/step-functions/latest/dg/procedure-cw-metrics.html"""
 _LOOK_SECONDS: Final = 0.2
 _LEAVE_SECONDS: Final = 2.0
 _SERVICE: Any = state_task_service.StateTaskService
@@ -193,21 +192,9 @@ class StateMachines:
             self._running.pop(execution.exec_arn, None)
         self._notify(execution, execution.exec_status.value)
 
-    def _notify(self, execution: Any, status: str) -> None:
-        self._metrics.add(
-            (
-                NAMESPACE,
-                {
-                    "MetricName": _METRICS[status],
-                    "Dimensions": [
-                        {"Name": "StateMachineArn", "Value": execution.state_machine.arn}
-                    ],
-                    "Timestamp": self._clock.now(),
-                    "Value": 1.0,
-                    "Unit": "Count",
-                },
-            )
-        )
+    def _tell(self, execution: Any, status: str) -> None:
+        of = "StateMachineArn", execution.state_machine.arn
+        self._metrics.count(f"AWS/States {_METRICS[status]}", of, self._clock.now())
         failed = [text for text in (execution.error, execution.cause) if text]
         self._events.emit(
             ExecutionChanged(

@@ -243,17 +243,8 @@ class Delivery:
             except ClientError as refused:
                 self._events.error(f"rule {rule.name}: dead-letter queue {arn} refused: {refused}")
                 queue = None
-        self._metrics.add(
-            (
-                "AWS/Events",
-                {
-                    "MetricName": "FailedInvocations",
-                    "Dimensions": [{"Name": "RuleName", "Value": rule.name}],
-                    "Timestamp": self._events.now().cloud,
-                    "Value": 1.0,
-                    "Unit": "Count",
-                },
-            )
+        self._metrics.count(
+            "AWS/Events FailedInvocations", ("RuleName", rule.name), self._events.now().cloud
         )
         self._events.emit(
             DeliveryFailed(

@@ -148,8 +148,7 @@ def short_ids(text: str) -> str:
 
 def status_table(progress: Progress) -> Table:
     """Depth, alarms, decision, workers and tasks of every deployment, as they are now."""
-    table = Table(title="Taskpacks on this machine")
-    for heading in (
+    headings = (
         "deployment",
         "visible",
         "in flight",
@@ -158,8 +157,8 @@ def status_table(progress: Progress) -> Table:
         "workers",
         "done",
         "failed",
-    ):
-        table.add_column(heading)
+    )
+    table = Table(*headings, title="Taskpacks on this machine")
     for made in progress.deployments.values():
         tasks = progress.of(made.name)
         done = sum(task.outcome == "done" for task in tasks)
@@ -191,18 +190,10 @@ def trigger_name(alarm: str, deployment: str) -> str:
 
 def story_table(progress: Progress) -> Table:
     """Returns a table of what happened, in figures, by deployment."""
-    table = Table(title="The story in figures (seconds: median / longest)")
-    for heading in (
-        "deployment",
-        "tasks",
-        "done",
-        "failed",
-        "wait to start",
-        "run time",
-        "workers",
-        "last task to last exit",
-    ):
-        table.add_column(heading, justify="right" if heading != "deployment" else "left")
+    table = Table("deployment", title="The story in figures (seconds: median / longest)")
+    for heading in ("tasks", "done", "failed", "wait to start", "run time", "workers"):
+        table.add_column(heading, justify="right")
+    table.add_column("last task to last exit", justify="right")
     for made in progress.deployments.values():
         tasks = progress.of(made.name)
         done = [task for task in tasks if task.outcome == "done"]

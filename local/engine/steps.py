@@ -9,9 +9,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from botocore.exceptions import ClientError
-
-from local.engine.cloud import Cloud, calls_for, is_missing
+from local.engine.cloud import Cloud, calls_for
 from local.engine.errors import CloudError
 from local.engine.handlers import Handler, Resource, Update, handler_for
 from local.engine.properties import Property, normal
@@ -108,28 +106,16 @@ class Steps:
     def read(self, record: Record, inputs: Mapping[str, Any]) -> Values | None:
         """Asks the cloud; None means that there is no such resource."""
         handler = handler_for(record.type, name_of(record.urn))
-        cloud = self._cloud.at(inputs.get("region"))
         with calls_for(f"Reading {_subject(record)}"):
-            try:
-                found = handler.read(cloud, Resource(record.id, inputs))
-            except ClientError as error:
-                if is_missing(error):
-                    return None
-                raise
-        return None if found is None else {"region": cloud.region, **found}
+            return handler.find(self._cloud, Resource(record.id, inputs))
 
     def delete(self, record: Record) -> None:
         """Deletes from the cloud, if it is there; the caller forgets the record."""
         if not record.custom or record.retain_on_delete:
             return
         handler = handler_for(record.type, name_of(record.urn))
-        cloud = self._cloud.at(record.inputs.get("region"))
         with calls_for(f"Deleting {_subject(record)}"):
-            try:
-                handler.delete(cloud, Resource(record.id, record.inputs))
-            except ClientError as error:
-                if not is_missing(error):
-                    raise
+            handler.remove(self._cloud, Resource(record.id, record.inputs))
 
     def _settle(self, wanted: Wanted, old_inputs: Mapping[str, Any]) -> Registered:
         """Reads back what was made or changed, and records it."""

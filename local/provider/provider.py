@@ -11,12 +11,11 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
 import grpc
-from botocore.exceptions import ClientError
 from google.protobuf import empty_pb2
 from pulumi.runtime.proto import plugin_pb2, provider_pb2, provider_pb2_grpc, status_pb2
 
 from local.engine import wire
-from local.engine.cloud import ASKED_BY_PROGRAMS, Cloud, calls_for, is_missing
+from local.engine.cloud import Cloud, calls_for
 from local.engine.diff import changed_properties, keep_ignored
 from local.engine.errors import EngineError, UnsupportedError
 from local.engine.handlers import Resource, Update
@@ -233,26 +232,14 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         subject = Subject(request.urn)
         known = wire.decode(request.properties, subject=str(subject)).values
         inputs = subject.given(request.old_inputs).values or known
-        cloud = self._cloud.at(inputs.get("region"))
         resource = Resource(known.get("id", request.id), inputs)
         with calls_for(f"Deleting {subject}"):
-            try:
-                subject.handler.delete(cloud, resource)
-            except ClientError as error:
-                if not is_missing(error):
-                    raise
+            subject.handler.remove(self._cloud, resource)
         return empty_pb2.Empty()
 
     def _found(self, subject: Subject, inputs: Given, resource_id: str) -> Values | None:
-        cloud = self._cloud.at(inputs.values.get("region"))
         with calls_for(f"Reading {subject}"):
-            try:
-                found = subject.handler.read(cloud, Resource(resource_id, inputs.values))
-            except ClientError as error:
-                if is_missing(error):
-                    return None
-                raise
-        return None if found is None else {"region": cloud.region, **found}
+            return subject.handler.find(self._cloud, Resource(resource_id, inputs.values))
 
     def _shown(self, subject: Subject, inputs: Given, resource_id: str) -> struct_pb2.Struct:
         """Returns what was made or changed, read back.

@@ -177,6 +177,22 @@ class Handler(ABC):
     def delete(self, cloud: Cloud, resource: Resource) -> None:
         """Deletes the resource. Errors that say "not found" may be let through."""
 
+    def find(self, cloud: Cloud, resource: Resource) -> Values | None:
+        """Reads the resource in its own region; None if there is no such resource."""
+        here = cloud.at(resource.inputs.get("region"))
+        try:
+            found = self.read(here, resource)
+        except ClientError as error:
+            if is_missing(error):
+                return None
+            raise
+        return None if found is None else {"region": here.region, **found}
+
+    def remove(self, cloud: Cloud, resource: Resource) -> None:
+        """Deletes the resource in its own region, if it is there."""
+        here = cloud.at(resource.inputs.get("region"))
+        ignoring_missing(lambda: self.delete(here, resource))
+
     def casing(self, name: str) -> str:
         """AWS's name for a wire name, unless the property has one of its own."""
         return name[:1].upper() + name[1:] if self.capitalised else name
