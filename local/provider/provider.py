@@ -93,7 +93,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
     def DiffConfig(
         self, request: provider_pb2.DiffRequest, context: grpc.ServicerContext
     ) -> provider_pb2.DiffResponse:
-        """Another region is another place, where all is made anew; the rest is the way there."""
+        """In another region everything is replaced; the rest only says how to reach the cloud."""
         old = wire.decode(request.olds, subject=_PROVIDER).values
         new = wire.decode(request.news, subject=_PROVIDER).values
         return _difference(

@@ -81,7 +81,7 @@ def tagged(tags: Mapping[str, str]) -> Values:
 
 @dataclass(frozen=True, kw_only=True)
 class Tagging:
-    """How a service is told of tags: `tag_NOUN(SUBJECT=…, Tags=…)` and `untag_NOUN`."""
+    """Names a service's calls for tags: `tag_NOUN(SUBJECT=…, Tags=…)` and `untag_NOUN`."""
 
     noun: str = "resource"
     subject: str = "resourceArn"

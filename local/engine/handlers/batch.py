@@ -27,7 +27,7 @@ _SERVICE: Final = "batch.amazonaws.com"
 
 
 class _Batch(Handler):
-    """What all three types share."""
+    """The common part of Batch's three types."""
 
     service = "batch"
     auto_name = AutoName(max_length=128)
@@ -36,7 +36,7 @@ class _Batch(Handler):
 
 
 class ComputeEnvironment(_Batch):
-    """Where jobs run. Its id is its ARN."""
+    """The machines that jobs run on. Its id is its ARN."""
 
     resource_type = "aws:batch/computeEnvironment:ComputeEnvironment"
     properties: ClassVar[Mapping[str, Property]] = {
@@ -144,7 +144,7 @@ def _type_changed(change: Update) -> bool:
 
 
 class JobQueue(_Batch):
-    """Where jobs wait. Its id is its ARN."""
+    """The queue that jobs wait in. Its id is its ARN."""
 
     resource_type = "aws:batch/jobQueue:JobQueue"
     properties: ClassVar[Mapping[str, Property]] = {
@@ -211,7 +211,7 @@ def _retries(strategy: Any) -> Any:
 
 
 class JobDefinition(_Batch):
-    """What a job runs. A change registers a new revision; its id is the revision's ARN."""
+    """The definition of a job. A change registers a new revision; its id is the revision's ARN."""
 
     resource_type = "aws:batch/jobDefinition:JobDefinition"
     volatile = frozenset({"id", "arn", "revision"})

@@ -91,7 +91,7 @@ class MetricAlarm(Handler):
         return {**values, **tagged(tag_map(tags)), "arn": alarm["AlarmArn"]}
 
     def modify(self, cloud: Cloud, change: Update) -> None:
-        """What is not given goes back to AWS's default."""
+        """Replaces the alarm: a property that is not given goes back to AWS's default."""
         cloud.client("cloudwatch").put_metric_alarm(**self._parameters(change.new))
 
     def delete(self, cloud: Cloud, resource: Resource) -> None:

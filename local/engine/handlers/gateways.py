@@ -49,7 +49,7 @@ class Eip(Ec2):
 
 
 class NatGateway(Ec2):
-    """What lets a private subnet out."""
+    """The way out of a private subnet."""
 
     resource_type = "aws:ec2/natGateway:NatGateway"
     noun = "NatGateway"

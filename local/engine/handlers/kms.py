@@ -27,7 +27,7 @@ _ACCOUNTS_POLICY: Final = {
         }
     ],
 }
-"""What KMS gives a key without a policy: the account decides through IAM."""
+"""The policy that KMS gives a key without one: the account decides through IAM."""
 
 
 def _tags(tags: Mapping[str, str]) -> list[dict[str, str]]:

@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from local.engine.cloud import Cloud
 
 _GONE: Final = ("deleting", "deleted")
-"""States in which EC2 goes on to describe a thing for a while."""
+"""States of a deleted resource that EC2 still lists for a while."""
 _DNS: Final = ("enableDnsSupport", "enableDnsHostnames")
 
 
 class Ec2(Handler):
-    """A thing that EC2 makes, describes and deletes under one noun. Its id is AWS's."""
+    """A resource that EC2 makes, describes and deletes under one noun. Its id is AWS's."""
 
     service = "ec2"
     noun: ClassVar[str]
@@ -39,11 +39,11 @@ class Ec2(Handler):
     """EC2's word for it in tag specifications and ARNs."""
 
     def birth(self, inputs: Mapping[str, Any]) -> Values:
-        """The inputs that the creating call takes, but for tags."""
+        """Returns the inputs that the creating call takes, but for tags."""
         return only(inputs, self.replaces)
 
     def tags_at_birth(self, inputs: Mapping[str, Any]) -> Values:
-        """The parameter by which EC2 takes tags for what a call makes."""
+        """Returns the parameter by which EC2 tags what a call makes."""
         tags = tag_list(inputs.get("tags"))
         return {"TagSpecifications": [{"ResourceType": self.kind, "Tags": tags}]} if tags else {}
 
@@ -53,7 +53,7 @@ class Ec2(Handler):
         return answer[self.noun][f"{self.noun}Id"]
 
     def described(self, cloud: Cloud, resource_id: str) -> Values | None:
-        """EC2's own words for what is there."""
+        """Returns EC2's description; None if there is no such resource."""
         answer = self._call(cloud, "describe_{}s")(**{f"{self.noun}Ids": [resource_id]})
         found: list[Values] = answer[f"{self.noun}s"]
         return found[0] if found and found[0].get("State") not in _GONE else None
@@ -71,7 +71,7 @@ class Ec2(Handler):
         }
 
     def details(self, cloud: Cloud, found: Values) -> Values:
-        """What else it shows than EC2's description under the same names."""
+        """Returns what is not in EC2's description under the same name."""
         del cloud, found
         return {}
 

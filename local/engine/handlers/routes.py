@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class RouteTable(Ec2):
-    """Where a subnet's packets go. Its routes are resources of their own."""
+    """A table of routes, each a resource of its own."""
 
     resource_type = "aws:ec2/routeTable:RouteTable"
     noun = "RouteTable"
@@ -63,7 +63,7 @@ class Route(Handler):
 
 
 class RouteTableAssociation(Handler):
-    """Which table a subnet uses. Its id is AWS's, and another for another table."""
+    """The table that a subnet uses. Its id is AWS's, and a new one for each table."""
 
     resource_type = "aws:ec2/routeTableAssociation:RouteTableAssociation"
     service = "ec2"

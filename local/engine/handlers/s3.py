@@ -86,7 +86,7 @@ class Bucket(Handler):
         self.configure(cloud, change.resource)
 
     def delete(self, cloud: Cloud, resource: Resource) -> None:
-        """One with objects in it goes only if it says so."""
+        """Deletes objects too, if `forceDestroy` says so."""
         s3 = cloud.client("s3")
         if resource.inputs.get("forceDestroy"):
             for page in s3.get_paginator("list_object_versions").paginate(Bucket=resource.id):

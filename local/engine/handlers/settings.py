@@ -1,4 +1,4 @@
-"""What belongs to another resource and is put as a whole, read and deleted by one call each."""
+"""Resources that one call puts as a whole, one reads and one deletes."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Setting(Handler):
 
 
 class BucketPolicy(Setting):
-    """Who may do what in a bucket."""
+    """The access policy of a bucket."""
 
     resource_type = "aws:s3/bucketPolicy:BucketPolicy"
     service = "s3"
@@ -80,7 +80,7 @@ class BucketPublicAccessBlock(Setting):
 
 
 class BucketServerSideEncryptionConfiguration(Setting):
-    """How objects are encrypted that say nothing about it."""
+    """The encryption of objects by default."""
 
     resource_type = (
         "aws:s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration"
@@ -107,7 +107,7 @@ class BucketServerSideEncryptionConfiguration(Setting):
 
 
 class BucketLifecycleConfiguration(Setting):
-    """What becomes of old objects."""
+    """The rules for old objects."""
 
     resource_type = "aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration"
     service = "s3"
@@ -143,7 +143,7 @@ class BucketLifecycleConfiguration(Setting):
 
 
 class LifecyclePolicy(Setting):
-    """Which images a repository drops."""
+    """The rules for old images of a repository."""
 
     resource_type = "aws:ecr/lifecyclePolicy:LifecyclePolicy"
     service = "ecr"

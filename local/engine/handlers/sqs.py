@@ -102,7 +102,7 @@ def _typed(text: Any) -> Any:
 
 
 class QueuePolicy(Handler):
-    """Who may use a queue: an attribute as a resource of its own. Its id is the queue's URL."""
+    """The access policy of a queue, one of its attributes. Its id is the queue's URL."""
 
     resource_type = "aws:sqs/queuePolicy:QueuePolicy"
     service = "sqs"
