@@ -283,7 +283,8 @@ def test_what_is_retained_on_delete_stays_in_the_cloud(project):
     [
         ("[]", ("delaySeconds", "tags")),
         ("['delaySeconds']", ("tags",)),
-        ("['tags', 'delaySeconds']", ()),
+        ("['tags.owner', 'delaySeconds']", ()),
+        ("['tags[\"owner\"]']", ("delaySeconds",)),
         ("['*']", ()),
     ],
 )
