@@ -577,3 +577,11 @@ def test_two_compute_environments_without_a_role_share_the_service_linked_one(pr
     (role,) = {environment["serviceRole"] for environment in found}
     assert ":role/aws-service-role/batch.amazonaws.com/AWSServiceRoleFor" in role
     assert not engine.up().changed
+
+
+def test_a_table_without_encryption_makes_no_key(project):
+    project.write(
+        """aws.dynamodb.Table("it", hash_key="a", billing_mode="PAY_PER_REQUEST",
+    attributes=[{"name": "a", "type": "S"}])"""
+    ).up()
+    assert project.client("kms").list_keys()["Keys"] == []

@@ -56,12 +56,15 @@ class Table(Handler):
 
     def create(self, cloud: Cloud, inputs: Mapping[str, Any]) -> str:
         keys = {"HASH": inputs.get("hashKey"), "RANGE": inputs.get("rangeKey")}
+        given = _encryption(inputs)
+        # moto makes a key of AWS's own for whatever is said of encryption, also that there is none
+        encryption = {"SSESpecification": given} if given["Enabled"] else {}
         cloud.client("dynamodb").create_table(
             **self.api(only(inputs, ("name", "attributes", "billingMode"))),
             KeySchema=[
                 {"AttributeName": name, "KeyType": kind} for kind, name in keys.items() if name
             ],
-            SSESpecification=_encryption(inputs),
+            **encryption,
             Tags=tag_list(inputs.get("tags")),
         )
         return inputs["name"]
