@@ -192,7 +192,7 @@ class StateMachines:
             self._running.pop(execution.exec_arn, None)
         self._notify(execution, execution.exec_status.value)
 
-    def _tell(self, execution: Any, status: str) -> None:
+    def _notify(self, execution: Any, status: str) -> None:
         of = "StateMachineArn", execution.state_machine.arn
         self._metrics.count(f"AWS/States {_METRICS[status]}", of, self._clock.now())
         failed = [text for text in (execution.error, execution.cause) if text]

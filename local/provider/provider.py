@@ -15,7 +15,7 @@ from google.protobuf import empty_pb2
 from pulumi.runtime.proto import plugin_pb2, provider_pb2, provider_pb2_grpc, status_pb2
 
 from local.engine import wire
-from local.engine.cloud import Cloud, calls_for
+from local.engine.cloud import ASKED_BY_PROGRAMS, Cloud, calls_for
 from local.engine.diff import changed_properties, keep_ignored
 from local.engine.errors import EngineError, UnsupportedError
 from local.engine.handlers import Resource, Update
@@ -89,7 +89,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
             return provider_pb2.CheckResponse(inputs=request.news, failures=[failure])
         return provider_pb2.CheckResponse(inputs=request.news)
 
-    @_told
+    @_with_message
     def DiffConfig(
         self, request: provider_pb2.DiffRequest, context: grpc.ServicerContext
     ) -> provider_pb2.DiffResponse:
@@ -101,14 +101,14 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
             {"region"} if old.get("region") != new.get("region") else set(),
         )
 
-    @_told
+    @_with_message
     def Configure(
         self, request: provider_pb2.ConfigureRequest, context: grpc.ServicerContext
     ) -> provider_pb2.ConfigureResponse:
         self._configured = _cloud(request.args)
         return provider_pb2.ConfigureResponse(acceptSecrets=True, supportsPreview=True)
 
-    @_told
+    @_with_message
     def Invoke(
         self, request: provider_pb2.InvokeRequest, context: grpc.ServicerContext
     ) -> provider_pb2.InvokeResponse:
@@ -119,7 +119,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         getattr(response, "return").CopyFrom(wire.encode(answer, secrets & answer.keys()))
         return response
 
-    @_told
+    @_with_message
     def Check(
         self, request: provider_pb2.CheckRequest, context: grpc.ServicerContext
     ) -> provider_pb2.CheckResponse:
@@ -134,7 +134,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         named = subject.named(news, subject.given(request.olds), request.randomSeed)
         return provider_pb2.CheckResponse(inputs=named.encoded())
 
-    @_told
+    @_with_message
     def Diff(
         self, request: provider_pb2.DiffRequest, context: grpc.ServicerContext
     ) -> provider_pb2.DiffResponse:
@@ -150,7 +150,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
             changed, reasons, delete_first=handler.delete_before_replace or same_name
         )
 
-    @_told
+    @_with_message
     def Create(
         self, request: provider_pb2.CreateRequest, context: grpc.ServicerContext
     ) -> provider_pb2.CreateResponse:
@@ -172,7 +172,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
             _half_made(context, error, resource_id, inputs)
         return provider_pb2.CreateResponse(id=resource_id, properties=properties)
 
-    @_told
+    @_with_message
     def Read(
         self, request: provider_pb2.ReadRequest, context: grpc.ServicerContext
     ) -> provider_pb2.ReadResponse:
@@ -202,7 +202,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
             inputs=seen.encoded(),
         )
 
-    @_told
+    @_with_message
     def Update(
         self, request: provider_pb2.UpdateRequest, context: grpc.ServicerContext
     ) -> provider_pb2.UpdateResponse:
@@ -224,7 +224,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
                 resource_id = handler.update(self._cloud.at(new.values.get("region")), change)
         return provider_pb2.UpdateResponse(properties=self._shown(subject, new, resource_id))
 
-    @_told
+    @_with_message
     def Delete(
         self, request: provider_pb2.DeleteRequest, context: grpc.ServicerContext
     ) -> empty_pb2.Empty:

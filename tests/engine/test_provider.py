@@ -200,7 +200,7 @@ def test_a_queue_lives_through_everything_that_an_engine_does_with_it(plugin):
     replaced = queue.diff(queue.checked(delaySeconds=6, region="eu-west-1"))
     assert list(replaced.replaces) == ["region"]
     assert not replaced.deleteBeforeReplace
-    fresh = queue.check(anew=True, seed=b"third", region="eu-west-1").inputs["name"]
+    fresh = queue.check(created=True, seed=b"third", region="eu-west-1").inputs["name"]
     assert re.fullmatch(r"work-[0-9a-f]{7}", fresh)
     assert fresh != name
 

@@ -21,7 +21,7 @@ _MEMBERS: Final = {
 
 
 class Eip(Ec2):
-    """A public address. Its id is the allocation's."""
+    """A fixed public address. Its id is the allocation's."""
 
     resource_type = "aws:ec2/eip:Eip"
     kind = "elastic-ip"
