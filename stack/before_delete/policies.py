@@ -32,7 +32,8 @@ def hook(how: Access) -> pulumi.ResourceHook:
     """The hook of policies, and of a deployment's record, which speaks for its policy."""
 
     async def ask(args: pulumi.ResourceHookArgs) -> None:
-        await asyncio.to_thread(look, how, policy_arn(args.id, args.old_outputs or {}))
+        if arn := policy_arn(args.id, args.old_outputs or {}):
+            await asyncio.to_thread(look, how, arn)
 
     return pulumi.ResourceHook(HOOK, ask)
 
@@ -48,10 +49,13 @@ def look(how: Access, arn: str) -> None:
     refuse_to_take_away(arn, attachments(iam, arn))
 
 
-def policy_arn(resource_id: str, outputs: Mapping[str, Any]) -> str:
-    """The policy that a resource speaks for: a policy, whose id is its ARN, for itself."""
+def policy_arn(resource_id: str, outputs: Mapping[str, Any]) -> str | None:
+    """The policy that a resource speaks for: a policy, whose id is its ARN, for itself.
+
+    A record of an older version names none; then the policy's own hook asks.
+    """
     record = outputs.get("insecureValue")
-    return resource_id if record is None else json.loads(record)["producer_policy"]
+    return resource_id if record is None else json.loads(record).get("producer_policy")
 
 
 def attachments(iam: Any, arn: str) -> list[tuple[str, str]]:

@@ -83,6 +83,7 @@ def test_a_record_speaks_for_the_policy_of_its_deployment():
     told = json.dumps({"producer_policy": ARN, "pack": "small"})
     assert policies.policy_arn("/taskpacks/x", {"insecureValue": told}) == ARN
     assert policies.policy_arn(ARN, {"arn": ARN}) == ARN
+    assert policies.policy_arn("/taskpacks/x", {"insecureValue": "{}"}) is None  # an older one
 
 
 def test_all_that_have_it_attached_are_named_with_the_command_for_each():
