@@ -37,10 +37,11 @@ class Registration:
     name: str
     inputs: Mapping[str, Any]
     outputs: Mapping[str, Any]
-    urn: str
-    parent: str
+    urn: str = ""
+    """Empty, as the next two, where no engine registered it."""
+    parent: str = ""
     """Its URN."""
-    dependencies: frozenset[str]
+    dependencies: frozenset[str] = frozenset()
     """URNs, of properties and explicit ones."""
 
 
