@@ -43,7 +43,8 @@ _JOIN_SECONDS: Final = 5
 _CLIENT_CONFIG: Final = Config(
     max_pool_connections=50, proxies={}, retries={"total_max_attempts": 1, "mode": "standard"}
 )
-_LAMBDA_CONFIG: Final = _CLIENT_CONFIG.merge(
+# A function may take that long; ending an array job of 10 000 children takes a minute or two.
+_PATIENT_CONFIG: Final = _CLIENT_CONFIG.merge(
     Config(read_timeout=limits.FUNCTION_TIMEOUT_MAX_SECONDS + 10)
 )
 _one_at_a_time = threading.Lock()
@@ -139,7 +140,7 @@ class LocalCloud:
                 made: Any = self._session.client(
                     service,  # pyright: ignore[reportArgumentType, reportCallIssue] - any service's name
                     endpoint_url=self.endpoint_url,
-                    config=_LAMBDA_CONFIG if service == "lambda" else _CLIENT_CONFIG,
+                    config=_PATIENT_CONFIG if service in {"batch", "lambda"} else _CLIENT_CONFIG,
                 )
                 made.meta.events.register("after-call", _with_request_id)
                 self._clients[service] = made
