@@ -43,7 +43,8 @@ def project(tmp_path):
 def run(project, *command):
     uv_folder = Path(uv.find_uv_bin()).parent
     environment = {**os.environ, "PATH": f"{uv_folder}{os.pathsep}{os.environ['PATH']}"}
-    environment.pop("VIRTUAL_ENV", None)
+    for inherited in ("VIRTUAL_ENV", "VENV", "MAKEFLAGS", "MAKEOVERRIDES"):  # of an outer make
+        environment.pop(inherited, None)
     done = subprocess.run(
         command, cwd=project, env=environment, check=False, capture_output=True, text=True
     )
