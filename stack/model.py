@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Final, Literal, Self
@@ -62,6 +64,8 @@ def _rule(pattern: str, rule: str) -> BeforeValidator:
     return BeforeValidator(check)
 
 
+_Text = Annotated[str, Field(min_length=1)]
+
 # Runs before the other rules of its setting. A key with a type in Pulumi.yaml needs some default.
 _EMPTY_IS_NONE: Final = BeforeValidator(lambda value: None if value == "" else value)
 
@@ -106,8 +110,8 @@ class StackSettings(BaseModel):
     secret_key_arns: tuple[Annotated[str, _rule(_KEY_ARN, _KEY_RULE)], ...] = Field(
         default=(), description="ARNs of further keys that packs' secrets are encrypted with"
     )
-    subnet_ids: tuple[str, ...] = Field(default=(), description="A network of your own")
-    security_group_ids: tuple[str, ...] = Field(default=(), description="Its security groups")
+    subnet_ids: tuple[_Text, ...] = Field(default=(), description="A network of your own")
+    security_group_ids: tuple[_Text, ...] = Field(default=(), description="Its security groups")
     assign_public_ip: bool = Field(
         default=False,
         description="Workers on Fargate get public addresses in your own subnets",
@@ -219,3 +223,8 @@ class StackContext:
     def worker_log_group_arn(self, deployment: str) -> str:
         """Returns its ARN."""
         return self.arn("logs", f"log-group:{self.worker_log_group(deployment)}")
+
+
+def short_digest(*facts: object) -> str:
+    """Returns six hex digits that other facts would not have, for a resource's name."""
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:6]

@@ -426,6 +426,7 @@ _RULES = {
     "greater_than_equal": "it is at least {ge}",
     "less_than_equal": "it is at most {le}",
     "string_pattern_mismatch": "it has the form {pattern}",
+    "string_too_short": "it is not empty; write it, or leave it out",
 }
 """Pydantic's kinds of refusal, in our words; others keep its own."""
 

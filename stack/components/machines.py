@@ -13,6 +13,7 @@ from stack.components.json_text import as_json
 from stack.documents import policies, trust
 from stack.hardware import shapes
 from stack.hardware.pools import Pool, pools
+from stack.model import short_digest
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -143,7 +144,7 @@ class Machines(pulumi.ComponentResource):
     def _launch_template(self, name: str, args: MachinesArgs) -> aws.ec2.LaunchTemplate:
         content = shapes.launch_template(args.pool.shape.volume_gib, args.context.kms_key)
         return aws.ec2.LaunchTemplate(
-            f"{name}-instance-{shapes.short_digest(content)}",
+            f"{name}-instance-{short_digest(content)}",
             **content,
             opts=pulumi.ResourceOptions(parent=self),
         )

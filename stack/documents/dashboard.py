@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from stack.hardware.shapes import short_digest
+from stack.model import short_digest
 from taskpacks.contract import METRICS_NAMESPACE, metric_dimensions
 
 if TYPE_CHECKING:

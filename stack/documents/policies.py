@@ -43,9 +43,8 @@ def instance(
         repository_arns: ECR repositories of the images; None for an image from elsewhere.
         log_group_arns: Where the workers' output goes.
     """
-    within = f"arn:{context.partition}:ecs:{context.region}:{context.account_id}"
-    clusters = f"{within}:cluster/AWSBatch-{environments}-*"
-    instances = f"{within}:container-instance/AWSBatch-{environments}-*"
+    clusters = context.arn("ecs", f"cluster/AWSBatch-{environments}-*")
+    instances = context.arn("ecs", f"container-instance/AWSBatch-{environments}-*")
     return document(
         [
             # AWS knows no resource for it:

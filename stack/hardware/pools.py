@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from stack.hardware import shapes
+from stack.model import short_digest
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -33,7 +34,7 @@ class Pool:
         IAM tells their ECS clusters apart by these names alone: Batch puts no tags on them.
         https://docs.aws.amazon.com/batch/latest/userguide/tag-resources.html
         """
-        return f"{self.name}-{shapes.short_digest(context.project, context.stack, self.name)}"
+        return f"{self.name}-{short_digest(context.project, context.stack, self.name)}"
 
 
 def pools(

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from stack.hardware import instances
+from stack.model import short_digest
 from taskpacks import limits
 from taskpacks.contract import ExitCode
 
@@ -282,11 +281,6 @@ def machines_digest(
         dict(tags),
         machine_image_generation,
     )
-
-
-def short_digest(*facts: object) -> str:
-    """Returns six hex digits that other facts would not have, for a resource's name."""
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:6]
 
 
 def evaluate_on_exit() -> tuple[dict[str, str], ...]:

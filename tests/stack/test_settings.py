@@ -321,6 +321,12 @@ def test_a_bad_value_is_refused_with_its_path_and_the_remedy(case, modules):
         assert each in text
 
 
+@pytest.mark.parametrize("key", ["subnet_ids", "security_group_ids", "secret_key_arns", "notify"])
+def test_an_empty_text_in_a_list_is_refused_with_its_place(key, modules):
+    config = {"subnet_ids": ["subnet-1"], "security_group_ids": ["sg-1"], key: ["", "x"]}
+    assert f"taskpacks:{key}[0] is '': " in refusal({"packs": {"small": {}}, **config}, modules)
+
+
 def project_schema():
     return yaml.safe_load((ROOT / "Pulumi.yaml").read_text())["config"]
 
