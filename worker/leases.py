@@ -48,6 +48,16 @@ GONE: Final = frozenset(
 )
 
 
+def boot_seconds() -> float:
+    """Seconds since the machine booted, also while it was suspended: the clock of leases.
+
+    CLOCK_BOOTTIME, which every process of the machine reads alike; where a system has none, the
+    monotonic clock.
+    """
+    clock = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+    return time.clock_gettime(clock)
+
+
 class LeaseState(Enum):
     """How far a held message has got."""
 
@@ -85,7 +95,8 @@ class Lease:
         message_id: SQS's name for the message.
         receives: How often the message was received, this time included.
         sent_at: When it was sent, in seconds since the epoch; None when SQS did not say.
-        received_at: Monotonic seconds.
+        received_at: When its receive was asked for, by `boot_seconds`.
+        ends_at: Until when SQS hides it at least, by `boot_seconds`; each extension moves it.
         return_after_seconds: How long the message stays hidden when it is given back.
         state: How far it has got; `Leases` alone changes it.
     """
@@ -95,10 +106,10 @@ class Lease:
     receives: int
     sent_at: float | None
     received_at: float
+    ends_at: float = 0
     return_after_seconds: float = 0
     state: LeaseState = LeaseState.HELD
     extend_at: float = field(default=0, repr=False)
-    ends_at: float = field(default=0, repr=False)
     hide_seconds: int = field(default=0, repr=False)
     """The visibility timeout that `GIVING_BACK` asks SQS for."""
     settle_at: float = field(default=0, repr=False)
@@ -147,7 +158,8 @@ class Leases:
         *,
         lease_seconds: float,
         on_lost: Callable[[Lease], None],
-        clock: Callable[[], float] = time.monotonic,
+        on_extended: Callable[[Lease], None] = lambda _: None,
+        clock: Callable[[], float] = boot_seconds,
     ) -> None:
         """Prepares it; `start` begins the heartbeat.
 
@@ -156,12 +168,15 @@ class Leases:
             queue_url: The task queue.
             lease_seconds: The visibility time-out of a held message.
             on_lost: Called, in the heartbeat's thread, when a message is not ours any more.
-            clock: Monotonic seconds.
+            on_extended: Called when a lease was taken or extended, with its new `ends_at`: in the
+                thread that received, or in the heartbeat's, which must not wait for it.
+            clock: Seconds that go on while the machine is suspended.
         """
         self._client = client
         self._queue_url = queue_url
         self._lease_seconds = lease_seconds
         self._on_lost = on_lost
+        self._on_extended = on_extended
         self._clock = clock
         self._held: dict[str, Lease] = {}
         self._lock = threading.Lock()
@@ -182,22 +197,30 @@ class Leases:
             self._thread.join(2)
 
     @contextmanager
-    def receiving(self) -> Generator[None]:
-        """Around the receive of a message and its `hold`: what SQS has sent is not held yet."""
+    def receiving(self) -> Generator[float]:
+        """Around the receive of a message and its `hold`: what SQS has sent is not held yet.
+
+        Gives the moment from which SQS may hide what it sends, for `hold`.
+        """
         with self._receiving:
-            yield
+            yield self._clock()
 
     def wait_received(self, seconds: float) -> bool:
         """Waits for a receive's end, and lets no other begin; says whether it ended in time."""
         return self._receiving.acquire(timeout=seconds)
 
-    def hold(self, message: dict[str, Any]) -> Lease:
-        """Takes charge of a message that was just received."""
-        now = self._clock()
-        lease = lease_of(message, now)
-        self._extended(lease, now, self._lease_seconds)
+    def hold(self, message: dict[str, Any], asked_at: float | None = None) -> Lease:
+        """Takes charge of a message that was just received.
+
+        Args:
+            message: As SQS gave it.
+            asked_at: When SQS was asked for it; None is now.
+        """
+        received_at = self._clock() if asked_at is None else asked_at
+        lease = lease_of(message, received_at)
         with self._lock:
             self._held[lease.receipt_handle] = lease
+        self._extended(lease, received_at, self._lease_seconds)
         return lease
 
     def find(self, receipt_handle: str) -> Lease | None:
@@ -340,6 +363,7 @@ class Leases:
     def _extended(self, lease: Lease, asked_at: float, seconds: float) -> None:
         lease.extend_at = asked_at + self._lease_seconds / BEATS_PER_LEASE
         lease.ends_at = asked_at + seconds
+        self._on_extended(lease)
 
     def _hide(self, lease: Lease, seconds: int) -> None:
         self._client.change_message_visibility(

@@ -120,8 +120,10 @@ class Channel(SQS.Channel):
         """
         services = self._services
         leases = services.leases
-        with leases.receiving():
-            received = [Received(leases.hold(each), each) for each in self._receive(queue)]
+        with leases.receiving() as asked_at:
+            received = [
+                Received(leases.hold(each, asked_at), each) for each in self._receive(queue)
+            ]
         if not received:
             raise Empty
         first, *later = received

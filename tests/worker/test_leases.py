@@ -8,7 +8,7 @@ from botocore.exceptions import EndpointConnectionError
 from scripted_sqs import DROPPED, URL, Clock, Interrupted, Overtaken, Sqs, message, refused
 
 from taskpacks import limits
-from worker.leases import Leases, lease_of
+from worker.leases import Leases, boot_seconds, lease_of
 
 
 @pytest.fixture
@@ -328,3 +328,29 @@ def test_a_lease_ends_as_long_after_its_extension_was_asked_for_as_sqs_gave(leas
     clock.now += 1  # somebody else may have it now
     leases.beat()
     assert (len(sqs.calls), leases.held) == (2, ())
+
+
+def test_whoever_asks_learns_when_a_lease_ends_as_soon_as_it_is_taken_and_extended(sqs, clock):
+    told = []
+    leases = Leases(
+        sqs,
+        URL,
+        lease_seconds=90,
+        on_lost=lambda _: None,
+        on_extended=lambda lease: told.append((lease.receipt_handle, lease.ends_at)),
+        clock=clock,
+    )
+    leases.hold(message("a"), asked_at=clock.now - 20)  # a receive whose answer took so long
+    assert told == [("a", 1070)]
+    clock.now += 10
+    sqs.errors = [refused("ServiceUnavailable")]
+    leases.beat()
+    assert told == [("a", 1070)]
+    clock.now += 1
+    leases.beat()
+    assert told == [("a", 1070), ("a", 1101)]
+
+
+def test_the_clock_of_leases_goes_on_while_the_machine_is_suspended():
+    by_boot = time.clock_gettime(time.CLOCK_BOOTTIME)
+    assert 0 <= boot_seconds() - by_boot < 1
