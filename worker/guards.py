@@ -12,8 +12,10 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from billiard import common as billiard
+from celery.exceptions import Reject
 
 from taskpacks.errors import BadInputError, TaskpacksError
+from worker.policies import time_limits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,6 +36,8 @@ class Guarded:
 
     throws = (BadInputError,)
     Request = "worker.request:TaskRequest"
+    time_limit_max: float
+    """The pack's, in seconds, which no message's own limit exceeds."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Runs the task."""
@@ -52,6 +56,18 @@ class Guarded:
                 f"the task ended its process with {type(error).__name__}({error}); a task must "
                 "return or raise an exception"
             ) from None
+
+    def retry(self, *args: Any, **kwargs: Any) -> Any:
+        """Retries the task; a retry that cannot be sent is a failed attempt.
+
+        Celery's own rejects the message for good then, though SQS may just have been away.
+        """
+        task: Any = super()
+        try:
+            return task.retry(*args, **kwargs)
+        except Reject as error:
+            rejected: Any = error
+            raise Reject(rejected.reason, requeue=True) from error
 
 
 PROMISED: Final[Mapping[str, Any]] = MappingProxyType(
@@ -87,8 +103,18 @@ def guard(app: Any, time_limit_seconds: float) -> None:
             said = vars(kind).get(attribute)
             if said is not None and said != value and _is_declared(app, attribute, said):
                 logger.info("%s of task %s is overridden: %r -> %r", attribute, name, said, value)
-        limit = min(task.time_limit or time_limit_seconds, time_limit_seconds)
-        members = {**PROMISED, "time_limit": limit, "__module__": kind.__module__}
+        hard, soft = time_limits(task.time_limit, task.soft_time_limit, most=time_limit_seconds)
+        for attribute, value in (("time_limit", hard), ("soft_time_limit", soft)):
+            said = getattr(task, attribute)
+            if said not in (None, value, app.conf[f"task_{attribute}"]):
+                logger.info("%s of task %s is overridden: %r -> %r", attribute, name, said, value)
+        members = {
+            **PROMISED,
+            "time_limit": hard,
+            "soft_time_limit": soft,
+            "time_limit_max": time_limit_seconds,
+            "__module__": kind.__module__,
+        }
         task.__class__ = type(kind.__name__, (Guarded, kind), members)
         for attribute in members.keys() & vars(task).keys():
             delattr(task, attribute)

@@ -1,9 +1,13 @@
-"""When and how a worker leaves: pure policies, asked with the time as an argument."""
+"""When and how a worker leaves, and how long a task may run: pure, time is an argument."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Final
+
+SOFT_SHARE: Final = 0.9
+"""Of the pack's time limit: when a soft limit above it comes, so that time to clean up is left."""
 
 
 @dataclass
@@ -59,3 +63,21 @@ class GracePolicy:
         if waited < self.grace_seconds + self.cleanup_seconds:
             return Phase.CANCEL
         return Phase.KILL
+
+
+def time_limits(
+    hard: float | None, soft: float | None, *, most: float
+) -> tuple[float, float | None]:
+    """Returns the hard and the soft limit, in seconds, that a task or message may have.
+
+    Args:
+        hard: As declared; None, or what is not above 0, is `most`.
+        soft: As declared; None, or what is not above 0, is none.
+        most: The pack's own limit.
+    """
+    limit = hard if hard and 0 < hard < most else most
+    if not (soft and soft > 0):
+        return limit, None
+    if soft > limit:  # where both were declared so, the hard one comes first, as in Celery
+        soft = SOFT_SHARE * most if limit == most else limit
+    return limit, soft

@@ -21,6 +21,7 @@ from celery.exceptions import Ignore, Reject, Retry
 from celery.worker.request import Request
 
 from taskpacks.errors import BadInputError
+from worker.policies import time_limits
 from worker.services import services_of
 from worker.shutdown import CLEANUP_SECONDS, end_task
 from worker.telemetry import TaskReport
@@ -81,7 +82,8 @@ class TaskRequest(Request):
             error = error.exc
         lease = self.lease
         self._outcome = _outcome_of(error)
-        if self._outcome in ("failed", "lost", "timed_out") and not self._already_cancelled:
+        failed = self._outcome in ("failed", "lost", "timed_out", "rejected")
+        if failed and not self._already_cancelled:
             self._count(lease, error)
         try:
             return super().on_failure(
@@ -137,11 +139,18 @@ class TaskRequest(Request):
             return
         services = self._services
         retry = services.retry
-        final = isinstance(error, BadInputError) or getattr(error, "taskpacks_final", False)
+        rejected: Any = error if isinstance(error, Reject) else None
+        final = (
+            isinstance(error, BadInputError)
+            or getattr(error, "taskpacks_final", False)
+            or (rejected is not None and not rejected.requeue)
+        )
         added = retry.max_attempts if final else 1
         attempts = services.attempts.add(self.id, lease, added)
         if final or retry.exhausted(attempts):
             lease.return_after_seconds = 0
+            if rejected is not None:
+                rejected.requeue = False  # Celery stores a FAILURE then, for whoever waits
             services.telemetry.dead_letter(
                 task_id=self.id,
                 task_name=self.name,
@@ -192,10 +201,12 @@ class TaskRequest(Request):
         )
 
 
-def _within(limits: Any, task: Any) -> tuple[float | None, float | None]:
-    """A message's own hard and soft time limits, where they are shorter than the pack's."""
+def _within(limits: Any, task: Any) -> tuple[float, float | None]:
+    """A message's own hard and soft time limits, or its task's, within the pack's."""
     hard, soft = limits
-    return (hard if hard and 0 < hard < task.time_limit else None, soft)
+    return time_limits(
+        hard or task.time_limit, soft or task.soft_time_limit, most=task.time_limit_max
+    )
 
 
 def _outcome_of(error: BaseException) -> str:

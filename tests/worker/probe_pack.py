@@ -66,8 +66,10 @@ def register_hazards(app, context):
         os.kill(os.getpid(), signal.SIGKILL)
 
     @app.task(name="probe.reject")
-    def reject():
-        raise Reject("not this one", requeue=False)
+    def reject(requeue=False, journal=None):
+        if journal:
+            note(journal, name="reject", event="begin")
+        raise Reject("not this one", requeue=requeue)
 
     @app.task(name="probe.fill")
     def fill():
@@ -84,6 +86,20 @@ def register_long_ones(app, context):
         if self.request.retries < times:
             raise self.retry(countdown=1, max_retries=times)
         return self.request.retries
+
+    @app.task(name="probe.patient", bind=True, time_limit=7300, soft_time_limit=7200)
+    def patient(self, journal, times):
+        """Retries itself, and sends a task as well, with limits above the pack's."""
+        note(journal, name="patient", event="begin", retries=self.request.retries)
+        if self.request.retries < times:
+            raise self.retry(countdown=0, max_retries=times)
+        return self.delay(journal, 0).id if times else None
+
+    @app.task(name="probe.unsendable", bind=True)
+    def unsendable(self, journal):
+        """Asks for a retry that cannot be sent."""
+        note(journal, name="unsendable", event="begin")
+        raise self.retry(countdown=0, args=[object()])
 
     @app.task(name="probe.program")
     def program(journal):

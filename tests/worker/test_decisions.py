@@ -6,7 +6,7 @@ import pytest
 
 from worker.attempts import ReceivesAsAttempts, RetryPolicy
 from worker.leases import lease_of
-from worker.policies import GracePolicy, Phase
+from worker.policies import GracePolicy, Phase, time_limits
 from worker.telemetry import TaskReport, Telemetry, embedded
 
 THIRD_RECEIVE = {
@@ -28,6 +28,27 @@ THIRD_RECEIVE = {
 )
 def test_the_grace_is_divided_into_finishing_cancelling_and_killing(waited, phase):
     assert GracePolicy(grace_seconds=20, cleanup_seconds=4).phase(100, 100 + waited) is phase
+
+
+@pytest.mark.parametrize(
+    ("hard", "soft", "within"),
+    [
+        (None, None, (60, None)),
+        (10, 5, (10, 5)),
+        (60, 60, (60, 60)),
+        (7300, 50, (60, 50)),
+        (7300, 7200, (60, 54)),  # time to clean up is left
+        (None, 7200, (60, 54)),
+        (10, 7200, (10, 10)),  # as in Celery, the hard one comes first
+        (10, 10**400, (10, 10)),
+        (-1, -1, (60, None)),
+        (0, 0, (60, None)),
+        (float("nan"), float("nan"), (60, None)),
+        (10**400, 10**400, (60, 54)),
+    ],
+)
+def test_a_hard_time_limit_is_within_the_packs_and_takes_the_soft_one_with_it(hard, soft, within):
+    assert time_limits(hard, soft, most=60) == within
 
 
 def test_waits_double_up_to_the_longest():

@@ -2,9 +2,11 @@
 
 import time
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import boto3
 import pytest
+from celery.exceptions import Reject
 from faults import ATTRIBUTES, DELETE_ONE, DENIED, RECEIVE, UNAVAILABLE, VISIBILITY
 
 from taskpacks.contract import ExitCode
@@ -73,6 +75,69 @@ def test_a_message_cannot_ask_for_more_time_than_the_pack_allows(site, journal):
     worker = site.start(TASKPACKS_TASK_TIME_LIMIT_SECONDS="2", TASKPACKS_MAX_ATTEMPTS="1")
     assert worker.wait(30) == ExitCode.DRAINED
     assert outcomes(worker) == ["timed_out"]
+
+
+def test_a_tasks_soft_limit_above_the_packs_is_lowered_and_it_can_send_itself(site, journal):
+    result = site.send("patient", journal=str(journal), times=1)
+    worker = site.start(TASKPACKS_IDLE_SECONDS="2", TASKPACKS_TASK_TIME_LIMIT_SECONDS="60")
+    sent = site.producer.AsyncResult(result.get(timeout=20))
+    assert sent.get(timeout=20) is None
+    assert worker.wait() == ExitCode.DRAINED
+    assert [line["retries"] for line in journal.lines()] == [0, 1, 0]
+    assert outcomes(worker) == ["retried", "done", "done"]
+    for change in ("time_limit of task probe.patient is overridden: 7300 -> 60", "7200 -> 54"):
+        assert change in worker.log
+
+
+@pytest.mark.parametrize("limits", [(3600, 1800), (None, 3600)])
+def test_a_messages_soft_limit_is_lowered_with_its_hard_one(site, journal, limits):
+    hard, soft = limits
+    site.producer.send_task(
+        "probe.sleep",
+        kwargs={"seconds": 30, "journal": str(journal), "name": "long"},
+        time_limit=hard,
+        soft_time_limit=soft,
+    )
+    worker = site.start(TASKPACKS_TASK_TIME_LIMIT_SECONDS="4", TASKPACKS_MAX_ATTEMPTS="1")
+    assert worker.wait(30) == ExitCode.DRAINED
+    # The task is asked first: after 3.6 s here, before the pack's 4 s.
+    assert [line["by"] for line in journal.lines("cut")] == ["SoftTimeLimitExceeded"]
+    assert outcomes(worker) == ["failed"]
+
+
+def test_a_task_that_rejects_its_message_for_good_does_not_run_again(site, journal):
+    site.configure_queue(max_receives=6)
+    result = site.send("reject", journal=str(journal))
+    worker = site.start(TASKPACKS_IDLE_SECONDS="2", TASKPACKS_RETRY_BACKOFF_SECONDS="0")
+    with pytest.raises(Reject):
+        result.get(timeout=20)
+    assert worker.wait(40) == ExitCode.DRAINED
+    assert len(journal.lines("begin")) == 1
+    assert outcomes(worker) == ["rejected"]
+    (letter,) = letters(worker)
+    assert "not this one" in letter["Error"]
+    assert (site.depth(), site.depth(site.dead_url)) == ((0, 0), (1, 0))
+
+
+@pytest.mark.parametrize("task", ["reject", "unsendable"])
+def test_a_task_that_rejects_its_message_to_have_it_again_has_its_attempts(site, journal, task):
+    """Also one that asks for a retry that cannot be sent, which is Celery's own rejection."""
+    site.configure_queue(max_receives=6)
+    arguments = {"requeue": True} if task == "reject" else {}
+    result = site.send(task, journal=str(journal), **arguments)
+    worker = site.start(TASKPACKS_IDLE_SECONDS="4")
+    with pytest.raises(Reject):
+        result.get(timeout=20)
+    assert worker.wait(40) == ExitCode.DRAINED
+    begun = [line["at"] for line in journal.lines("begin")]
+    waits = [later - earlier for earlier, later in pairwise(begun)]
+    assert len(waits) == 2, "three attempts"
+    assert waits[0] >= 1, "seconds, the back-off after the first attempt"
+    assert waits[1] >= 2, "seconds, the back-off after the second"
+    assert outcomes(worker) == ["rejected"] * 3
+    (letter,) = letters(worker)
+    assert letter["Attempts"] == 3
+    assert (site.depth(), site.depth(site.dead_url)) == ((0, 0), (1, 0))
 
 
 def test_a_task_with_a_countdown_starts_when_it_is_due_and_one_in_a_year_is_poison(site):
