@@ -7,7 +7,7 @@ from enum import Enum
 from typing import Final
 
 SOFT_SHARE: Final = 0.9
-"""Of the pack's time limit: when a soft limit above it comes, so that time to clean up is left."""
+"""A soft limit above the pack's comes at this share of it, so that time to clean up is left."""
 
 
 @dataclass
