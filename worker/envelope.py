@@ -25,6 +25,9 @@ JSON_TYPE: Final = "application/json"
 TEXT_ENCODINGS: Final = ("utf-8", "utf8", "us-ascii")
 PARTS_OF_A_BODY: Final = 3
 """Positional arguments, keyword arguments, and what Celery embeds."""
+NESTING_MAX: Final = 100
+"""How deeply lists and objects may be nested. A message goes to the task's process as a pickle,
+which holds 493 levels on Python 3.11, and the task's code has frames of its own."""
 
 
 class PoisonError(Exception):
@@ -60,6 +63,7 @@ def read(text: object, known_tasks: Collection[str]) -> Envelope:
     """
     payload = _object(_decoded(text), "the message")
     headers = _object(payload.get("headers"), "headers")
+    _check_nesting(payload, "the message")
     _check_properties(payload)
     _check_types(payload)
     task_name = _word(headers, "task")
@@ -141,12 +145,30 @@ def _check_body(payload: Mapping[str, Any]) -> None:
     parts = _from_json(body, "body")
     if not isinstance(parts, list) or len(parts) != PARTS_OF_A_BODY:
         raise PoisonError("body: [arguments, keyword arguments, embedded] were expected")
+    _check_nesting(parts, "body")
     arguments, keywords, embedded = parts
     if not isinstance(arguments, list):
         raise PoisonError(f"arguments: a list was expected, not {type(arguments).__name__}")
     _object(keywords, "keyword arguments")
     if embedded is not None:
         _object(embedded, "embedded")
+
+
+def _check_nesting(value: Any, what: str) -> None:
+    level, depth = [value], 0
+    while level:
+        depth += 1
+        if depth > NESTING_MAX:
+            raise PoisonError(
+                f"{what} has lists and objects in one another deeper than {NESTING_MAX} levels; "
+                "send flatter data, or its address"
+            )
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(inner, dict | list)
+        ]
 
 
 def _check_time_limits(headers: Mapping[str, Any]) -> None:
@@ -168,6 +190,7 @@ def _moment(headers: Mapping[str, Any], key: str) -> float | None:
         return None
     try:
         moment = datetime.fromisoformat(text)
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+        # In UTC, because not every moment of another zone is one there, and Celery converts it.
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC).timestamp()
     except (TypeError, ValueError, OverflowError) as error:
         raise PoisonError(f"header '{key}' is {text!r:.200}: no moment in ISO 8601") from error

@@ -1,12 +1,13 @@
 """Celery's prefork pool with one process, which may be killed at any moment.
 
-billiard's pool does not survive that, in three ways. A process waits for its next task, and
+billiard's pool does not survive that, in four ways. A process waits for its next task, and
 writes a result, with a lock held: killed there, it leaves the lock taken, and the process that
 replaces it waits for ever, while the worker holds a message for a task that never starts. And
 the process that replaces it is forked by a thread that ends when the pool is closed, with which
 it dies, because Celery has the kernel kill it when its parent ends: to the kernel, the parent
 is that thread. So a signalled worker's running task was killed, within its grace. And a task
-that the dead process had read, and not said so, is waited for without end.
+that the dead process had read, and not said so, is waited for without end. So is a task that
+could not be written to the process.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from contextlib import suppress
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Final
 
+from billiard.einfo import ExceptionInfo
 from billiard.pool import Pool, Worker
 from celery.concurrency import prefork
 
@@ -61,6 +63,26 @@ class OneProcessPool(Pool):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._forker = _LastingThread("forker")
         super().__init__(*args, **{**kwargs, "lost_worker_timeout": LOST_SECONDS})
+
+    def _setup_queues(self) -> None:
+        """See billiard; called once, before its thread that hands tasks to the process is made."""
+        billiard: Any = super()
+        billiard._setup_queues()  # noqa: SLF001 -- overridden
+        queues: Any = self
+        self._write: Callable[[Any], None] = queues._quick_put  # noqa: SLF001 -- billiard offers no other way
+        queues._quick_put = self._hand_over  # noqa: SLF001 -- as above
+
+    def _hand_over(self, work: Any) -> None:
+        """Writes a task to the process's pipe; one that cannot be written ends as a failure."""
+        try:
+            self._write(work)
+        except Exception:
+            if work is None:  # no task, but the word that there are no more
+                raise
+            pool: Any = self
+            job, index, *_ = work[1]
+            pool._putlock.release()  # noqa: SLF001 -- as above
+            pool._cache.pop(job)._set(index, (False, ExceptionInfo()))  # noqa: SLF001 -- as above
 
     def _join_exited_workers(self, shutdown: bool = False) -> Any:
         """See billiard; called again and again, and before a process is replaced."""

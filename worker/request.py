@@ -47,6 +47,8 @@ class TaskRequest(Request):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.time_limits = _within(self.time_limits, self.task)
+        # Its message was hidden until then: through Celery's timer, it could be lost in between.
+        self._eta = None
         self._services.running.add(self._receipt_handle)
         self._taken = self.lease
         self._lost = threading.Lock()

@@ -109,7 +109,6 @@ class Channel(SQS.Channel):
             # message only, and must be known.
             logger.exception("message %s could not be started", lease.message_id)
             self._poison(lease, f"Celery refuses it: {type(error).__name__}")
-            self._services.running.discard(lease.receipt_handle)
             self._release(lease.receipt_handle)
 
     def _receive_ahead(self, queue: str) -> Received:
@@ -236,7 +235,12 @@ class Channel(SQS.Channel):
         self._release(delivery_tag)
 
     def _release(self, delivery_tag: str) -> None:
-        """Frees the slot: kombu's own bookkeeping, without its calls to SQS."""
+        """Frees the slot: kombu's own bookkeeping, without its calls to SQS.
+
+        Every way out of a message comes here, those of Celery's that end no task too: so none is
+        called running that no process will run.
+        """
+        self._services.running.discard(delivery_tag)
         virtual.Channel.basic_ack(self, delivery_tag)
 
     def _back_off(self, queue: str, error: Exception) -> None:

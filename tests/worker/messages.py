@@ -73,6 +73,14 @@ def with_body(body):
     return spoilt("body", json.dumps(body))
 
 
+def nested(levels):
+    """A list in a list in a list."""
+    value = []
+    for _ in range(levels - 1):
+        value = [value]
+    return value
+
+
 def base64_text(text):
     return base64.b64encode(text.encode()).decode()
 
@@ -155,6 +163,23 @@ POISON = {
     "an eta that is no moment": (spoilt("headers.eta", "tomorrow"), "'eta'"),
     "a number for an eta": (spoilt("headers.eta", 1_700_000_000), "'eta'"),
     "an eta after the end of time": (spoilt("headers.eta", "9999-12-31T23:59:59"), "to start in"),
+    "an eta that is no moment in UTC": (
+        spoilt("headers.eta", "0001-01-01T00:00:00+23:59"),
+        "'eta'",
+    ),
+    "expires when UTC has ended": (
+        spoilt("headers.expires", "9999-12-31T23:59:59-23:59"),
+        "'expires'",
+    ),
+    "arguments nested too deep to be handed over": (
+        with_body([[], {"left": nested(600), "right": 1}, embedded()]),
+        "deeper than 100 levels",
+    ),
+    "arguments nested a little too deep": (
+        with_body([[], {"left": nested(99), "right": []}, embedded()]),
+        "deeper than 100 levels",
+    ),
+    "headers nested too deep": (spoilt("headers.stamps", nested(600)), "deeper than 100 levels"),
     "expires, but when": (spoilt("headers.expires", "soon"), "'expires'"),
     "an object for expires": (spoilt("headers.expires", {"in": 5}), "'expires'"),
     "one time limit": (spoilt("headers.timelimit", [5]), "'timelimit'"),

@@ -9,10 +9,10 @@ import pytest
 from faults import DROP_AFTER, RECEIVE
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from messages import LEFT_OUT, ODD, POISON, good
+from messages import LEFT_OUT, ODD, POISON, embedded, good, nested, with_body
 
 from taskpacks.contract import ExitCode
-from worker.envelope import Envelope, PoisonError, read
+from worker.envelope import NESTING_MAX, Envelope, PoisonError, read
 
 MAX_RECEIVES = 3
 KNOWN = frozenset({"probe.add"})
@@ -220,3 +220,12 @@ def test_a_good_message_passes_as_it_is_and_in_base64(wrap):
     assert envelope.payload == message
     assert (envelope.task_name, envelope.task_id) == ("probe.add", message["headers"]["id"])
     assert envelope.eta is None
+
+
+def test_arguments_nested_as_deep_as_allowed_are_handed_to_the_task_and_back(site):
+    deepest = NESTING_MAX - 2  # below the body's list and the keyword arguments
+    with pytest.raises(PoisonError, match="deeper than 100 levels"):
+        read(with_body([[], {"left": nested(deepest + 1), "right": []}, embedded()]), KNOWN)
+    result = site.send("add", left=nested(deepest), right=[])
+    site.start()
+    assert result.get(timeout=20) == nested(deepest)

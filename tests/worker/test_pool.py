@@ -63,6 +63,33 @@ def test_a_task_whose_process_dies_between_reading_and_accepting_it_is_not_waite
     assert site.depth() == site.depth(site.dead_url) == (0, 0)
 
 
+NEVER_HANDED_OVER = """
+from billiard.reduction import ForkingPickler
+
+dumps = ForkingPickler.dumps
+
+def refusing(work, *args):
+    if "not to be written" in repr(work):
+        raise RecursionError("told not to write it")
+    return dumps(work, *args)
+
+ForkingPickler.dumps = refusing
+"""
+
+
+def test_a_task_that_cannot_be_handed_to_the_process_fails_and_the_next_one_runs(site):
+    (site.folder / "site" / "sitecustomize.py").write_text(NEVER_HANDED_OVER)
+    refused = site.send("add", left="not to be written", right="")
+    worker = site.start(TASKPACKS_IDLE_SECONDS="3", TASKPACKS_MAX_ATTEMPTS="2")
+    with pytest.raises(RecursionError, match="told not to write it"):
+        refused.get(timeout=30)
+    assert site.send("add", left=1, right=2).get(timeout=30) == 3
+    assert worker.wait() == ExitCode.DRAINED
+    outcomes = [report["Outcome"] for report in worker.reports if "Outcome" in report]
+    assert sorted(outcomes) == ["done", "failed", "failed"]
+    assert (site.depth(), site.depth(site.dead_url)) == ((0, 0), (1, 0))
+
+
 def test_a_task_in_a_replaced_process_may_finish_after_a_signal(site, journal, wait_until):
     # The process that replaces another is forked by a thread that ends with the pool.
     worker = site.start(TASKPACKS_STOP_GRACE_SECONDS="10")
@@ -82,7 +109,11 @@ def test_a_task_in_a_replaced_process_may_finish_after_a_signal(site, journal, w
 
 @pytest.mark.parametrize(
     ("method", "parameters"),
-    [("_join_exited_workers", "self, shutdown"), ("_repopulate_pool", "self, exitcodes")],
+    [
+        ("_join_exited_workers", "self, shutdown"),
+        ("_repopulate_pool", "self, exitcodes"),
+        ("_setup_queues", "self"),
+    ],
 )
 def test_what_is_overridden_of_the_pool_still_has_its_signature(method, parameters):
     assert ", ".join(inspect.signature(getattr(Pool, method)).parameters) == parameters
