@@ -7,20 +7,59 @@ overridden where they would break the worker's promises; each override is logged
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+import os
+import threading
+from typing import TYPE_CHECKING, Any, Final
 
 from celery import Celery
+from celery.app.utils import Settings
 from celery.utils.imports import symbol_by_name
 from kombu import Queue
 
 from taskpacks.errors import RefusedSettingsError
 from worker import services, transport
+from worker.policies import time_limits
 
 if TYPE_CHECKING:
     from worker.services import Services
     from worker.settings import WorkerSettings
 
 logger = logging.getLogger(__name__)
+
+VARIABLES: Final = (
+    "CELERY_BROKER_URL",
+    "CELERY_BROKER_READ_URL",
+    "CELERY_BROKER_WRITE_URL",
+    "CELERY_RESULT_BACKEND",
+)
+"""Variables of the environment that Celery prefers to the setting of the same name."""
+
+
+class WorkersSettings(Settings):
+    """Celery's settings, where no variable of the environment beats a setting.
+
+    The variables stay: a program that a task starts, or another application, may read them.
+    """
+
+    @property
+    def broker_url(self) -> Any:
+        """The worker's own, as the next three."""
+        return self["broker_url"]
+
+    @property
+    def broker_read_url(self) -> Any:
+        """See above."""
+        return self["broker_read_url"]
+
+    @property
+    def broker_write_url(self) -> Any:
+        """See above."""
+        return self["broker_write_url"]
+
+    @property
+    def result_backend(self) -> Any:
+        """See above."""
+        return self["result_backend"]
 
 
 def make(pack: str) -> Celery[Any]:
@@ -57,13 +96,43 @@ def load(reference: str) -> Celery[Any]:
 
 def configure(app: Celery[Any], settings: WorkerSettings, shared: Services) -> None:
     """Gives an application the settings that the worker's promises rest on."""
-    wanted = {**_broker(settings, app, shared), **_execution(settings), **_results(settings)}
-    given = app.conf.table(with_defaults=False)
+    own: Any = app
+    own.conf.get("broker_url")  # reads the configuration, which may wait to be read until now
+    conf = own.conf
+    wanted = {
+        **_broker(settings, app, shared),
+        **_execution(settings, conf),
+        **_results(settings),
+    }
     for name, value in wanted.items():
-        if name in given and given[name] != value:
+        # Under any of its names: new, old, or with the application's prefix.
+        if conf.value_set_for(name) and conf[name] != value:
             logger.info("setting %s of the application is overridden", name)
-    app.conf.update(wanted)
-    app.conf[services.SETTING] = shared
+        for alias in conf._to_keys(name):  # noqa: SLF001 -- a prefixed name would come first
+            conf.changes.pop(alias, None)
+    for name in VARIABLES:
+        if os.environ.get(name):
+            logger.warning("variable %s is not used: the worker has a setting of its own", name)
+    conf.update(wanted)
+    conf[services.SETTING] = shared
+    object.__setattr__(conf, "__class__", WorkersSettings)  # its own makes a setting of it
+    _forget_what_is_open(own)
+
+
+def _forget_what_is_open(app: Any) -> None:
+    """Forgets what an application has opened with settings that were its own."""
+    opened = app._backend  # noqa: SLF001 -- asking for `backend` would open one
+    if opened is not None or app.backend_cls is not None:
+        logger.warning(
+            "the result backend that the application has made is not used: "
+            "the worker has one of its own"
+        )
+    app.backend_cls = None
+    app._backend_cache = None  # noqa: SLF001 -- Celery offers no other way, nor for the next two
+    app._local = threading.local()  # noqa: SLF001
+    app._pool = None  # noqa: SLF001
+    for cached in ("amqp", "timezone"):  # queues, routes, protocol, compression are in `amqp`
+        app.__dict__.pop(cached, None)
 
 
 def _broker(settings: WorkerSettings, app: Celery[Any], shared: Services) -> dict[str, Any]:
@@ -83,25 +152,54 @@ def _broker(settings: WorkerSettings, app: Celery[Any], shared: Services) -> dic
             # boto3's own retries; time-outs below the patience of a shutdown.
             "client-config": settings.client_settings,
         },
+        # What an application says of its own broker: SQS's client would take user and
+        # password for AWS credentials.
+        **dict.fromkeys(("broker_host", "broker_port", "broker_vhost")),
+        **dict.fromkeys(("broker_user", "broker_password", "broker_login_method")),
+        "broker_use_ssl": False,
+        "broker_failover_strategy": None,
+        "broker_connection_retry": True,
         "broker_connection_retry_on_startup": True,
         "task_queues": [Queue(settings.deployment)],
         "task_default_queue": settings.deployment,
+        # SQS has neither exchanges nor routing keys.
+        "task_default_exchange": None,
+        "task_default_exchange_type": "direct",
+        "task_default_routing_key": None,
         "task_routes": None,
         "task_create_missing_queues": False,
-        # Broadcast and events need queues of their own, which a worker has not.
+        # What a task sends, its own retry included, must be a message that a worker takes.
+        "task_protocol": 2,
+        "task_compression": None,
+        # Broadcast, events and messages to one worker need queues of their own, which a
+        # worker has not.
+        "worker_direct": False,
         "worker_enable_remote_control": False,
         "worker_send_task_events": False,
+        "task_send_sent_event": False,
     }
 
 
-def _execution(settings: WorkerSettings) -> dict[str, Any]:
+def _execution(settings: WorkerSettings, conf: Any) -> dict[str, Any]:
+    hard, soft = time_limits(
+        conf["task_time_limit"],
+        conf["task_soft_time_limit"],
+        most=settings.task_time_limit_seconds,
+    )
     return {
         # Time limits act only in prefork; one task at a time has the whole machine.
         "worker_pool": "worker.pool:TaskPool",
         "worker_concurrency": 1,
         "worker_autoscaler": None,
         "worker_prefetch_multiplier": 1,
-        "task_time_limit": settings.task_time_limit_seconds,
+        "worker_pool_start_method": "fork",
+        # The worker's own consumer and timer; no file of revoked ids beside the scratch.
+        "worker_consumer": "celery.worker.consumer:Consumer",
+        "worker_timer": None,
+        "worker_agent": None,
+        "worker_state_db": None,
+        "task_time_limit": hard,
+        "task_soft_time_limit": soft,
         "task_track_started": True,
         # Deleted only when done: a failed or cut attempt stays in the queue, whose redrive
         # policy counts its receives.

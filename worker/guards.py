@@ -7,11 +7,13 @@ that `finally` clauses run and the process ends.
 
 from __future__ import annotations
 
+import inspect
 import logging
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from billiard import common as billiard
+from celery.app.task import Task
 from celery.exceptions import Reject
 
 from taskpacks.errors import BadInputError, TaskpacksError
@@ -38,6 +40,12 @@ class Guarded:
     Request = "worker.request:TaskRequest"
     time_limit_max: float
     """The pack's, in seconds, which no message's own limit exceeds."""
+
+    @property
+    def backend(self) -> Any:
+        """The worker's result backend, whatever a task says of itself."""
+        task: Any = self
+        return task.app.backend
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Runs the task."""
@@ -82,6 +90,7 @@ PROMISED: Final[Mapping[str, Any]] = MappingProxyType(
         "track_started": True,
         # What a task sends, its own retry included, must be a message that a worker takes.
         "serializer": "json",
+        "compression": None,
     }
 )
 """Attributes that the worker's promises rest on, whatever a task says of itself."""
@@ -101,13 +110,16 @@ def guard(app: Any, time_limit_seconds: float) -> None:
         # What the class says itself, not what it took over from the application's settings.
         for attribute, value in PROMISED.items():
             said = vars(kind).get(attribute)
-            if said is not None and said != value and _is_declared(app, attribute, said):
+            if said is not None and said != value and _is_declared(app, task, attribute):
                 logger.info("%s of task %s is overridden: %r -> %r", attribute, name, said, value)
         hard, soft = time_limits(task.time_limit, task.soft_time_limit, most=time_limit_seconds)
         for attribute, value in (("time_limit", hard), ("soft_time_limit", soft)):
             said = getattr(task, attribute)
             if said not in (None, value, app.conf[f"task_{attribute}"]):
                 logger.info("%s of task %s is overridden: %r -> %r", attribute, name, said, value)
+        declared = inspect.getattr_static(kind, "backend") is not vars(Task)["backend"]
+        if declared or task._backend is not None:  # noqa: SLF001 -- where Celery keeps it
+            logger.warning("backend of task %s is not used: the worker has one of its own", name)
         members = {
             **PROMISED,
             "time_limit": hard,
@@ -116,14 +128,17 @@ def guard(app: Any, time_limit_seconds: float) -> None:
             "__module__": kind.__module__,
         }
         task.__class__ = type(kind.__name__, (Guarded, kind), members)
-        for attribute in members.keys() & vars(task).keys():
+        # "_exec_options": what a task that was sent before remembers of its attributes.
+        for attribute in (members.keys() | {"_exec_options"}) & vars(task).keys():
             delattr(task, attribute)
 
 
-def _is_declared(app: Any, attribute: str, said: Any) -> bool:
+def _is_declared(app: Any, task: Any, attribute: str) -> bool:
     """A task's own word, and not the application's setting copied onto it when it was bound."""
     setting = app.conf.get(f"task_{attribute}")
-    return setting is not None and setting != said
+    if setting is None and attribute in ("acks_on_failure", "acks_on_timeout"):
+        setting = task.acks_on_failure_or_timeout  # Celery fills them in from it
+    return setting != getattr(task, attribute)
 
 
 def _ending_on_request() -> bool:

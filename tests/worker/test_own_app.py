@@ -67,6 +67,13 @@ def stumble(journal):
 @app.task
 def parent():
     return add.delay(20, 22).id
+
+
+@app.task(bind=True, max_retries=1)
+def again(self):
+    if self.request.retries == 0:
+        raise self.retry(countdown=0)
+    return self.request.retries
 '''
 PACK = """
 from taskpacks import PackSpec, hookimpl
@@ -92,6 +99,11 @@ def own(site):
     (folder / "proj" / "celery.py").write_text(PROJECT)
     site.environment["TASKPACKS_PACK"] = "own"
     return site
+
+
+def configured(own, more, project=PROJECT):
+    """Gives the project's application more of its own."""
+    (own.folder / "site" / "proj" / "celery.py").write_text(project + more)
 
 
 def outcomes(worker):
@@ -151,3 +163,164 @@ def test_an_application_that_is_not_there_is_refused_before_the_first_message(ow
     assert worker.wait() == ExitCode.SETTINGS_REFUSED
     assert "it must name a Celery application" in worker.log
     assert own.depth() == (1, 0)
+
+
+OVERRIDDEN = "setting {} of the application is overridden"
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("worker_direct", True),
+        ("broker_user", "someone"),  # with broker_password
+        ("broker_host", "rabbit.example"),
+        ("broker_vhost", "of-ours"),
+        ("task_default_exchange_type", "topic"),
+        ("task_default_routing_key", "elsewhere.key"),
+        ("task_send_sent_event", True),
+        ("worker_state_db", "/nowhere/state"),
+    ],
+)
+def test_a_task_sent_and_served_with_a_setting_of_the_application_succeeds(own, setting, value):
+    given = {setting: value}
+    if setting == "broker_user":
+        given["broker_password"] = "hush-hush"
+    configured(own, f"app.conf.update({given!r})\n")
+    own.producer.conf.update(given)
+    added = own.send("proj.celery.add", left=1, right=2)
+    again = own.send("proj.celery.again")
+    worker = own.start(TASKPACKS_IDLE_SECONDS="2")
+    assert added.get(timeout=20) == 3
+    assert again.get(timeout=20) == 1, "what the worker itself sends is a message for a worker"
+    assert worker.wait() == ExitCode.DRAINED
+    for name in given:
+        assert worker.log.count(OVERRIDDEN.format(name)) == 1
+    assert ".dq" not in worker.log
+    assert "hush-hush" not in worker.log
+    assert "someone" not in worker.log
+    assert (own.depth(), own.depth(own.dead_url)) == ((0, 0), (0, 0))
+
+
+def test_an_application_with_a_broker_whose_client_is_not_installed_is_served(own):
+    configured(own, "app.conf.broker_url = 'redis://:hush-hush@nowhere:6379/0'\n")
+    added = own.send("proj.celery.add", left=1, right=2)
+    worker = own.start()
+    assert added.get(timeout=20) == 3
+    assert worker.wait() == ExitCode.DRAINED
+    assert OVERRIDDEN.format("broker_url") in worker.log
+    assert "hush-hush" not in worker.log
+
+
+CELERY_VARIABLES = {
+    "CELERY_BROKER_URL": "amqp://guest:hush-hush@nowhere//",
+    "CELERY_BROKER_READ_URL": "amqp://guest:hush-hush@nowhere//",
+    "CELERY_BROKER_WRITE_URL": "amqp://guest:hush-hush@nowhere//",
+    "CELERY_RESULT_BACKEND": "file:///nowhere",
+}
+
+
+def test_variables_of_celerys_do_not_beat_the_workers_settings(own):
+    added = own.send("proj.celery.add", left=1, right=2)
+    parent = own.send("proj.celery.parent")
+    worker = own.start(TASKPACKS_IDLE_SECONDS="2", **CELERY_VARIABLES)
+    assert added.get(timeout=20) == 3
+    assert own.producer.AsyncResult(parent.get(timeout=20)).get(timeout=20) == 42
+    assert worker.wait() == ExitCode.DRAINED
+    for name in CELERY_VARIABLES:
+        assert worker.log.count(f"variable {name} is not used") == 1
+    assert "hush-hush" not in worker.log
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "app.conf.result_backend = 'file:///tmp'\napp.backend\n",  # safe in threads
+        "app.conf.result_backend = 'rpc://'\napp.backend\n",  # one for each thread
+        "app.backend_cls = 'file:///nowhere'\n",
+        # Connections, producers, routes; and a backend.
+        "app.conf.update(broker_url='memory://', result_backend='rpc://')\nadd.delay(1, 1)\n",
+    ],
+)
+def test_what_the_application_opened_when_it_was_imported_is_not_used(own, code):
+    configured(own, code)
+    added = own.send("proj.celery.add", left=1, right=2)
+    parent = own.send("proj.celery.parent")
+    worker = own.start(TASKPACKS_IDLE_SECONDS="2")
+    assert added.get(timeout=20) == 3
+    assert own.producer.AsyncResult(parent.get(timeout=20)).get(timeout=20) == 42
+    assert worker.wait() == ExitCode.DRAINED
+    assert worker.log.count("the result backend that the application has made is not used") == 1
+
+
+def test_a_tasks_own_backend_is_not_used(own):
+    configured(
+        own,
+        "from celery.backends.filesystem import FilesystemBackend\n"
+        "there = FilesystemBackend(app=app, url='file:///tmp')\n"
+        "@app.task(backend=there)\ndef stored():\n    return 5\n",
+    )
+    stored = own.send("proj.celery.stored")
+    worker = own.start()
+    assert stored.get(timeout=20) == 5
+    assert worker.wait() == ExitCode.DRAINED
+    assert "backend of task proj.celery.stored is not used" in worker.log
+
+
+PREFIXED = {
+    "broker_url": "amqp://nobody@nowhere//",
+    "result_backend": "rpc://",
+    "task_acks_late": False,
+    "task_serializer": "pickle",
+    "accept_content": ["pickle"],
+    "task_time_limit": 7200,
+    "worker_concurrency": 4,
+}
+OLD_NAMES = {
+    "BROKER_URL": "broker_url",
+    "CELERY_RESULT_BACKEND": "result_backend",
+    "CELERY_ACKS_LATE": "task_acks_late",
+    "CELERY_TASK_SERIALIZER": "task_serializer",
+    "CELERY_ACCEPT_CONTENT": "accept_content",
+    "CELERYD_TASK_TIME_LIMIT": "task_time_limit",
+    "CELERYD_CONCURRENCY": "worker_concurrency",
+}
+PLAIN_PROJECT = """
+from celery import Celery
+
+app = Celery("proj", namespace={namespace!r})
+
+
+class Config:
+{settings}
+
+
+app.config_from_object(Config, namespace={namespace!r})
+{late}
+
+
+@app.task
+def add(left, right):
+    return left + right
+"""
+
+
+@pytest.mark.parametrize("kind", ["prefixed", "prefixed and late", "old names", "old and late"])
+def test_each_override_is_logged_whatever_name_the_setting_was_given_under(own, kind):
+    if "prefixed" in kind:
+        given = {f"CELERY_{name.upper()}": value for name, value in PREFIXED.items()}
+    else:
+        given = {old: PREFIXED[name] for old, name in OLD_NAMES.items()}
+    late = f"app.conf.task_acks_late\napp.conf.update({given!r})" if "late" in kind else ""
+    project = PLAIN_PROJECT.format(
+        namespace="CELERY" if "prefixed" in kind else None,
+        settings="\n".join(f"    {name} = {value!r}" for name, value in given.items()),
+        late=late,
+    )
+    configured(own, "", project)
+    added = own.send("proj.celery.add", left=1, right=2)
+    worker = own.start()
+    assert added.get(timeout=20) == 3
+    assert worker.wait() == ExitCode.DRAINED
+    for name in PREFIXED:
+        assert worker.log.count(OVERRIDDEN.format(name)) == 1, name
+    assert "nobody@nowhere" not in worker.log
