@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 from urllib.parse import unquote_to_bytes
 
 from taskpacks.contract import Variable
-from taskpacks.errors import BadInputError
+from taskpacks.errors import BadInputError, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Generator
@@ -64,19 +64,19 @@ def locate(uri: object, schemes: Collection[str]) -> Location:
     """
     allowed = ", ".join(f"{scheme}://" for scheme in sorted(schemes))
     if not isinstance(uri, str) or ":" not in uri:
-        raise BadInputError(f"{uri!r} is not a URI: name the object in full, with {allowed}.")
+        raise BadInputError(f"{quoted(uri)} is not a URI: name the object in full, with {allowed}.")
     scheme, _, rest = uri.partition(":")
     if scheme.lower() not in schemes or scheme.lower() not in SCHEMES:
         raise BadInputError(
-            f"'{uri}': the scheme '{scheme}' is not allowed here; put the object where it can "
-            f"be named with {allowed}."
+            f"{quoted(uri)}: the scheme {quoted(scheme)} is not allowed here; put the object where "
+            f"it can be named with {allowed}."
         )
     if scheme.lower() == "file":
         return Location(uri, path=_file_path(uri, rest))
     bucket, _, key = rest.removeprefix("//").partition("/")
     if not rest.startswith("//") or not bucket or not key:
         raise BadInputError(
-            f"'{uri}' lacks a bucket or a key: an object in S3 is named s3://bucket/key."
+            f"{quoted(uri)} lacks a bucket or a key: an object in S3 is named s3://bucket/key."
         )
     return Location(uri, bucket=bucket, key=key)
 
@@ -117,12 +117,12 @@ def check_destination(
         _real_path(destination, destination.path)
     if destination.uri.endswith("/") or (destination.path and destination.path.is_dir()):
         raise BadInputError(
-            f"'{uri}' is a folder: name the object to write in it, as in "
-            f"{destination.uri.rstrip('/')}/result."
+            f"{quoted(uri)} is a folder: name the object to write in it, as in "
+            f"{quoted(destination.uri.rstrip('/') + '/result')}."
         )
     if source is not None and _same(destination, locate(source, schemes)):
         raise BadInputError(
-            f"'{uri}' is both source and destination: a task can run twice, and would then "
+            f"{quoted(uri)} is both source and destination: a task can run twice, and would then "
             "read its own result; choose another destination."
         )
 
@@ -187,18 +187,18 @@ def _file_path(uri: str, rest: str) -> Path:
         host, slash, below = rest[2:].partition("/")
         if host not in ("", "localhost"):
             raise BadInputError(
-                f"'{uri}' names a host, '{host}': files are read from this machine only; "
-                "write file:/// with three slashes and an absolute path."
+                f"{quoted(uri)} names a host, {quoted(host)}: files are read from this machine "
+                "only; write file:/// with three slashes and an absolute path."
             )
         rest = slash + below
     if "?" in rest or "#" in rest:
         raise BadInputError(
-            f"'{uri}' has a query or a fragment, which files do not have; write '?' as %3F "
+            f"{quoted(uri)} has a query or a fragment, which files do not have; write '?' as %3F "
             "and '#' as %23 in a name."
         )
     path = os.fsdecode(unquote_to_bytes(rest))
     if not path.startswith("/") or "\0" in path:
-        raise BadInputError(f"'{uri}' is no absolute path; write file:///folder/name.")
+        raise BadInputError(f"{quoted(uri)} is no absolute path; write file:///folder/name.")
     return Path("/" + path.lstrip("/"))  # two slashes at the beginning would be kept
 
 
@@ -220,16 +220,16 @@ def _real_path(location: Location, path: Path) -> Path:
     for each in (Path(os.path.normpath(path)), real):
         for folder in _SYSTEM_FOLDERS:
             if each.is_relative_to(folder):
-                leads = "" if each == path else f" leads to {each}, which"
+                leads = "" if each == path else f" leads to {quoted(str(each))}, which"
                 raise BadInputError(
-                    f"'{location.uri}'{leads} lies in {folder}: tasks neither read nor replace the "
-                    "system's own files; name a file of data."
+                    f"{quoted(location.uri)}{leads} lies in {folder}: tasks neither read nor "
+                    "replace the system's own files; name a file of data."
                 )
     with _file_refusals(location), suppress(FileNotFoundError):
         if special := _SPECIAL.get(stat.S_IFMT(real.stat().st_mode)):
             raise BadInputError(
-                f"'{location.uri}' is a {special}: tasks read and replace regular files only; name "
-                "a file of data."
+                f"{quoted(location.uri)} is a {special}: tasks read and replace regular files "
+                "only; name a file of data."
             )
     return real
 
@@ -283,21 +283,23 @@ def _file_refusals(location: Location) -> Generator[None]:
     try:
         yield
     except FileNotFoundError as error:
-        raise BadInputError(f"'{location.uri}': there is no such file; check the name.") from error
+        raise BadInputError(
+            f"{quoted(location.uri)}: there is no such file; check the name."
+        ) from error
     except PermissionError as error:
         raise BadInputError(
-            f"'{location.uri}': access is denied; give the worker's user access to it."
+            f"{quoted(location.uri)}: access is denied; give the worker's user access to it."
         ) from error
     except (IsADirectoryError, NotADirectoryError, FileExistsError) as error:
         raise BadInputError(
-            f"'{location.uri}' is no regular file, or lies below something that is no folder; "
-            "name a file."
+            f"{quoted(location.uri)} is no regular file, or lies below something that is no "
+            "folder; name a file."
         ) from error
     except OSError as error:
         if error.errno not in _UNUSABLE_NAMES:
             raise
         raise BadInputError(
-            f"'{location.uri}' names no file: {error.strerror}; check the name and its links."
+            f"{quoted(location.uri)} names no file: {error.strerror}; check the name and its links."
         ) from error
 
 
@@ -313,21 +315,22 @@ def _s3_refusals(location: Location) -> Generator[None]:
     try:
         yield
     except ParamValidationError as error:
-        raise BadInputError(f"'{location.uri}' is refused by S3: {error}.") from error
+        raise BadInputError(f"{quoted(location.uri)} is refused by S3: {error}.") from error
     except (ClientError, S3UploadFailedError) as error:
         cause = error if isinstance(error, ClientError) else error.__context__
         details = cause.response.get("Error", {}) if isinstance(cause, ClientError) else {}
         code = details.get("Code", "")
         if code in _DENIED:
             raise BadInputError(
-                f"'{location.uri}': access is denied, or there is no such object and the role "
-                "may not list the bucket; check the name, and add the prefix to the "
+                f"{quoted(location.uri)}: access is denied, or there is no such object and the "
+                "role may not list the bucket; check the name, and add the prefix to the "
                 "deployment's permissions."
             ) from error
         if code in _MISSING:
             missing = "bucket" if code == "NoSuchBucket" else "object"
             raise BadInputError(
-                f"'{location.uri}': there is no such {missing}; check the name and the region."
+                f"{quoted(location.uri)}: there is no such {missing}; check the name and the "
+                "region."
             ) from error
         raise
 

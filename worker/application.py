@@ -194,7 +194,7 @@ def _execution(settings: WorkerSettings, conf: Any) -> dict[str, Any]:
         "worker_prefetch_multiplier": 1,
         "worker_pool_start_method": "fork",
         # The worker's own consumer and timer; no file of revoked ids beside the scratch.
-        "worker_consumer": "celery.worker.consumer:Consumer",
+        "worker_consumer": "worker.transport:Consumer",
         "worker_timer": None,
         "worker_agent": None,
         "worker_state_db": None,

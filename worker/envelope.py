@@ -11,20 +11,37 @@ from __future__ import annotations
 
 import base64
 import binascii
+import bz2
 import json
+import lzma
+import zlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
-from taskpacks.errors import nearest
+from taskpacks.errors import QUOTED_CHARACTERS_MAX, listed, nearest, quoted, shortened
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
 JSON_TYPE: Final = "application/json"
 TEXT_ENCODINGS: Final = ("utf-8", "utf8", "us-ascii")
+BODY_BYTES_MAX: Final = 16 * 2**20
+"""The size of a decompressed body: a message of 1 MiB could hold a gigabyte."""
+DECOMPRESSORS: Final[Mapping[str, Callable[[], Any]]] = MappingProxyType(
+    {
+        "application/x-gzip": zlib.decompressobj,
+        "application/x-bz2": bz2.BZ2Decompressor,
+        "application/x-lzma": partial(lzma.LZMADecompressor, memlimit=64 * 2**20),
+    }
+)
+"""kombu's names of what the standard library decompresses."""
 PARTS_OF_A_BODY: Final = 3
 """Positional arguments, keyword arguments, and what Celery embeds."""
+NAME_CHARACTERS_MAX: Final = QUOTED_CHARACTERS_MAX
+"""The length of a task's id and name, which stand in many lines of the log."""
 NESTING_MAX: Final = 100
 """How deeply lists and objects may be nested. A message goes to the task's process as a pickle,
 which holds 493 levels on Python 3.11, and the task's code has frames of its own."""
@@ -70,11 +87,12 @@ def read(text: object, known_tasks: Collection[str]) -> Envelope:
     if task_name not in known_tasks:
         ours = [name for name in known_tasks if not name.startswith("celery.")]
         raise PoisonError(
-            f"there is no task {task_name!r:.200} in this pack.{nearest(task_name, ours)}"
+            f"there is no task {quoted(task_name)} in this pack.{nearest(task_name, ours)}"
         )
     _check_body(payload)
     _check_time_limits(headers)
     _moment(headers, "expires")
+    headers["shadow"] = _shadow(headers)
     return Envelope(
         payload=payload,
         task_id=_word(headers, "id"),
@@ -114,10 +132,23 @@ def _object(value: object, what: str) -> dict[str, Any]:
 def _word(values: Mapping[str, Any], key: str) -> str:
     value = values.get(key)
     if not isinstance(value, str) or not value:
-        raise PoisonError(f"header '{key}' is {value!r:.200}: a text was expected")
+        raise PoisonError(f"header '{key}' is {quoted(value)}: a text was expected")
     if not value.isprintable():  # half of a surrogate pair cannot even be stored
-        raise PoisonError(f"header '{key}' is {value!r:.200}: printable text was expected")
+        raise PoisonError(f"header '{key}' is {quoted(value)}: printable text was expected")
+    if len(value) > NAME_CHARACTERS_MAX:
+        raise PoisonError(
+            f"header '{key}' has {len(value)} characters: at most {NAME_CHARACTERS_MAX} are "
+            "accepted"
+        )
     return value
+
+
+def _shadow(headers: Mapping[str, Any]) -> str | None:
+    """Returns the name that logs show in place of the task's, as short as any other name."""
+    shadow = headers.get("shadow")
+    if shadow is None:
+        return None
+    return shortened(shadow if isinstance(shadow, str) else quoted(shadow), NAME_CHARACTERS_MAX)
 
 
 def _check_properties(payload: Mapping[str, Any]) -> None:
@@ -125,24 +156,58 @@ def _check_properties(payload: Mapping[str, Any]) -> None:
     _object(properties.get("delivery_info"), "properties.delivery_info")
     encoding = properties.get("body_encoding")
     if encoding not in (None, "base64", *TEXT_ENCODINGS):
-        raise PoisonError(f"body_encoding is {encoding!r:.200}: base64 or utf-8 was expected")
+        raise PoisonError(f"body_encoding is {quoted(encoding)}: base64 or utf-8 was expected")
 
 
 def _check_types(payload: Mapping[str, Any]) -> None:
     kind, encoding = payload.get("content-type"), payload.get("content-encoding")
     if kind != JSON_TYPE:
-        raise PoisonError(f"content-type is {kind!r:.200}: only {JSON_TYPE} is accepted")
+        raise PoisonError(f"content-type is {quoted(kind)}: only {JSON_TYPE} is accepted")
     if not isinstance(encoding, str) or encoding.lower() not in TEXT_ENCODINGS:
-        raise PoisonError(f"content-encoding is {encoding!r:.200}: utf-8 was expected")
+        raise PoisonError(f"content-encoding is {quoted(encoding)}: utf-8 was expected")
 
 
-def _check_body(payload: Mapping[str, Any]) -> None:
-    body = payload.get("body")
+def _text_of_body(payload: dict[str, Any]) -> str:
+    body, properties, headers = payload.get("body"), payload["properties"], payload["headers"]
+    compression = headers.get("compression")
+    if compression and isinstance(body, dict) and body.get("__type__") == "base64":
+        body = body.get("__value__")  # kombu's JSON for the bytes that no base64 was asked for
     if not isinstance(body, str):
         raise PoisonError(f"body: a text was expected, not {type(body).__name__}")
-    if payload["properties"].get("body_encoding") == "base64":
+    if compression:
+        # Celery is handed what was checked: its own logs a body that it cannot decompress.
+        body = payload["body"] = _decompressed(body, compression)
+        properties["body_encoding"] = "utf-8"
+        del headers["compression"]
+    elif properties.get("body_encoding") == "base64":
         body = _from_base64(body, "body")
-    parts = _from_json(body, "body")
+    return body
+
+
+def _decompressed(text: str, compression: object) -> str:
+    make = DECOMPRESSORS.get(compression) if isinstance(compression, str) else None
+    if make is None:
+        raise PoisonError(
+            f"header 'compression' is {quoted(compression)}: "
+            f"{listed(DECOMPRESSORS)} or nothing was expected"
+        )
+    try:
+        decompressor = make()
+        found = decompressor.decompress(base64.b64decode(text, validate=True), BODY_BYTES_MAX)
+        if not decompressor.eof:
+            raise PoisonError(
+                f"body: it is cut off, or has more than {BODY_BYTES_MAX} bytes when it is "
+                "decompressed; send less, or its address"
+            )
+        return found.decode()
+    except (ValueError, OSError, zlib.error, lzma.LZMAError) as error:
+        raise PoisonError(
+            f"body is no base64 of a text in {compression}: {type(error).__name__}"
+        ) from error
+
+
+def _check_body(payload: dict[str, Any]) -> None:
+    parts = _from_json(_text_of_body(payload), "body")
     if not isinstance(parts, list) or len(parts) != PARTS_OF_A_BODY:
         raise PoisonError("body: [arguments, keyword arguments, embedded] were expected")
     _check_nesting(parts, "body")
@@ -181,7 +246,7 @@ def _check_time_limits(headers: Mapping[str, Any]) -> None:
         number is None or (isinstance(number, int | float) and not isinstance(number, bool))
         for number in numbers
     ):
-        raise PoisonError(f"header 'timelimit' is {limits!r:.200}: two numbers were expected")
+        raise PoisonError(f"header 'timelimit' is {quoted(limits)}: two numbers were expected")
 
 
 def _moment(headers: Mapping[str, Any], key: str) -> float | None:
@@ -193,4 +258,4 @@ def _moment(headers: Mapping[str, Any], key: str) -> float | None:
         # In UTC, because not every moment of another zone is one there, and Celery converts it.
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC).timestamp()
     except (TypeError, ValueError, OverflowError) as error:
-        raise PoisonError(f"header '{key}' is {text!r:.200}: no moment in ISO 8601") from error
+        raise PoisonError(f"header '{key}' is {quoted(text)}: no moment in ISO 8601") from error

@@ -16,7 +16,7 @@ from billiard import common as billiard
 from celery.app.task import Task
 from celery.exceptions import Reject
 
-from taskpacks.errors import BadInputError, TaskpacksError
+from taskpacks.errors import QUOTED_CHARACTERS_MAX, BadInputError, TaskpacksError, shortened
 from worker.policies import time_limits
 
 if TYPE_CHECKING:
@@ -54,15 +54,15 @@ class Guarded:
             return run.__call__(*args, **kwargs)
         except MemoryError as error:
             raise TaskMemoryError(
-                f"the task ran out of memory ({error or 'no details'}); give the deployment "
+                f"the task ran out of memory ({_text(error) or 'no details'}); give the deployment "
                 "more: resources.memory_mib"
             ) from None
         except (SystemExit, KeyboardInterrupt) as error:
             if _ending_on_request():
                 raise
             raise TaskExitedError(
-                f"the task ended its process with {type(error).__name__}({error}); a task must "
-                "return or raise an exception"
+                f"the task ended its process with {type(error).__name__}({_text(error)}); a task "
+                "must return or raise an exception"
             ) from None
 
     def retry(self, *args: Any, **kwargs: Any) -> Any:
@@ -139,6 +139,10 @@ def _is_declared(app: Any, task: Any, attribute: str) -> bool:
     if setting is None and attribute in ("acks_on_failure", "acks_on_timeout"):
         setting = task.acks_on_failure_or_timeout  # Celery fills them in from it
     return setting != getattr(task, attribute)
+
+
+def _text(error: BaseException) -> str:
+    return shortened(str(error), QUOTED_CHARACTERS_MAX)
 
 
 def _ending_on_request() -> bool:

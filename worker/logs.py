@@ -8,6 +8,12 @@ import sys
 from datetime import UTC, datetime
 from typing import Final
 
+from taskpacks.errors import shortened
+
+MESSAGE_CHARACTERS_MAX: Final = 6000
+TRACE_CHARACTERS_MAX: Final = 6000
+"""Together below 16 KiB, where a container's log splits a line, which then is no JSON."""
+
 _PLAIN: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
@@ -20,10 +26,11 @@ class JsonFormatter(logging.Formatter):
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": shortened(record.getMessage(), MESSAGE_CHARACTERS_MAX),
         }
         if record.exc_info:
-            line["trace"] = self.formatException(record.exc_info)
+            # Its end names the error.
+            line["trace"] = self.formatException(record.exc_info)[-TRACE_CHARACTERS_MAX:]
         return json.dumps(line)
 
 

@@ -20,7 +20,7 @@ from billiard.exceptions import TimeLimitExceeded, WorkerLostError
 from celery.exceptions import Ignore, Reject, Retry
 from celery.worker.request import Request
 
-from taskpacks.errors import BadInputError
+from taskpacks.errors import BadInputError, shortened
 from worker.policies import time_limits
 from worker.services import services_of
 from worker.shutdown import CLEANUP_SECONDS, end_task
@@ -170,7 +170,7 @@ class TaskRequest(Request):
                 retry.max_attempts,
                 lease.return_after_seconds,
                 type(error).__name__,
-                error,
+                shortened(str(error)),
             )
 
     def _end(self, lease: Lease | None) -> None:

@@ -25,7 +25,7 @@ from celery.worker import state as celery_state
 
 from taskpacks import manager
 from taskpacks.contract import ExitCode, WorkerContext
-from taskpacks.errors import RefusedSettingsError, TaskpacksError
+from taskpacks.errors import RefusedSettingsError, TaskpacksError, listed
 from taskpacks.parent_death import end_with
 from worker import application
 from worker.attempts import attempt_log
@@ -264,7 +264,7 @@ def _check_names(pack: manager.Pack, names: Iterable[str]) -> None:
         if not name.startswith("celery.") and not any(fnmatch(name, each) for each in patterns):
             raise RefusedSettingsError(
                 f"pack '{pack.name}' registers the task '{name}', which no message is routed to: "
-                f"its patterns are {', '.join(patterns)}. Rename the task, or name a pattern for "
+                f"its patterns are {listed(patterns)}. Rename the task, or name a pattern for "
                 "it in PackSpec(tasks=…)."
             )
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from taskpacks.contract import Variable
-from taskpacks.errors import RefusedSettingsError
+from taskpacks.errors import RefusedSettingsError, quoted
 from worker.attempts import RetryPolicy
 
 if TYPE_CHECKING:
@@ -89,12 +89,12 @@ def _number(
         value = float(text)
     except ValueError as error:
         raise RefusedSettingsError(
-            f"{variable.value} is {text!r}: it must be a number; correct the job definition."
+            f"{variable.value} is {quoted(text)}: it must be a number; correct the job definition."
         ) from error
     least_is_wrong = value <= above if above is not None else value < 0
     if least_is_wrong or value != value:  # noqa: PLR0124 -- NaN is the value that differs from itself
         bound = f"above {above:g}" if above is not None else "0 or more"
         raise RefusedSettingsError(
-            f"{variable.value} is {text!r}: it must be {bound}; correct the job definition."
+            f"{variable.value} is {quoted(text)}: it must be {bound}; correct the job definition."
         )
     return value

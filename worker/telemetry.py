@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from taskpacks.contract import METRICS_NAMESPACE, metric_dimensions
+from taskpacks.errors import shortened
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +72,7 @@ class Telemetry:
             TaskId=task_id,
             TaskName=task_name,
             Attempts=attempts,
-            Error=error[:2000],
+            Error=shortened(error),
         )
 
     def worker(self, *, left_because: str, seconds: float) -> None:

@@ -11,9 +11,11 @@ import logging
 import time
 from collections import deque
 from queue import Empty
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn
 
 from botocore.exceptions import BotoCoreError, ClientError
+from celery.exceptions import InvalidTaskError
+from celery.worker import consumer as celery_consumer
 from celery.worker import state as celery_state
 from kombu.transport import SQS, virtual
 
@@ -269,6 +271,27 @@ class Channel(SQS.Channel):
             logger.warning("cannot ask whether %s is drained, so staying: %s", queue, error)
             return False
         return all(int(attributes[name]) == 0 for name in names)
+
+
+class Consumer(celery_consumer.Consumer):
+    """Celery's, which hands back what it cannot read: its own logs the message, with its data."""
+
+    def on_unknown_message(self, body: Any, message: Any) -> NoReturn:
+        """See Celery; called for a message that is of no known protocol."""
+        del body, message
+        raise InvalidTaskError("it is of no known protocol")
+
+    def on_invalid_task(self, body: Any, message: Any, exc: Exception) -> NoReturn:
+        """See Celery; called for a message that breaks its protocol."""
+        del body, message
+        raise exc
+
+    on_unknown_task = on_invalid_task
+
+    def on_decode_error(self, message: Any, exc: Exception) -> NoReturn:
+        """See Celery; called for a body that cannot be decompressed or decoded."""
+        del message
+        raise exc
 
 
 class Transport(SQS.Transport):

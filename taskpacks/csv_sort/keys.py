@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from taskpacks import BadInputError
-from taskpacks.errors import nearest
+from taskpacks.errors import listed, nearest, quoted
 
 ORDERS: Final = ("ascending", "descending")
 TYPES: Final = ("text", "numeric")
@@ -40,7 +40,7 @@ def parse(by: object) -> tuple[Key, ...]:
     """
     if not isinstance(by, list | tuple) or not by:
         raise BadInputError(
-            f"by is {by!r}: it must be a list of at least one key, such as ['name'] or "
+            f"by is {quoted(by)}: it must be a list of at least one key, such as ['name'] or "
             "[{'column': 'price', 'order': 'descending', 'type': 'numeric'}]."
         )
     return tuple(_key(entry) for entry in by)
@@ -66,18 +66,21 @@ def position(key: Key, names: list[str], *, header: bool) -> int:
         return key.column
     if not header:
         raise BadInputError(
-            f"by names column '{key.column}' of a source without a header; give the column's "
+            f"by names column {quoted(key.column)} of a source without a header; give the column's "
             "number, counted from 1."
         )
     found = [number for number, name in enumerate(names, 1) if name == key.column]
     if not found:
+        hint = nearest(key.column, names)
         raise BadInputError(
-            f"by names column '{key.column}', which the source has not.{nearest(key.column, names)}"
+            f"by names column {quoted(key.column)}, which the source has not."
+            # All names could be the first record's data: only one that is close is shown.
+            + (hint if "mean" in hint else f" It has {len(names)} columns; check its first line.")
         )
     if len(found) > 1:
         raise BadInputError(
-            f"by names column '{key.column}', which the source has {len(found)} times; give "
-            f"one's number instead: {', '.join(map(str, found))}."
+            f"by names column {quoted(key.column)}, which the source has {len(found)} times; give "
+            f"one's number instead: {listed(found)}."
         )
     return found[0]
 
@@ -159,14 +162,14 @@ def _key_from_mapping(entry: Mapping[Any, Any]) -> Key:
     known = {"column", "order", "type"}
     for name in entry:
         if name not in known:
-            raise BadInputError(f"by has a key with '{name}'.{nearest(str(name), known)}")
+            raise BadInputError(f"by has a key with {quoted(name)}.{nearest(str(name), known)}")
     if "column" not in entry:
-        raise BadInputError(f"by has the key {dict(entry)!r} without a 'column'; add it.")
+        raise BadInputError(f"by has the key {quoted(dict(entry))} without a 'column'; add it.")
     order, kind = entry.get("order", ORDERS[0]), entry.get("type", TYPES[0])
     for name, value, allowed in (("order", order, ORDERS), ("type", kind, TYPES)):
         if value not in allowed:
             raise BadInputError(
-                f"by has a key with {name} {value!r}: it must be {' or '.join(allowed)}."
+                f"by has a key with {name} {quoted(value)}: it must be {' or '.join(allowed)}."
             )
     return Key(_column(entry["column"]), descending=order == ORDERS[1], numeric=kind == TYPES[1])
 
@@ -174,6 +177,6 @@ def _key_from_mapping(entry: Mapping[Any, Any]) -> Key:
 def _column(value: object) -> str | int:
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise BadInputError(
-            f"by names column {value!r}: a column is a header's name or a number from 1."
+            f"by names column {quoted(value)}: a column is a header's name or a number from 1."
         )
     return value

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from taskpacks import BadInputError, storage
 from taskpacks.csv_sort import engine, keys, masking
+from taskpacks.errors import quoted
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -85,7 +86,7 @@ def register(app: Celery, context: WorkerContext) -> None:
 
 def _check_layout(header: object, delimiter: object) -> None:
     if not isinstance(header, bool):
-        raise BadInputError(f"header is {header!r}: it must be true or false.")
+        raise BadInputError(f"header is {quoted(header)}: it must be true or false.")
     if (
         not isinstance(delimiter, str)
         or len(delimiter) != 1
@@ -93,8 +94,8 @@ def _check_layout(header: object, delimiter: object) -> None:
         or delimiter in '"\r\n\0'
     ):
         raise BadInputError(
-            f"delimiter is {delimiter!r}: it must be one ASCII character, and no quote or line "
-            "end, such as ',' or ';' or a tab."
+            f"delimiter is {quoted(delimiter)}: it must be one ASCII character, and no quote or "
+            "line end, such as ',' or ';' or a tab."
         )
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import flint
 
 from taskpacks import BadInputError, storage
+from taskpacks.errors import quoted
 
 if TYPE_CHECKING:
     from celery import Celery, Task
@@ -89,7 +90,7 @@ def register(app: Celery, context: WorkerContext) -> None:
 
 def _check_digits(context: WorkerContext, digits: object) -> None:
     if isinstance(digits, bool) or not isinstance(digits, int):
-        raise BadInputError(f"digits is {digits!r}: it must be a whole number, such as 1000.")
+        raise BadInputError(f"digits is {quoted(digits)}: it must be a whole number, such as 1000.")
     most = min(DIGITS_MAX, context.memory_mib * 2**20 // BYTES_PER_DIGIT)
     if not 1 <= digits <= most:
         # Python refuses to print integers of more than 4300 digits.

@@ -9,6 +9,7 @@ import av
 from av.error import FFmpegError
 
 from taskpacks import BadInputError
+from taskpacks.errors import quoted
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -65,7 +66,8 @@ def source(path: Path, uri: str) -> Source:
             ]
             if not video:
                 raise BadInputError(
-                    f"'{uri}' is no video: it has no video stream, only sound or a cover picture."
+                    f"{quoted(uri)} is no video: it has no video stream, only sound or a cover "
+                    "picture."
                 )
             seconds = None
             if video[0].duration is not None and video[0].time_base is not None:
@@ -80,7 +82,7 @@ def source(path: Path, uri: str) -> Source:
             )
     except (FFmpegError, ValueError) as error:
         raise BadInputError(
-            f"'{uri}' is no video: it is in none of the containers that are read (MP4, MOV, "
+            f"{quoted(uri)} is no video: it is in none of the containers that are read (MP4, MOV, "
             f"Matroska, WebM, AVI, MPEG and others), or is cut off at the start; check it."
         ) from error
 

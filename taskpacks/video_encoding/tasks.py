@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 from celery.exceptions import SoftTimeLimitExceeded
 
 from taskpacks import BadInputError, storage
-from taskpacks.errors import nearest
+from taskpacks.errors import nearest, quoted
 from taskpacks.video_encoding import ffmpeg, probe
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ def _checked(
     containers = ffmpeg.CODECS[codec].containers
     if container not in containers:
         raise BadInputError(
-            f"'{destination.uri}' cannot hold {codec}: its name must end in "
+            f"{quoted(destination.uri)} cannot hold {codec}: its name must end in "
             f"{' or '.join(containers)}; rename it or choose another codec."
         )
     return ffmpeg.Encoding(
@@ -170,7 +170,9 @@ def _checked(
 
 def _one_of(name: str, value: object, known: tuple[str, ...]) -> str:
     if not isinstance(value, str) or value not in known:
-        raise BadInputError(f"{name} is {value!r}, which is unknown.{nearest(str(value), known)}")
+        raise BadInputError(
+            f"{name} is {quoted(value)}, which is unknown.{nearest(str(value), known)}"
+        )
     return value
 
 
@@ -178,10 +180,12 @@ def _side(name: str, value: object) -> int | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int):
-        raise BadInputError(f"{name} is {value!r}: it must be a whole number of pixels, or null.")
+        raise BadInputError(
+            f"{name} is {quoted(value)}: it must be a whole number of pixels, or null."
+        )
     if not SIDE_MIN <= value <= SIDE_MAX or value % 2:
         raise BadInputError(
-            f"{name} is {value}: it must be even and {SIDE_MIN} to {SIDE_MAX} pixels."
+            f"{name} is {quoted(value)}: it must be even and {SIDE_MIN} to {SIDE_MAX} pixels."
         )
     return value
 
@@ -204,6 +208,6 @@ def _check_complete(source: str, expected: float | None, found: float) -> None:
     # ffmpeg calls it success when a file that was cut off gives half of its pictures.
     if expected is not None and found < COMPLETE_SHARE * expected - 1:
         raise BadInputError(
-            f"'{source}' should last {expected:.1f} s, and only {found:.1f} s of it can be "
+            f"{quoted(source)} should last {expected:.1f} s, and only {found:.1f} s of it can be "
             "decoded: it seems to be cut off or damaged; copy it again."
         )

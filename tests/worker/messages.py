@@ -5,6 +5,7 @@ import copy
 import json
 import pickle
 import uuid
+import zlib
 
 LEFT_OUT = object()
 """Instead of a value: the key is left out."""
@@ -57,20 +58,35 @@ def embedded(**changes):
 
 def spoilt(path, value):
     """A good message with one value changed, as text; path is keys joined by dots."""
+    return spoilt_in({path: value})
+
+
+def spoilt_in(changed):
+    """A good message with some values changed, as text: path -> value."""
     message = copy.deepcopy(good())
-    *above, key = path.split(".")
-    place = message
-    for step in above:
-        place = place[step]
-    if value is LEFT_OUT:
-        del place[key]
-    else:
-        place[key] = value
+    for path, value in changed.items():
+        *above, key = path.split(".")
+        place = message
+        for step in above:
+            place = place[step]
+        if value is LEFT_OUT:
+            del place[key]
+        else:
+            place[key] = value
     return json.dumps(message)
 
 
 def with_body(body):
     return spoilt("body", json.dumps(body))
+
+
+def compressed(data, method="x-gzip"):
+    """A message whose body says that it is compressed, as kombu sends it."""
+    message = good()
+    message["headers"]["compression"] = f"application/{method}"
+    message["properties"]["body_encoding"] = "base64"
+    message["body"] = base64.b64encode(data).decode()
+    return json.dumps(message)
 
 
 def nested(levels):
@@ -132,6 +148,27 @@ POISON = {
     "an older protocol": (PROTOCOL_1, "'task'"),
     "no body in the envelope": (spoilt("body", LEFT_OUT), "body"),
     "null body in the envelope": (spoilt("body", None), "body"),
+    "a compression that there is not": (
+        spoilt("headers.compression", "application/x-secret"),
+        "'compression' is 'application/x-secret'",
+    ),
+    "an object for a compression": (spoilt("headers.compression", {"a": 1}), "'compression'"),
+    "a body that is not compressed as it says": (
+        spoilt("headers.compression", "application/x-gzip"),
+        "body is no base64 of a text in application/x-gzip",
+    ),
+    "a body of rubbish that is called bzip2": (
+        compressed(b"rubbish", "x-bz2"),
+        "body is no base64",
+    ),
+    "a body of rubbish that is called xz": (compressed(b"rubbish", "x-lzma"), "body is no base64"),
+    "a compressed body that is cut off": (
+        compressed(zlib.compress(b"[[1, 1], {}, {}]")[:-4]),
+        "cut off",
+    ),
+    "a compressed body that fills the memory": (compressed(zlib.compress(bytes(2**28))), "cut off"),
+    "a compressed body that is no text": (compressed(zlib.compress(b"\xff\xfe")), "body is no"),
+    "an id as long as a page": (spoilt("headers.id", "x" * 3000), "has 3000 characters"),
     "an object for a body": (spoilt("body", {"args": []}), "body"),
     "a number for a body": (spoilt("body", 12), "body"),
     "an empty text for a body": (spoilt("body", ""), "body is not JSON"),
@@ -199,6 +236,8 @@ ODD = {
     "a text for a group's index": spoilt("headers.group_index", "first"),
     "a list for a root": spoilt("headers.root_id", [1]),
     "an object for a parent": spoilt("headers.parent_id", {}),
+    "an object for a shadow": spoilt("headers.shadow", {"name": "x" * 3000}),
+    "a shadow as long as a page": spoilt("headers.shadow", "x" * 3000),
     "a number for a shadow": spoilt("headers.shadow", 5),
     "a list for an origin": spoilt("headers.origin", []),
     "a text for ignore_result": spoilt("headers.ignore_result", "perhaps"),
@@ -211,7 +250,6 @@ ODD = {
     "an object for reply_to": spoilt("properties.reply_to", {"a": 1}),
     "a text for a priority": spoilt("properties.priority", "high"),
     "an object for a delivery tag": spoilt("properties.delivery_tag", {"a": 1}),
-    "an id as long as a page": spoilt("headers.id", "x" * 3000),
     "an id that is half a letter": spoilt("headers.id", "\ud800"),
     "an id of a null character": spoilt("headers.id", "a\x00b"),
     "negative time limits": spoilt("headers.timelimit", [-1, -1]),

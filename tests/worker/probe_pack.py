@@ -42,6 +42,10 @@ def taskpack_register_tasks(app, context):
     def fail():
         raise RuntimeError("broken on purpose")
 
+    @app.task(name="probe.raise_text")
+    def raise_text(characters):
+        raise ValueError("x" * characters)
+
     @app.task(name="probe.scratch")
     def scratch():
         with context.scratch_folder() as folder:

@@ -9,7 +9,7 @@ import pytest
 from faults import DROP_AFTER, RECEIVE
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from messages import LEFT_OUT, ODD, POISON, embedded, good, nested, with_body
+from messages import LEFT_OUT, ODD, POISON, embedded, good, nested, spoilt_in, with_body
 
 from taskpacks.contract import ExitCode
 from worker.envelope import NESTING_MAX, Envelope, PoisonError, read
@@ -78,6 +78,83 @@ def test_what_is_well_formed_and_odd_is_done_or_ends_in_the_dead_letter_queue(si
     done = sum(report.get("Outcome") == "done" for report in worker.reports)
     assert len(dead) + done == len(ODD) + 1, sorted(set(ODD) - dead)
     assert "Pool callback raised exception" not in worker.log
+
+
+SECRET = "Jane Doe, 4111-1111"
+
+
+def test_a_refused_message_leaves_no_data_in_the_log(site):
+    page = "x" * 300 + SECRET
+    body = json.dumps([[SECRET, 1], {}, embedded()])
+    for changed in (
+        {"headers.compression": "gzip", "body": body},
+        {"headers.task": page},
+        {"headers.eta": page},
+        {"headers.id": page},
+        {"headers.timelimit": [page]},
+        {"content-type": page},
+        {"body": body[:-1]},
+        {"body": base64.b64encode(body.encode()).decode()},
+        {"properties.body_encoding": page},
+    ):
+        site.send_text(spoilt_in(changed))
+    site.send("nonsense", value=page)
+    worker = site.start(TASKPACKS_IDLE_SECONDS="2", TASKPACKS_MAX_ATTEMPTS="1")
+    assert worker.wait() == ExitCode.DRAINED
+    assert site.depth(site.dead_url) == (10, 0)
+    assert SECRET not in worker.log
+    assert max(len(line) for line in worker.log.splitlines()) < 16 * 1024
+
+
+REFUSES_A_MESSAGE = """
+from celery.exceptions import InvalidTaskError
+from celery.worker.request import Request
+
+make = Request.__init__
+
+def refusing(self, message, *args, **kwargs):
+    if message.headers["lang"] == "odd":
+        raise InvalidTaskError("told to refuse it")
+    make(self, message, *args, **kwargs)
+
+Request.__init__ = refusing
+"""
+
+
+def test_a_message_that_celery_refuses_leaves_no_data_in_the_log(site):
+    (site.folder / "site" / "sitecustomize.py").write_text(REFUSES_A_MESSAGE)
+    body = json.dumps([[SECRET, 1], {}, embedded()])
+    message_id = site.send_text(spoilt_in({"headers.lang": "odd", "body": body}))
+    after = site.send("add", left=1, right=2)
+    worker = site.start(TASKPACKS_IDLE_SECONDS="2")
+    assert after.get(timeout=20) == 3
+    assert worker.wait() == ExitCode.DRAINED
+    assert site.depth(site.dead_url) == (1, 0)
+    (line,) = poison_lines(worker)
+    assert message_id in line
+    assert line.endswith("Celery refuses it: InvalidTaskError")
+    assert SECRET not in worker.log
+
+
+def test_a_long_error_of_a_task_is_logged_shortened(site):
+    site.send("raise_text", characters=100_000)
+    worker = site.start(TASKPACKS_IDLE_SECONDS="2", TASKPACKS_MAX_ATTEMPTS="2")
+    assert worker.wait() == ExitCode.DRAINED
+    lines = worker.log.splitlines()
+    assert any("next try in" in line for line in lines)
+    assert any("DeadLetter" in line for line in lines)
+    assert max(len(line) for line in lines) < 16 * 1024
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "base64"])
+def test_a_compressed_task_is_done(site, encoding):
+    site.producer.conf.broker_transport_options["body_encoding"] = encoding
+    results = [
+        site.producer.send_task("probe.add", ("a" * 1000, "b"), compression=method)
+        for method in ("gzip", "bzip2", "xz")
+    ]
+    site.start()
+    assert [result.get(timeout=30) for result in results] == ["a" * 1000 + "b"] * 3
 
 
 def dead_letters(site):
@@ -205,8 +282,15 @@ def test_any_value_is_an_envelope_or_poison(value):
 def check(text):
     try:
         envelope = read(text, KNOWN)
-    except PoisonError:
+    except PoisonError as error:
+        reason = str(error)
+    else:
+        check_envelope(envelope)
         return
+    assert len(reason) < 500
+
+
+def check_envelope(envelope):
     assert isinstance(envelope, Envelope)
     assert envelope.task_name in KNOWN
     assert envelope.task_id
