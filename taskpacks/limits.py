@@ -65,6 +65,10 @@ MAX_RECEIVES_MAX: Final = 1000
 MESSAGES_PER_CALL_MAX: Final = 10
 """Received, or deleted, in one call."""
 
+# https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html#limits-items
+ITEM_BYTES_MAX: Final = 400 * 1024
+"""An item in DynamoDB, the names of its attributes included."""
+
 # https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricAlarm.html
 METRIC_PERIOD_SECONDS: Final = 60
 """SQS publishes its metrics once a minute: a shorter period sees nothing more."""

@@ -15,9 +15,20 @@ from typing import TYPE_CHECKING, Any, Final
 from billiard import common as billiard
 from celery.app.task import Task
 from celery.exceptions import Reject
+from celery.utils.imports import symbol_by_name
+from celery.worker.request import Request
 
-from taskpacks.errors import QUOTED_CHARACTERS_MAX, BadInputError, TaskpacksError, shortened
+from taskpacks.errors import (
+    QUOTED_CHARACTERS_MAX,
+    BadInputError,
+    RefusedSettingsError,
+    TaskpacksError,
+    quoted,
+    shortened,
+)
+from worker import storable
 from worker.policies import time_limits
+from worker.request import TaskRequest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,8 +47,6 @@ class TaskExitedError(TaskpacksError):
 class Guarded:
     """Mixed into every task's class, whatever it is."""
 
-    throws = (BadInputError,)
-    Request = "worker.request:TaskRequest"
     time_limit_max: float
     """The pack's, in seconds, which no message's own limit exceeds."""
 
@@ -50,8 +59,13 @@ class Guarded:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Runs the task."""
         run: Any = super()
+        task: Any = self
+        # A task's function may call others, and itself, and use what they return.
+        outermost = not (task.request.called_directly or task.request._protected)  # noqa: SLF001 -- Celery's mark
         try:
-            return run.__call__(*args, **kwargs)
+            result = run.__call__(*args, **kwargs)
+            if outermost:
+                storable.check(result, task)
         except MemoryError as error:
             raise TaskMemoryError(
                 f"the task ran out of memory ({_text(error) or 'no details'}); give the deployment "
@@ -64,6 +78,8 @@ class Guarded:
                 f"the task ended its process with {type(error).__name__}({_text(error)}); a task "
                 "must return or raise an exception"
             ) from None
+        else:
+            return result
 
     def retry(self, *args: Any, **kwargs: Any) -> Any:
         """Retries the task; a retry that cannot be sent is a failed attempt.
@@ -125,12 +141,32 @@ def guard(app: Any, time_limit_seconds: float) -> None:
             "time_limit": hard,
             "soft_time_limit": soft,
             "time_limit_max": time_limit_seconds,
+            # Errors that are a task's ordinary word are logged without a trace.
+            "throws": (BadInputError, storable.UnstorableResultError, task.throws),
+            "Request": _request_class(name, task.Request),
             "__module__": kind.__module__,
         }
         task.__class__ = type(kind.__name__, (Guarded, kind), members)
         # "_exec_options": what a task that was sent before remembers of its attributes.
         for attribute in (members.keys() | {"_exec_options"}) & vars(task).keys():
             delattr(task, attribute)
+
+
+def _request_class(name: str, reference: Any) -> type:
+    """The class of a task's requests: this worker's, before the task's own if it has one.
+
+    Raises:
+        RefusedSettingsError: The task's own is no class of requests.
+    """
+    own = symbol_by_name(reference)
+    if own is Request:
+        return TaskRequest
+    if not (isinstance(own, type) and issubclass(own, Request)):
+        raise RefusedSettingsError(
+            f"Request of task '{name}' is {quoted(reference)}: it must be, or name, a class "
+            "derived from celery.worker.request.Request."
+        )
+    return type(own.__name__, (TaskRequest, own), {})
 
 
 def _is_declared(app: Any, task: Any, attribute: str) -> bool:

@@ -93,8 +93,10 @@ class TaskRequest(Request):
             )
         except Exception:  # the result table is away, say: the message must not stay held for it
             logger.exception("how task %s[%s] ended could not be stored", self.name, self.id)
-            self.reject(requeue=True)  # nothing happens when it is settled
         finally:
+            # Also when a task's own class of requests left it unsettled.
+            if not (self.acknowledged or self._already_cancelled):
+                self.reject(requeue=True)
             self._end(lease)
 
     def on_timeout(self, soft: bool, timeout: float) -> Any:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 
 from celery.exceptions import Reject
 
@@ -45,6 +46,21 @@ def taskpack_register_tasks(app, context):
     @app.task(name="probe.raise_text")
     def raise_text(characters):
         raise ValueError("x" * characters)
+
+    @app.task(name="probe.give")
+    def give(journal, what):
+        note(journal, name=what, event="begin")
+        return {
+            "a page": "x" * 400_000,
+            "too much": "x" * 410_000,
+            "a folder": context.scratch_root,
+            "itself": (loop := [], loop.append(loop))[0],
+            "a moment": datetime(2026, 1, 1, tzinfo=UTC),
+        }[what]
+
+    @app.task(name="probe.give_to_itself", bind=True)
+    def give_to_itself(self, outer=True):
+        return str(self(outer=False)) if outer else object()
 
     @app.task(name="probe.scratch")
     def scratch():

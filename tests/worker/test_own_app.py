@@ -142,6 +142,63 @@ def test_its_tasks_run_and_each_override_is_logged(own, journal):
     assert own.depth() == (0, 0)
 
 
+REQUESTS = """
+
+from celery.worker.request import Request
+
+
+class Unsettled(Request):
+    def on_timeout(self, soft, timeout):
+        print("own on_timeout", soft)
+        super().on_timeout(soft, timeout)
+
+    def on_failure(self, exc_info, send_failed_event=True, return_ok=False):
+        print("own on_failure", type(exc_info.exception).__name__)  # and nothing else
+
+
+class Expected(Exception):
+    pass
+
+
+@app.task(Request="proj.celery:Unsettled", time_limit=1)
+def slow_with_a_request():
+    time.sleep(60)
+
+
+@app.task(Request=Unsettled, throws=(Expected,))
+def stumble_with_a_request():
+    raise Expected("as declared")
+
+
+@app.task(throws=Expected)
+def stumble_as_declared():
+    raise Expected("as declared")
+"""
+
+
+def test_a_tasks_own_class_of_requests_and_the_errors_that_it_declares_are_honoured(own):
+    configured(own, REQUESTS)
+    own.send("proj.celery.slow_with_a_request")
+    own.send("proj.celery.stumble_with_a_request")
+    own.send("proj.celery.stumble_as_declared")
+    worker = own.start(
+        TASKPACKS_IDLE_SECONDS="2", TASKPACKS_MAX_ATTEMPTS="2", TASKPACKS_RETRY_BACKOFF_SECONDS="0"
+    )
+    assert worker.wait() == ExitCode.DRAINED
+    assert sorted(outcomes(worker)) == ["failed"] * 4 + ["timed_out"] * 2
+    assert worker.log.count("own on_timeout False") == 2
+    assert worker.log.count("own on_failure Expected") == 2
+    assert own.depth(own.dead_url) == (3, 0)
+    assert '"trace"' not in worker.log, "a declared error is no surprise"
+
+
+def test_a_class_of_requests_that_is_none_is_refused(own):
+    configured(own, "\n@app.task(Request=dict)\ndef odd():\n    pass\n")
+    worker = own.start()
+    assert worker.wait() == ExitCode.SETTINGS_REFUSED
+    assert "Request of task 'proj.celery.odd' is <class 'dict'>" in worker.log
+
+
 def test_a_task_that_wanted_early_acknowledgement_runs_again_after_its_process_was_killed(
     own, journal, wait_until
 ):
