@@ -2,9 +2,11 @@
 
 settings ─▶ Network, ResultStore, DataBucket, ImageRepository, Notices   once per stack
          ├▶ Machines                                                     per deployment, or hardware
-         ├▶ PackDeployment                                               once per deployment
+         ├▶ PackDeployment: its TaskQueue                                once per deployment
+         ├▶ Producer                                                     where all queues are
+         ├▶ PackDeployment.serve                                         once per deployment
          │    TaskQueue ─▶ Controller (or ScalingAlarms) ─▶ WorkerFleet;  Watch ─▶ Notices
-         └▶ Dashboard, Producer                                          about all of them
+         └▶ Dashboard                                                    about all of them
 """
 
 import gc
@@ -97,9 +99,6 @@ deployments = {
     )
     for deployment in stack.deployments
 }
-
-rows = [made.dashboard_row for made in deployments.values()]
-dashboard = Dashboard("dashboard", rows=rows, context=context)
 producer = Producer(
     "producer",
     ProducerArgs(
@@ -110,6 +109,11 @@ producer = Producer(
         context=context,
     ),
 )
+for made in deployments.values():
+    made.serve(deployments, producer.parameter)
+
+rows = [made.dashboard_row for made in deployments.values()]
+dashboard = Dashboard("dashboard", rows=rows, context=context)
 shared = [network, results, data, images, notices, dashboard, producer.parameter]
 producer.allow([made.record(shared) for made in deployments.values()])
 

@@ -78,6 +78,17 @@ class Deployment:
     pack: Pack
     spec: PackSpec
 
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        """Returns the name patterns of the tasks that are routed to it."""
+        return self.spec.patterns(self.pack.name)
+
+    @property
+    def destinations(self) -> tuple[str, ...]:
+        """Returns the names of the other deployments that its workers send messages to."""
+        target = self.spec.queue.escalate_to
+        return tuple(dict.fromkeys((*self.spec.sends_to, *((target,) if target else ()))))
+
 
 class StackSettings(BaseModel):
     """The settings of a stack in our namespace, with their types, rules and defaults.

@@ -18,13 +18,14 @@ from pulumi.runtime.config import (
 )
 from pydantic import ValidationError
 
+from stack import destinations
 from stack.build_context import PINNED, build_files
 from stack.documents.registry import ecr_repository_arn
 from stack.hardware import pools, shapes
 from stack.model import Deployment, StackSettings
 from taskpacks import limits, manager
 from taskpacks.errors import RefusedSettingsError, TaskpacksError, UnknownPackError, nearest
-from taskpacks.types import refusals, tupled
+from taskpacks.types import DEPLOYMENT_NAME, refusals, tupled
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -37,7 +38,7 @@ ENDPOINTS: Final = "aws:endpoints"
 """The provider's own setting: where AWS's services are, if they are not AWS's."""
 SECRET: Final = ("notify",)
 """Settings that may be secret: what they hold stays so from the configuration to the state."""
-_DEPLOYMENT_NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
+_DEPLOYMENT_NAME = re.compile(DEPLOYMENT_NAME)
 
 KEYS: Final = tuple(field.alias or name for name, field in StackSettings.model_fields.items())
 
@@ -188,6 +189,10 @@ def _deployment(name: object, overrides: object, modules: Mapping[str, str]) -> 
 
 
 def _check_together(settings: StackSettings) -> None:
+    if refused := [
+        f"{NAMESPACE}:packs.{text}" for text in destinations.refusals(settings.deployments)
+    ]:
+        raise RefusedSettingsError("\n".join(refused))
     made = pools.pools(settings.deployments, shared=settings.share_compute_environments)
     environments = sum(len(pool.shape.purchases) for pool in made)
     if environments > limits.COMPUTE_ENVIRONMENTS_PER_REGION:

@@ -16,11 +16,11 @@ import stat
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 from urllib.parse import unquote_to_bytes
 
 from taskpacks.contract import Variable
-from taskpacks.errors import BadInputError, quoted
+from taskpacks.errors import BadInputError, listed, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Generator
@@ -50,6 +50,29 @@ class Location:
     path: Path | None = None
     bucket: str = ""
     key: str = ""
+
+
+def source_of(value: object) -> object:
+    """Returns the URI in the result of a task that wrote a file, as "output" or "destination".
+
+    So a task can follow another in a chain, which hands it that one's result as its source.
+
+    Args:
+        value: Such a result, or a URI, which is returned as it is.
+
+    Raises:
+        BadInputError: It is a result that names no file.
+    """
+    if not isinstance(value, dict):
+        return value
+    result = cast("dict[str, object]", value)
+    named = [result[key] for key in ("output", "destination") if result.get(key)]
+    if len(named) != 1:
+        raise BadInputError(
+            f"the source is a result with {listed(sorted(map(str, result)))}: it must "
+            "name one file as 'output' or 'destination'; have the task before write to a URI."
+        )
+    return named[0]
 
 
 def locate(uri: object, schemes: Collection[str]) -> Location:

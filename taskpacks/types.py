@@ -19,6 +19,8 @@ Architecture = Literal["x86_64", "arm64"]
 Platform = Literal["fargate", "ec2"]
 Purchase = Literal["on_demand", "spot", "spot_then_on_demand"]
 ScalingMode = Literal["alarms", "controller"]
+Death = Literal["memory", "time_limit"]
+"""A cause of a task's end: the memory of its worker, or the time limit."""
 
 MIN_LEASE_SECONDS = 10
 """A heartbeat at a third of less than this could not be relied upon."""
@@ -32,6 +34,9 @@ _REMOVABLE = ("environment", "secrets")
 _INSTANCE_TYPE = r"^[a-z][a-z0-9-]*(\.[a-z0-9-]+)?$"
 _REFERENCE = r"^arn:[a-z-]+:(secretsmanager|ssm):.+"
 _S3_PREFIX = r"^s3://[a-z0-9.-]{3,63}/[^*?]*$"
+
+DEPLOYMENT_NAME = r"^[a-z][a-z0-9_-]{0,31}$"
+_DeploymentName = Annotated[str, Field(pattern=DEPLOYMENT_NAME)]
 
 
 class _Record(BaseModel):
@@ -218,6 +223,11 @@ class Queue(_Record):
     """A task that runs longer is ended and counts as a failed attempt."""
     stop_grace_seconds: float = Field(default=20, ge=0)
     """How long a running task may go on after the worker was asked to leave."""
+    escalate_to: _DeploymentName | None = None
+    """Another deployment of the same pack, with more of what a task died of: it gets the task
+    instead of the dead-letter queue."""
+    escalate_on: tuple[Death, ...] = ("memory",)
+    """The causes of its last attempt's end for which a task is sent there."""
 
     @model_validator(mode="after")
     def _stays_within_what_sqs_allows(self) -> Self:
@@ -299,6 +309,9 @@ class PackSpec(_Record):
     """An existing Celery application, as "proj.celery:app", whose tasks the pack serves."""
     tasks: tuple[str, ...] = ()
     """Name patterns of the tasks that are routed to this pack; empty means "PACK.*"."""
+    sends_to: tuple[_DeploymentName, ...] = ()
+    """Other deployments of the stack that the tasks may send tasks to: by `apply_async`, or as
+    the next task of a chain, a chord's body, a callback."""
 
     @model_validator(mode="after")
     def _leaves_reserved_names_alone(self) -> Self:
@@ -346,6 +359,10 @@ class PackSpec(_Record):
                 "raise the cap"
             )
         return self
+
+    def patterns(self, pack: str) -> tuple[str, ...]:
+        """Returns the name patterns of the tasks that are routed to a deployment of a pack."""
+        return self.tasks or (f"{pack}.*",)
 
     @classmethod
     def declared(cls, values: object, where: str) -> Self:

@@ -19,8 +19,10 @@ from kombu import Queue
 from taskpacks.errors import RefusedSettingsError
 from worker import services, transport
 from worker.policies import time_limits
+from worker.routes import Sender
 
 if TYPE_CHECKING:
+    from worker.routes import Routes
     from worker.services import Services
     from worker.settings import WorkerSettings
 
@@ -94,13 +96,14 @@ def load(reference: str) -> Celery[Any]:
     return app
 
 
-def configure(app: Celery[Any], settings: WorkerSettings, shared: Services) -> None:
+def configure(app: Celery[Any], settings: WorkerSettings, shared: Services, routes: Routes) -> None:
     """Gives an application the settings that the worker's promises rest on."""
+    sender = Sender(app, routes)  # while the application still has its own broker
     own: Any = app
     own.conf.get("broker_url")  # reads the configuration, which may wait to be read until now
     conf = own.conf
     wanted = {
-        **_broker(settings, app, shared),
+        **_broker(settings, app, shared, sender),
         **_execution(settings, conf),
         **_results(settings),
     }
@@ -117,6 +120,7 @@ def configure(app: Celery[Any], settings: WorkerSettings, shared: Services) -> N
     conf[services.SETTING] = shared
     object.__setattr__(conf, "__class__", WorkersSettings)  # its own makes a setting of it
     _forget_what_is_open(own)
+    sender.plug()
 
 
 def _forget_what_is_open(app: Any) -> None:
@@ -135,7 +139,9 @@ def _forget_what_is_open(app: Any) -> None:
         app.__dict__.pop(cached, None)
 
 
-def _broker(settings: WorkerSettings, app: Celery[Any], shared: Services) -> dict[str, Any]:
+def _broker(
+    settings: WorkerSettings, app: Celery[Any], shared: Services, sender: Sender
+) -> dict[str, Any]:
     return {
         "broker_url": "sqs://",
         "broker_read_url": "sqs://",
@@ -144,11 +150,15 @@ def _broker(settings: WorkerSettings, app: Celery[Any], shared: Services) -> dic
         "broker_transport_options": {
             "region": settings.region,
             # Known queues: the worker never lists or creates any.
-            "predefined_queues": {settings.deployment: {"url": settings.queue_url}},
+            "predefined_queues": {
+                **sender.predefined_queues,
+                settings.deployment: {"url": settings.queue_url},
+            },
             "sqs_base64_encoding": False,
             "body_encoding": "utf-8",
             transport.SERVICES_OPTION: shared,
             transport.KNOWN_TASKS_OPTION: app.tasks,
+            transport.SENDER_OPTION: sender,
             # boto3's own retries; time-outs below the patience of a shutdown.
             "client-config": settings.client_settings,
         },

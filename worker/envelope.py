@@ -60,12 +60,14 @@ class Envelope:
         task_id: The task's id.
         task_name: The task's name.
         eta: When it may start, in seconds since the epoch; None at once.
+        embedded: What Celery embeds: callbacks, errbacks, chain, chord.
     """
 
     payload: dict[str, Any]
     task_id: str
     task_name: str
     eta: float | None
+    embedded: dict[str, Any]
 
 
 def read(text: object, known_tasks: Collection[str]) -> Envelope:
@@ -89,7 +91,7 @@ def read(text: object, known_tasks: Collection[str]) -> Envelope:
         raise PoisonError(
             f"there is no task {quoted(task_name)} in this pack.{nearest(task_name, ours)}"
         )
-    _check_body(payload)
+    embedded = _embedded(payload)
     _check_time_limits(headers)
     _moment(headers, "expires")
     headers["shadow"] = _shadow(headers)
@@ -98,6 +100,7 @@ def read(text: object, known_tasks: Collection[str]) -> Envelope:
         task_id=_word(headers, "id"),
         task_name=task_name,
         eta=_moment(headers, "eta"),
+        embedded=embedded,
     )
 
 
@@ -206,7 +209,8 @@ def _decompressed(text: str, compression: object) -> str:
         ) from error
 
 
-def _check_body(payload: dict[str, Any]) -> None:
+def _embedded(payload: dict[str, Any]) -> dict[str, Any]:
+    """Checks the body, and returns what Celery embeds in it."""
     parts = _from_json(_text_of_body(payload), "body")
     if not isinstance(parts, list) or len(parts) != PARTS_OF_A_BODY:
         raise PoisonError("body: [arguments, keyword arguments, embedded] were expected")
@@ -215,8 +219,7 @@ def _check_body(payload: dict[str, Any]) -> None:
     if not isinstance(arguments, list):
         raise PoisonError(f"arguments: a list was expected, not {type(arguments).__name__}")
     _object(keywords, "keyword arguments")
-    if embedded is not None:
-        _object(embedded, "embedded")
+    return {} if embedded is None else _object(embedded, "embedded")
 
 
 def _check_nesting(value: Any, what: str) -> None:

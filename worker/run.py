@@ -27,7 +27,7 @@ from taskpacks import manager
 from taskpacks.contract import ExitCode, WorkerContext
 from taskpacks.errors import RefusedSettingsError, TaskpacksError, listed
 from taskpacks.parent_death import end_with
-from worker import application
+from worker import application, routes
 from worker.attempts import attempt_log
 from worker.checks import UnusableQueueError, check_queue
 from worker.guards import guard
@@ -65,6 +65,7 @@ def run(environment: Mapping[str, str]) -> int:
         pack = manager.load(settings.pack)
         client = _sqs(settings)
         facts = check_queue(client, settings.queue_url)
+        known = routes.read(settings, pack)
     except UnusableQueueError as error:
         return _refused(ExitCode.QUEUE_UNUSABLE, error)
     except TaskpacksError as error:
@@ -78,7 +79,7 @@ def run(environment: Mapping[str, str]) -> int:
             scratch_root=folder / "tasks",
             environment=dict(environment),
         )
-        return _Worker(settings, pack, context, facts.lease_seconds).run()
+        return _Worker(settings, pack, context, facts.lease_seconds, known).run()
 
 
 def _sqs(settings: WorkerSettings, tries: int | None = None) -> Any:
@@ -116,11 +117,13 @@ class _Worker:
         pack: manager.Pack,
         context: WorkerContext,
         lease_seconds: int,
+        known: routes.Routes,
     ) -> None:
         self._began_at = time.monotonic()
         self._settings = settings
         self._pack = pack
         self._context = context
+        self._routes = known
         self._drained = False
         self._tidied = False
         self._tidying = threading.Lock()
@@ -187,7 +190,7 @@ class _Worker:
             _check_names(self._pack, app.tasks)
         # While the application still has its own settings: what differs from them is a task's word.
         guard(app, self._settings.task_time_limit_seconds)
-        application.configure(app, self._settings, self._services)
+        application.configure(app, self._settings, self._services, self._routes)
         return app
 
     def _watch_for_spot_notices(self, stack: ExitStack) -> None:
@@ -259,7 +262,7 @@ def _check_names(pack: manager.Pack, names: Iterable[str]) -> None:
     Raises:
         RefusedSettingsError: Naming the task and the patterns.
     """
-    patterns = pack.spec.tasks or (f"{pack.name}.*",)
+    patterns = pack.spec.patterns(pack.name)
     for name in names:
         if not name.startswith("celery.") and not any(fnmatch(name, each) for each in patterns):
             raise RefusedSettingsError(

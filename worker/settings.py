@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,13 @@ class WorkerSettings:
     pack: str
     deployment: str
     queue_url: str
+    routes: Mapping[str, tuple[str, ...]]
+    """Name patterns of tasks by deployment, its own first; empty where the pack's are meant."""
+    addresses: str | None
+    """SSM parameter with the addresses of the other task queues; None: it sends to its own."""
+    escalate_to: str | None
+    """The deployment that gets what died here; None leaves it to the dead-letter queue."""
+    escalate_on: frozenset[str]
     region: str
     result_backend: str | None
     vcpus: float
@@ -54,6 +62,10 @@ class WorkerSettings:
             pack=_text(environment, Variable.PACK),
             deployment=_text(environment, Variable.DEPLOYMENT),
             queue_url=_text(environment, Variable.QUEUE_URL),
+            routes=_routes(environment.get(Variable.ROUTES) or "{}"),
+            addresses=environment.get(Variable.ADDRESSES) or None,
+            escalate_to=environment.get(Variable.ESCALATE_TO) or None,
+            escalate_on=frozenset((environment.get(Variable.ESCALATE_ON) or "").split(",")) - {""},
             region=_text(environment, Variable.REGION),
             result_backend=environment.get(Variable.RESULT_BACKEND) or None,
             vcpus=_number(environment, Variable.VCPUS, above=0),
@@ -69,6 +81,16 @@ class WorkerSettings:
             stop_grace_seconds=_number(environment, Variable.STOP_GRACE_SECONDS),
             spot_endpoint=environment.get(Variable.SPOT_ENDPOINT) or None,
         )
+
+
+def _routes(text: str) -> dict[str, tuple[str, ...]]:
+    try:
+        return {name: tuple(patterns) for name, patterns in json.loads(text).items()}
+    except (ValueError, AttributeError, TypeError) as error:
+        raise RefusedSettingsError(
+            f"{Variable.ROUTES.value} is {quoted(text)}: it must be a JSON object with a list of "
+            "name patterns for each deployment; correct the job definition."
+        ) from error
 
 
 def _text(environment: Mapping[str, str], variable: Variable) -> str:

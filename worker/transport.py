@@ -23,6 +23,7 @@ from taskpacks import limits
 from worker import envelope
 from worker.leases import LeaseState
 from worker.prefetch import AHEAD_SECONDS, Received
+from worker.routes import TENANT, NoPlaceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,13 +39,15 @@ SLOT_WAIT_SECONDS: Final = 0.1
 """While the one slot is taken, how often to look at the stop flag; a task's end wakes at once."""
 BACK_OFF_SECONDS: Final = (0.5, 1, 2, 4, 8)
 """After that many failed receives in a row; the last value repeats."""
-ATTRIBUTES: Final = ("ApproximateReceiveCount", "SentTimestamp")
+ATTRIBUTES: Final = ("ApproximateReceiveCount", "SentTimestamp", TENANT)
 REPORTED_MAX: Final = 1000
 """So many poison messages are remembered as reported."""
 SERVICES_OPTION: Final = "taskpacks_services"
 """Transport option that carries the worker's Services."""
 KNOWN_TASKS_OPTION: Final = "taskpacks_known_tasks"
 """Transport option: a container of the names of the tasks that the worker can run."""
+SENDER_OPTION: Final = "taskpacks_sender"
+"""Transport option: the worker's Sender, which knows where tasks that follow can go."""
 
 
 class Channel(SQS.Channel):
@@ -172,7 +175,8 @@ class Channel(SQS.Channel):
         options: dict[str, Any] = self.transport_options or {}
         try:
             read = envelope.read(message.get("Body"), options[KNOWN_TASKS_OPTION])
-        except envelope.PoisonError as error:
+            options[SENDER_OPTION].check_followers(read.embedded)
+        except (envelope.PoisonError, NoPlaceError) as error:
             self._poison(lease, str(error))
             raise Empty from None
         services = self._services
@@ -186,6 +190,10 @@ class Channel(SQS.Channel):
         payload = read.payload
         properties = payload["properties"]
         properties["delivery_tag"] = lease.receipt_handle
+        # SQS's word on the tenant counts, not the body's.
+        properties.pop(TENANT, None)
+        if tenant := message.get("Attributes", {}).get(TENANT):
+            properties[TENANT] = tenant
         properties["delivery_info"] = {"exchange": "", "routing_key": queue}
         return payload
 

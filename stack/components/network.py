@@ -47,10 +47,16 @@ def interface_services(specs: Iterable[PackSpec]) -> tuple[str, ...]:
     specs = tuple(specs)
     secrets = [arn for spec in specs for arn in spec.secrets.values()]
     on_ec2 = any(spec.resources.platform == "ec2" for spec in specs)
+    # A worker that sends to other deployments reads their addresses in the producer document.
+    reads = any(spec.sends_to or spec.queue.escalate_to for spec in specs)
     return (
         *_WORKER_SERVICES,
         *(_INSTANCE_SERVICES if on_ec2 else ()),
-        *(service for service in _SECRET_SERVICES if any(f":{service}:" in arn for arn in secrets)),
+        *(
+            service
+            for service in _SECRET_SERVICES
+            if any(f":{service}:" in arn for arn in secrets) or (service == "ssm" and reads)
+        ),
     )
 
 

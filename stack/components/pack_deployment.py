@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -55,6 +56,9 @@ class PackDeploymentArgs:
 class PackDeployment(pulumi.ComponentResource):
     """All that one pack needs to have its tasks run.
 
+    Its queues are made first, and `serve` makes the rest: its workers may send to the queues of
+    other deployments, and these to its own.
+
     Consists of: a TaskQueue, a log group, WorkerRoles, what the pack's own hook makes, a
     WorkerFleet, by scaling mode a Controller or ScalingAlarms, a Watch, the producer policy of
     the deployment, and an SSM parameter that says that all of it is there.
@@ -70,10 +74,12 @@ class PackDeployment(pulumi.ComponentResource):
     def __init__(
         self, name: str, args: PackDeploymentArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
-        pack, spec = args.deployment.pack, args.deployment.spec
         made: list[pulumi.Resource] = []
         inherited = pulumi.ResourceOptions(
-            transformations=[tags.adding(tags.of_deployment(name, pack.name)), noting(made)]
+            transformations=[
+                tags.adding(tags.of_deployment(name, args.deployment.pack.name)),
+                noting(made),
+            ]
         )
         super().__init__(
             "taskpacks:stack:PackDeployment",
@@ -81,11 +87,26 @@ class PackDeployment(pulumi.ComponentResource):
             None,
             pulumi.ResourceOptions.merge(opts, inherited),
         )
-        child = pulumi.ResourceOptions(parent=self)
-        context = args.context
         self.queue = TaskQueue(
-            name, spec.queue, kms_key=context.kms_key, guards=args.guards, opts=child
+            name,
+            args.deployment.spec.queue,
+            kms_key=args.context.kms_key,
+            guards=args.guards,
+            opts=pulumi.ResourceOptions(parent=self),
         )
+        self._name, self._args, self._made = name, args, made
+
+    def serve(self, deployments: Mapping[str, PackDeployment], addresses: pulumi.Resource) -> None:
+        """Makes what serves its task queue.
+
+        Args:
+            deployments: All of the stack, by their names.
+            addresses: The parameter with the addresses of their task queues.
+        """
+        name, args, context = self._name, self._args, self._args.context
+        pack, spec = args.deployment.pack, args.deployment.spec
+        destinations = [deployments[each] for each in args.deployment.destinations]
+        child = pulumi.ResourceOptions(parent=self)
         log_group = aws.cloudwatch.LogGroup(
             f"{name}-log",
             name=context.worker_log_group(name),
@@ -98,6 +119,7 @@ class PackDeployment(pulumi.ComponentResource):
             WorkerRolesArgs(
                 deployment=name,
                 queue_arn=self.queue.arn,
+                sends_to_arns=[each.queue.arn for each in destinations],
                 results_arn=args.results.table_arn,
                 data_arn=args.data.arn,
                 repository_arn=args.images.repository_arn(args.deployment),
@@ -140,6 +162,8 @@ class PackDeployment(pulumi.ComponentResource):
                 execution_role_arn=roles.execution_arn,
                 log_group_name=log_group.name,
                 worker_lifetime_seconds=spec.scaling.worker_lifetime_seconds,
+                # A worker that starts finds the addresses of all that it may send to.
+                after=[addresses] if destinations else [],
             ),
             opts=child,
         )
@@ -188,7 +212,6 @@ class PackDeployment(pulumi.ComponentResource):
                 dollars_per_hour=costs.worker_hour_in(context.region, spec.resources),
             )
         )
-        self._name, self._args, self._made = name, args, made
         self.register_outputs({"queue_url": self.queue.url})
 
     def record(self, shared: Sequence[pulumi.Resource]) -> pulumi.Resource:
@@ -249,12 +272,22 @@ def worker_environment(
 ) -> dict[str, str]:
     """The worker's settings that are known before anything is made."""
     spec = deployment.spec
+    patterns = {each.name: each.patterns for each in settings.deployments}
+    routes = {name: patterns[name] for name in (deployment.name, *spec.sends_to)}
+    other: dict[str, str] = {}
+    if deployment.destinations:
+        other[Variable.ADDRESSES] = context.producer_parameter
+    if spec.queue.escalate_to and spec.queue.escalate_on:
+        other[Variable.ESCALATE_TO] = spec.queue.escalate_to
+        other[Variable.ESCALATE_ON] = ",".join(spec.queue.escalate_on)
     return {
+        **other,
         Variable.REGION: context.region,
         Variable.DEFAULT_REGION: context.region,
         Variable.STACK: context.stack,
         Variable.PACK: deployment.pack.name,
         Variable.DEPLOYMENT: deployment.name,
+        Variable.ROUTES: json.dumps(routes, separators=(",", ":")),
         Variable.VCPUS: f"{spec.resources.vcpus:g}",
         Variable.MEMORY_MIB: str(spec.resources.memory_mib),
         Variable.IDLE_SECONDS: str(spec.scaling.idle_seconds),

@@ -31,7 +31,7 @@ def routes(deployments: Sequence[Deployment]) -> dict[str, dict[str, str]]:
     """
     found: dict[str, dict[str, str]] = {}
     for deployment in deployments:
-        for pattern in deployment.spec.tasks or (f"{deployment.pack.name}.*",):
+        for pattern in deployment.patterns:
             found.setdefault(pattern, {"queue": deployment.name})
     return found
 

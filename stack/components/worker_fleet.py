@@ -35,6 +35,8 @@ class WorkerFleetArgs:
     execution_role_arn: pulumi.Input[str]
     log_group_name: pulumi.Input[str]
     worker_lifetime_seconds: int
+    after: Sequence[pulumi.Resource]
+    """Resources that a worker needs when it starts, and that its settings only name."""
 
 
 class WorkerFleet(pulumi.ComponentResource):
@@ -90,7 +92,7 @@ class WorkerFleet(pulumi.ComponentResource):
             ),
             timeout={"attempt_duration_seconds": args.worker_lifetime_seconds},
             # A revision for other machines comes when there are such machines.
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[job_queue]),
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[job_queue, *args.after]),
         )
         self.job_queue_arn = job_queue.arn
         self.job_definition_name = job_definition.name

@@ -24,6 +24,7 @@ class WorkerRolesArgs:
 
     deployment: str
     queue_arn: pulumi.Input[str]
+    sends_to_arns: Sequence[pulumi.Input[str]]
     results_arn: pulumi.Input[str]
     data_arn: pulumi.Input[str]
     repository_arn: pulumi.Input[str | None]
@@ -51,7 +52,9 @@ class WorkerRoles(pulumi.ComponentResource):
         worker = self._role(
             f"{name}-worker",
             as_json(
-                pulumi.Output.all(args.queue_arn, args.results_arn, args.data_arn).apply(
+                pulumi.Output.all(
+                    args.queue_arn, args.results_arn, args.data_arn, *args.sends_to_arns
+                ).apply(
                     lambda arns: policies.worker(
                         arns[0],
                         arns[1],
@@ -59,6 +62,7 @@ class WorkerRoles(pulumi.ComponentResource):
                         args.permissions,
                         deployment=args.deployment,
                         context=args.context,
+                        sends_to=arns[3:],
                     )
                 )
             ),

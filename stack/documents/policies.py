@@ -80,6 +80,7 @@ def worker(
     *,
     deployment: str,
     context: StackContext,
+    sends_to: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Returns what a pack's tasks may do: their task queue, the results, what it declares.
 
@@ -90,6 +91,7 @@ def worker(
         permissions: What the pack declares beyond that.
         deployment: Its name.
         context: Of the stack.
+        sends_to: ARNs of other deployments' task queues that its tasks may send to.
     """
     statements = [
         allow(
@@ -110,6 +112,11 @@ def worker(
             attempts_key(deployment, "*"),
         ),
     ]
+    if sends_to:
+        statements += [
+            allow(["sqs:SendMessage"], sends_to),
+            allow(["ssm:GetParameter"], [context.producer_parameter_arn]),
+        ]
     partition = context.partition
     for prefix in permissions.read:
         bucket = _Prefix(prefix, partition)

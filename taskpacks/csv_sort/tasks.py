@@ -21,7 +21,7 @@ SCRATCH_PER_BYTE: Final = 3
 
 def sort(
     context: WorkerContext,
-    source: str,
+    source: object,
     destination: str,
     by: list[Any],
     *,
@@ -32,7 +32,7 @@ def sort(
 
     Args:
         context: Where the task runs.
-        source: URI of a CSV file in UTF-8.
+        source: URI of a CSV file in UTF-8, or the result of a task that wrote one.
         destination: URI of the result; must not be the source.
         by: The keys, most important first: see `keys.parse`.
         header: Whether the first record names the columns, and so stays first.
@@ -46,6 +46,7 @@ def sort(
     """
     wanted = keys.parse(by)
     _check_layout(header, delimiter)
+    source = storage.source_of(source)
     storage.check_destination(destination, context.uri_schemes, source=source)
     size = storage.check_source(source, context.uri_schemes)
     with context.scratch_folder(needs_bytes=SCRATCH_PER_BYTE * size) as folder:
@@ -77,7 +78,11 @@ def register(app: Celery, context: WorkerContext) -> None:
 
     @app.task(name="csv_sort.sort", shared=False)
     def sort_(
-        source: str, destination: str, by: list[Any], header: bool = True, delimiter: str = ","
+        source: str | dict[str, Any],
+        destination: str,
+        by: list[Any],
+        header: bool = True,
+        delimiter: str = ",",
     ) -> dict[str, Any]:
         return sort(context, source, destination, by, header=header, delimiter=delimiter)
 

@@ -319,3 +319,20 @@ def test_the_source_is_refused_as_destination_by_whatever_name(tmp_path):
         with pytest.raises(BadInputError, match="both source and destination"):
             storage.check_destination(destination, BOTH, source=source)
     storage.check_destination("s3://bucket/other", BOTH, source="s3://bucket/key")
+
+
+@pytest.mark.parametrize(
+    "result", [{"output": "s3://b/k", "digits": 3}, {"destination": "s3://b/k", "rows": 3}]
+)
+def test_the_result_of_a_task_that_wrote_a_file_is_a_source(result):
+    assert storage.source_of(result) == "s3://b/k"
+    assert storage.source_of("s3://b/k") == "s3://b/k"
+
+
+@pytest.mark.parametrize(
+    "result",
+    [{}, {"pi": "3.14"}, {"output": None}, {"output": "s3://b/a", "destination": "s3://b/b"}],
+)
+def test_a_result_that_names_no_file_or_two_is_bad_input(result):
+    with pytest.raises(BadInputError, match="it must name one file as 'output' or 'destination'"):
+        storage.source_of(result)

@@ -39,8 +39,10 @@ def actions(document):
 DATA = "arn:aws:s3:::data"
 
 
-def worker_policy(permissions, context=CONTEXT):
-    return policies.worker(QUEUE, TABLE, DATA, permissions, deployment="pi", context=context)
+def worker_policy(permissions, context=CONTEXT, sends_to=()):
+    return policies.worker(
+        QUEUE, TABLE, DATA, permissions, deployment="pi", context=context, sends_to=sends_to
+    )
 
 
 def test_a_worker_may_use_its_own_queue_table_and_folders_and_nothing_else():
@@ -51,6 +53,19 @@ def test_a_worker_may_use_its_own_queue_table_and_folders_and_nothing_else():
     (listing,) = [each for each in document["Statement"] if each["Resource"] == [DATA]]
     assert listing["Condition"] == {"StringLike": {"s3:prefix": ["data/pi/*", "scratch/pi/*"]}}
     assert "sqs:SendMessage" in actions(document)  # a task may retry itself
+
+
+def test_a_worker_sends_to_exactly_the_deployments_that_it_declares_and_reads_their_addresses():
+    queues = ["arn:aws:sqs:us-east-1:111122223333:emails-tasks-1"]
+    without, document = worker_policy(Permissions()), worker_policy(Permissions(), CONTEXT, queues)
+    assert [each for each in document["Statement"] if each not in without["Statement"]] == [
+        {"Effect": "Allow", "Action": ["sqs:SendMessage"], "Resource": queues},
+        {
+            "Effect": "Allow",
+            "Action": ["ssm:GetParameter"],
+            "Resource": ["arn:aws:ssm:us-east-1:111122223333:parameter/taskpacks/test/producer"],
+        },
+    ]
 
 
 def test_declared_prefixes_become_exactly_what_reading_and_writing_needs():

@@ -4,7 +4,7 @@ import pytest
 from moto.ec2.models.availability_zones_and_regions import RegionsAndZonesBackend, Zone
 
 from stack.components import network
-from taskpacks import PackSpec, Resources
+from taskpacks import PackSpec, Queue, Resources
 from tests.stack.iam import allows
 
 ARN = "arn:aws:{}:us-east-1:111122223333:{}"
@@ -28,6 +28,12 @@ def spec(platform="fargate", **secrets):
         ),
         (
             [spec(KEY=ARN.format("ssm", "parameter/a"))],
+            ["ecr.api", "ecr.dkr", "logs", "sqs", "ssm"],
+        ),
+        # The addresses of other deployments are read in a parameter.
+        ([PackSpec(sends_to=("other",))], ["ecr.api", "ecr.dkr", "logs", "sqs", "ssm"]),
+        (
+            [PackSpec(queue=Queue(escalate_to="other"))],
             ["ecr.api", "ecr.dkr", "logs", "sqs", "ssm"],
         ),
     ],

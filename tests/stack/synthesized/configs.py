@@ -62,7 +62,10 @@ CONFIGS: dict[str, dict[str, Any]] = {
                     "retention_seconds": 3600,
                     "task_time_limit_seconds": 600,
                     "stop_grace_seconds": 5,
+                    "escalate_to": "pi",
+                    "escalate_on": ["memory", "time_limit"],
                 },
+                "sends_to": ["pi"],
                 "permissions": {
                     "allow_wildcard": True,
                     "read": ["s3://inbox/raw/"],
