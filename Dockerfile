@@ -33,4 +33,6 @@ COPY taskpacks/*.py taskpacks/
 COPY worker/ worker/
 RUN useradd --system worker
 USER worker
+# For programs in Python that tasks start; the worker sets up its own output.
+ENV PYTHONUNBUFFERED=1 PYTHONFAULTHANDLER=1
 CMD ["python", "-m", "worker"]

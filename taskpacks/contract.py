@@ -101,7 +101,7 @@ class ExitCode(IntEnum):
     DRAINED = 0
     """The task queue was empty for idle_seconds."""
     SETTINGS_REFUSED = 64
-    """Its environment or its pack cannot be used: starting it again would not help."""
+    """Its environment, its pack or its scratch cannot be used: starting it again would not help."""
     QUEUE_UNUSABLE = 69
     """The task queue does not answer, is not ours to read, or has no dead-letter queue."""
     STOPPED = 75

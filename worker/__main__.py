@@ -16,7 +16,11 @@ signal.signal(signal.SIGTERM, _stop)
 
 # What follows takes most of the start: a signal must not be a crash meanwhile, nor be lost,
 # as it is on a container's first process when nobody handles it.
-from worker import logs  # noqa: E402 -- see above
+from worker import output  # noqa: E402 -- see above
+
+output.set_up()
+
+from worker import logs  # noqa: E402 -- its handler writes to the output that was set up
 from worker.run import run  # noqa: E402 -- see above
 
 logs.set_up()

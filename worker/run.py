@@ -70,7 +70,17 @@ def run(environment: Mapping[str, str]) -> int:
         return _refused(ExitCode.QUEUE_UNUSABLE, error)
     except TaskpacksError as error:
         return _refused(ExitCode.SETTINGS_REFUSED, error)
-    with _own_folder() as folder:
+    with ExitStack() as stack:
+        try:
+            folder = stack.enter_context(_own_folder(environment.get("TMPDIR") or None))
+        except OSError as error:
+            return _refused(
+                ExitCode.SETTINGS_REFUSED,
+                RefusedSettingsError(
+                    f"scratch cannot be written: {error}; TMPDIR, or /tmp without it, must be a "
+                    "folder with free space where the worker's user may write."
+                ),
+            )
         context = WorkerContext(
             deployment=settings.deployment,
             vcpus=settings.vcpus,
@@ -89,13 +99,24 @@ def _sqs(settings: WorkerSettings, tries: int | None = None) -> Any:
 
 
 @contextmanager
-def _own_folder() -> Generator[Path]:
-    """A folder for the scratch of tasks and for all other temporary files, removed at the end."""
+def _own_folder(parent: str | None) -> Generator[Path]:
+    """A folder for the scratch of tasks and for all other temporary files, removed at the end.
+
+    Args:
+        parent: Where to make it; None leaves that to Python.
+
+    Raises:
+        OSError: It cannot be made, or holds no file.
+    """
     before = tempfile.tempdir
-    with tempfile.TemporaryDirectory(prefix="taskpacks-", ignore_cleanup_errors=True) as name:
+    with tempfile.TemporaryDirectory(
+        prefix="taskpacks-", dir=parent, ignore_cleanup_errors=True
+    ) as name:
         folder = Path(name)
         for part in ("tasks", "tmp"):
             (folder / part).mkdir()
+        with tempfile.TemporaryFile(dir=folder / "tmp") as probe:
+            probe.write(b"a file system that is full makes folders all the same")
         tempfile.tempdir = str(folder / "tmp")
         try:
             yield folder

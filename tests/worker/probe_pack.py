@@ -1,5 +1,6 @@
 """A pack for tests, installed as a distribution's entry point: tasks that misbehave on request."""
 
+import ctypes
 import json
 import os
 import signal
@@ -43,6 +44,51 @@ def taskpack_register_tasks(app, context):
     def fail():
         raise RuntimeError("broken on purpose")
 
+    @app.task(name="probe.scratch")
+    def scratch():
+        with context.scratch_folder() as folder:
+            (folder / "file").write_text("x")
+            return [str(folder), context.thread_budget]
+
+    register_hazards(app, context)
+    register_large_ones(app, context)
+
+
+def register_hazards(app, context):
+    @app.task(name="probe.memory")
+    def memory():
+        raise MemoryError("no more")
+
+    @app.task(name="probe.exit")
+    def leave():
+        sys.exit(3)
+
+    @app.task(name="probe.kill")
+    def kill():
+        """Ends as by the kernel when memory is short."""
+        print("last words before SIGKILL")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    @app.task(name="probe.crash")
+    def crash():
+        print("last words before SIGSEGV")
+        ctypes.string_at(0)
+
+    @app.task(name="probe.reject")
+    def reject(requeue=False, journal=None):
+        if journal:
+            note(journal, name="reject", event="begin")
+        raise Reject("not this one", requeue=requeue)
+
+    @app.task(name="probe.fill")
+    def fill():
+        with context.scratch_folder(needs_bytes=2**60):
+            raise AssertionError("nobody has so much")
+
+    register_long_ones(app, context)
+
+
+def register_large_ones(app, context):
     @app.task(name="probe.raise_text")
     def raise_text(characters):
         raise ValueError("x" * characters)
@@ -62,41 +108,11 @@ def taskpack_register_tasks(app, context):
     def give_to_itself(self, outer=True):
         return str(self(outer=False)) if outer else object()
 
-    @app.task(name="probe.scratch")
-    def scratch():
-        with context.scratch_folder() as folder:
-            (folder / "file").write_text("x")
-            return [str(folder), context.thread_budget]
-
-    register_hazards(app, context)
-
-
-def register_hazards(app, context):
-    @app.task(name="probe.memory")
-    def memory():
-        raise MemoryError("no more")
-
-    @app.task(name="probe.exit")
-    def leave():
-        sys.exit(3)
-
-    @app.task(name="probe.kill")
-    def kill():
-        """Ends as by the kernel when memory is short."""
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    @app.task(name="probe.reject")
-    def reject(requeue=False, journal=None):
-        if journal:
-            note(journal, name="reject", event="begin")
-        raise Reject("not this one", requeue=requeue)
-
-    @app.task(name="probe.fill")
-    def fill():
-        with context.scratch_folder(needs_bytes=2**60):
-            raise AssertionError("nobody has so much")
-
-    register_long_ones(app, context)
+    @app.task(name="probe.talk")
+    def talk(lines):
+        for number in range(lines):
+            print("line", number, "x" * 100)
+        return lines
 
 
 def register_long_ones(app, context):
