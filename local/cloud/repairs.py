@@ -20,6 +20,8 @@ from moto.core.utils import unix_time
 from moto.logs.models import LogsBackend
 from moto.sqs import models as sqs_models
 
+from local.cloud.fair_queues import Tenants
+
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Generator
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 sqs: Any = sqs_models  # its private names are needed
 DELETED: Final = "messages_deleted"
 """A queue's own attribute here: how many messages were deleted from it, which moto forgets."""
+TENANTS: Final = "tenants"
+"""Another one: a fair queue's tenants."""
 _POLL_SECONDS: Final = 0.1
 """How soon a long poll sees a message whose visibility timeout or delay has ended."""
 
@@ -59,6 +63,7 @@ def all_repairs(closing: threading.Event) -> Generator[None]:
             (sqs.SQSBackend, "change_message_visibility", _locked),
             (sqs.SQSBackend, "purge_queue", _locked),
             (sqs.SQSBackend, "get_queue_attributes", _get_queue_attributes),
+            (sqs.Queue, "add_message", _add_message),
             (sqs.Queue, "delete_message", _delete_message),
             (sqs.Queue, "_set_attributes", _set_attributes),
             (BatchBackend, "update_compute_environment", _update_compute_environment),
@@ -164,7 +169,9 @@ def _take(queue: Any, count: int, visibility_timeout: int) -> tuple[list[Any], l
     now = unix_time()
     now_ms = now * 1000
     pending = queue.pending_messages
-    for message in queue._messages:  # noqa: SLF001 - there is no public way to the list
+    messages = queue._messages  # noqa: SLF001 - there is no public way to the list
+    tenants: Tenants | None = getattr(queue, TENANTS, None)
+    for message in tenants.in_order(messages, now) if tenants else messages:
         if len(received) >= count:
             break
         if not _is_visible(message, now_ms):
@@ -180,6 +187,8 @@ def _take(queue: Any, count: int, visibility_timeout: int) -> tuple[list[Any], l
             exhausted.append(message)
             continue
         pending.add(message)
+        if tenants:
+            tenants.received(message, now)
         message.mark_received(visibility_timeout=visibility_timeout)
         received.append(deepcopy(message))
     if gone or exhausted:
@@ -227,11 +236,28 @@ def _locked(original: Any) -> Any:
     return locked
 
 
+def _add_message(original: Any) -> Any:
+    """Makes a queue a fair one with the first message that names its tenant."""
+
+    def add_message(self: Any, message: Any) -> None:
+        if message.group_id and not self.fifo_queue:
+            with self._messages_lock:  # moto's own lock
+                if not hasattr(self, TENANTS):
+                    setattr(self, TENANTS, Tenants())
+                getattr(self, TENANTS).sent(message, unix_time())
+        original(self, message)
+
+    return add_message
+
+
 def _delete_message(original: Any) -> Any:
     """Holds the lock: moto rebuilds the list, and a message sent meanwhile would be lost."""
 
     def delete_message(self: Any, receipt_handle: str) -> None:
         with self._messages_lock:  # moto's own lock
+            for message in self._messages if hasattr(self, TENANTS) else ():
+                if message.had_receipt_handle(receipt_handle):
+                    getattr(self, TENANTS).ended(message, unix_time())
             original(self, receipt_handle)
             setattr(self, DELETED, getattr(self, DELETED, 0) + 1)
 

@@ -37,6 +37,7 @@ from moto.stepfunctions.parser.models import StepFunctionsParserBackend
         (SQSBackend.change_message_visibility, "self queue_name receipt_handle visibility_timeout"),
         (SQSBackend.purge_queue, "self queue_name"),
         (SQSBackend.get_queue_attributes, "self queue_name attribute_names"),
+        (Queue.add_message, "self message"),
         (Queue.delete_message, "self receipt_handle"),
         (Rule.send_to_targets, "self original_event transform_input"),
         (Queue._set_attributes, "self attributes now"),
