@@ -5,7 +5,7 @@ counted, because neither a task nor the heartbeat may wait for a log. What a tas
 it crashed is out by then, and faulthandler adds where it crashed. Whole lines, and not each
 piece of one: the task and the worker share the log, and a metrics line in two pieces is lost.
 
-Programs that a task starts write to the log themselves, and may wait for it.
+The process that runs tasks diverts its output into a pipe (`worker/task_output.py`).
 """
 
 from __future__ import annotations
@@ -99,6 +99,10 @@ def _stream(raw: Unblocked) -> io.TextIOWrapper:
     )
 
 
+_standard: list[Unblocked] = []
+"""This process's standard output and error, once they are set up."""
+
+
 def set_up() -> None:
     """Replaces this process's standard output and error, for what it forks too."""
     for number in (0, 1, 2):
@@ -106,7 +110,26 @@ def set_up() -> None:
             os.fstat(number)
         except OSError:  # closed: the next file that is opened would get the log's lines
             os.dup2(os.open(os.devnull, os.O_RDWR), number)
-    error = Unblocked(2)
-    sys.stdout = sys.__stdout__ = _stream(Unblocked(1))
+    _standard.extend((Unblocked(1), Unblocked(2)))
+    out, error = _standard
+    sys.stdout = sys.__stdout__ = _stream(out)
     sys.stderr = sys.__stderr__ = _stream(error)
     faulthandler.enable(error.descriptor)
+
+
+def divert(pipe: int) -> io.TextIOWrapper:
+    """Has standard output and error go into a pipe: this process's and of programs it starts.
+
+    Args:
+        pipe: Where it is written. Under `/proc`, it is opened again, so as not to block.
+
+    Returns:
+        A stream to where standard output went before.
+    """
+    before = _stream(Unblocked(os.dup(1)))
+    unblocked = _own_description(pipe)
+    for raw in _standard:
+        # The descriptors stay the same: a handler of an application's may hold the stream.
+        os.dup2(unblocked, raw.descriptor, inheritable=False)
+        os.dup2(pipe, raw.fileno())
+    return before

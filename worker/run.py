@@ -27,7 +27,7 @@ from taskpacks import manager
 from taskpacks.contract import ExitCode, WorkerContext
 from taskpacks.errors import RefusedSettingsError, TaskpacksError, listed
 from taskpacks.parent_death import end_with
-from worker import application, routes
+from worker import application, logs, routes
 from worker.attempts import attempt_log
 from worker.checks import UnusableQueueError, check_queue
 from worker.guards import guard
@@ -38,6 +38,7 @@ from worker.services import Services
 from worker.settings import WorkerSettings
 from worker.shutdown import Shutdown
 from worker.spot import SpotWatch
+from worker.task_output import TaskOutput
 from worker.telemetry import Telemetry
 
 if TYPE_CHECKING:
@@ -158,6 +159,7 @@ class _Worker:
         self._shutdown = Shutdown(
             self._leases, prefetched, grace_seconds=settings.stop_grace_seconds
         )
+        self._output = TaskOutput()
         self._telemetry = Telemetry(
             stack=settings.stack, deployment=settings.deployment, pack=settings.pack
         )
@@ -189,6 +191,7 @@ class _Worker:
             )
             return ExitCode.SETTINGS_REFUSED
         worker = _celery_worker(app)
+        self._output.start()
         logger.info(
             "serving task queue %s with pack %s", self._settings.deployment, self._pack.name
         )
@@ -196,7 +199,11 @@ class _Worker:
             stack.callback(self._tidy_up)
             self._leases.start()
             stack.callback(self._leases.stop)
-            stack.enter_context(self._shutdown.listening(self._last_words))
+            stack.enter_context(
+                self._shutdown.listening(
+                    self._last_words, lambda reason: _announce_shutdown(worker, reason)
+                )
+            )
             self._watch_for_spot_notices(stack)
             worker.start()
             self._settle()
@@ -205,6 +212,7 @@ class _Worker:
     def _application(self) -> Any:
         spec = self._pack.spec
         app = application.load(spec.app) if spec.app else application.make(self._pack.name)
+        logs.keep()
         self._pack.hooks.taskpack_register_tasks(app=app, context=self._context)
         app.finalize()
         if not spec.app:
@@ -259,6 +267,7 @@ class _Worker:
         with self._tidying:  # the shutdown's thread, which ends the process, waits for the main one
             if not self._tidied:
                 self._tidied = True
+                self._output.stop()
                 self._stop_pack()
 
     def _stop_pack(self) -> None:
@@ -294,8 +303,7 @@ def _check_names(pack: manager.Pack, names: Iterable[str]) -> None:
 
 
 def _celery_worker(app: Any) -> Any:
-    # Logging is set up where the process starts; a receiver keeps Celery from doing it again.
-    signals.setup_logging.connect(_log_as_set_up, weak=False)
+    logs.take_over_from_celery()
     # Celery's own message would hold the task's whole result.
     trace.LOG_SUCCESS = "Task %(name)s[%(id)s] succeeded in %(runtime)ss"
     main = os.getpid()
@@ -308,5 +316,8 @@ def _celery_worker(app: Any) -> Any:
     return worker
 
 
-def _log_as_set_up(**_: Any) -> None:
-    """Leaves the root logger alone."""
+def _announce_shutdown(worker: Any, reason: str) -> None:
+    """Tells an application's receivers what Celery's own signal handlers would."""
+    signals.worker_shutting_down.send(
+        sender=worker.hostname, sig=reason, how="Warm", exitcode=ExitCode.STOPPED.value
+    )

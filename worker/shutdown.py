@@ -60,6 +60,7 @@ class Shutdown:
         self._hurry = threading.Event()
         self._over = threading.Event()
         self._last_words: Callable[[], None] = lambda: None
+        self._announce: Callable[[str], None] = lambda _reason: None
         self.reason = ""
 
     @property
@@ -68,13 +69,17 @@ class Shutdown:
         return self._first_ask.locked()
 
     @contextmanager
-    def listening(self, last_words: Callable[[], None]) -> Generator[None]:
+    def listening(
+        self, last_words: Callable[[], None], announce: Callable[[str], None]
+    ) -> Generator[None]:
         """Takes over the signals inside the block, and restores what was there.
 
         Args:
             last_words: Called before the process ends in the middle of a task.
+            announce: Called once with the reason, in a thread, when the worker is asked to leave.
         """
         self._last_words = last_words
+        self._announce = announce
         before = {number: signal.signal(number, self._on_signal) for number in SIGNALS}
         try:
             yield
@@ -110,7 +115,10 @@ class Shutdown:
             self.reason,
             policy.grace_seconds,
         )
-        # In a thread, as below: the grace is counted meanwhile.
+        # In threads, as below: the grace is counted meanwhile.
+        threading.Thread(
+            target=self._announce, args=(self.reason,), name="announce", daemon=True
+        ).start()
         threading.Thread(target=self._give_back_unstarted, name="unstarted", daemon=True).start()
         while policy.phase(asked_at, time.monotonic()) is Phase.FINISH:
             if self._over.wait(LOOK_SECONDS):

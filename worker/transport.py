@@ -24,6 +24,7 @@ from worker import envelope
 from worker.leases import LeaseState
 from worker.prefetch import AHEAD_SECONDS, Received
 from worker.routes import TENANT, NoPlaceError
+from worker.task_output import ATTEMPT_HEADER
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -180,7 +181,8 @@ class Channel(SQS.Channel):
             self._poison(lease, str(error))
             raise Empty from None
         services = self._services
-        if services.retry.exhausted(services.attempts.count(read.task_id, lease)):
+        failed = services.attempts.count(read.task_id, lease)
+        if services.retry.exhausted(failed):
             # SQS moves it after max_receives: its own redrive loses and doubles nothing.
             services.leases.give_back(lease, 0)
             raise Empty
@@ -188,6 +190,7 @@ class Channel(SQS.Channel):
             self._postpone(lease, read.task_id, wait_seconds)
             raise Empty
         payload = read.payload
+        payload["headers"][ATTEMPT_HEADER] = failed + 1
         properties = payload["properties"]
         properties["delivery_tag"] = lease.receipt_handle
         # SQS's word on the tenant counts, not the body's.
