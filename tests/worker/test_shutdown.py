@@ -10,6 +10,7 @@ from celery.worker import state as celery_state
 from taskpacks.contract import WorkerContext
 from taskpacks.manager import Pack
 from worker.prefetch import Prefetched
+from worker.routes import Routes
 from worker.run import _Worker
 from worker.settings import WorkerSettings
 from worker.shutdown import Shutdown
@@ -98,7 +99,7 @@ def worker_of(folder, stopping):
         environment={},
     )
     pack = Pack("probe", None, SimpleNamespace(taskpack_worker_stopping=stopping))
-    return _Worker(settings, pack, context, 30)
+    return _Worker(settings, pack, context, 30, Routes(own="probe", patterns={}))
 
 
 def test_a_worker_is_not_ended_while_its_pack_tidies_up_in_another_thread(tmp_path):
