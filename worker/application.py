@@ -19,6 +19,7 @@ from kombu import Queue
 from taskpacks.errors import RefusedSettingsError
 from worker import services, transport
 from worker.policies import time_limits
+from worker.refusals import Refusals
 from worker.routes import Sender
 
 if TYPE_CHECKING:
@@ -158,6 +159,7 @@ def _broker(
             "body_encoding": "utf-8",
             transport.SERVICES_OPTION: shared,
             transport.KNOWN_TASKS_OPTION: app.tasks,
+            transport.REFUSALS_OPTION: Refusals(app, settings.deployment),
             transport.SENDER_OPTION: sender,
             # boto3's own retries; time-outs below the patience of a shutdown.
             "client-config": settings.client_settings,

@@ -15,6 +15,7 @@ import bz2
 import json
 import lzma
 import zlib
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -48,7 +49,13 @@ which holds 493 levels on Python 3.11, and the task's code has frames of its own
 
 
 class PoisonError(Exception):
-    """A message that no worker can run, whatever it tries; its text is the reason."""
+    """A message that no worker can run, whatever it tries; its text is the reason.
+
+    Attributes:
+        task_id: The id of the result that somebody may wait for; None when the message has none.
+    """
+
+    task_id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -82,6 +89,17 @@ def read(text: object, known_tasks: Collection[str]) -> Envelope:
     """
     payload = _object(_decoded(text), "the message")
     headers = _object(payload.get("headers"), "headers")
+    try:
+        return _checked(payload, headers, known_tasks)
+    except PoisonError as error:
+        with suppress(PoisonError):
+            error.task_id = error.task_id or _word(headers, "id")
+        raise
+
+
+def _checked(
+    payload: dict[str, Any], headers: dict[str, Any], known_tasks: Collection[str]
+) -> Envelope:
     _check_nesting(payload, "the message")
     _check_properties(payload)
     _check_types(payload)

@@ -51,6 +51,10 @@ SENDER_OPTION: Final = "taskpacks_sender"
 """Transport option: the worker's Sender, which knows where tasks that follow can go."""
 
 
+REFUSALS_OPTION: Final = "taskpacks_refusals"
+"""Transport option: the worker's Refusals."""
+
+
 class Channel(SQS.Channel):
     """Hands Celery one message at a time, under a lease, and settles it once."""
 
@@ -114,7 +118,8 @@ class Channel(SQS.Channel):
             # Celery stumbled over what the envelope's check let pass: it must cost this
             # message only, and must be known.
             logger.exception("message %s could not be started", lease.message_id)
-            self._poison(lease, f"Celery refuses it: {type(error).__name__}")
+            task_id = payload["headers"]["id"]
+            self._poison(lease, f"Celery refuses it: {type(error).__name__}", task_id)
             self._release(lease.receipt_handle)
 
     def _receive_ahead(self, queue: str) -> Received:
@@ -176,9 +181,13 @@ class Channel(SQS.Channel):
         options: dict[str, Any] = self.transport_options or {}
         try:
             read = envelope.read(message.get("Body"), options[KNOWN_TASKS_OPTION])
+        except envelope.PoisonError as error:
+            self._poison(lease, str(error), error.task_id)
+            raise Empty from None
+        try:
             options[SENDER_OPTION].check_followers(read.embedded)
-        except (envelope.PoisonError, NoPlaceError) as error:
-            self._poison(lease, str(error))
+        except NoPlaceError as error:
+            self._poison(lease, str(error), read.task_id)
             raise Empty from None
         services = self._services
         failed = services.attempts.count(read.task_id, lease)
@@ -206,13 +215,14 @@ class Channel(SQS.Channel):
                 lease,
                 f"task {task_id} is to start in {wait_seconds:.0f} s: SQS hides a message for at "
                 f"most {limits.VISIBILITY_SECONDS_MAX} s; send it later",
+                task_id,
             )
             return
         logger.info("task %s is not due for %.0f s, hiding its message", task_id, wait_seconds)
         self._services.leases.give_back(lease, wait_seconds)
 
-    def _poison(self, lease: Lease, reason: str) -> None:
-        """Puts a message on its way to the dead-letter queue.
+    def _poison(self, lease: Lease, reason: str, task_id: str | None = None) -> None:
+        """Puts a message on its way to the dead-letter queue, and answers whoever waits for it.
 
         It is visible at once, received again until SQS has counted max_receives, and moved by
         SQS itself: nothing is lost or doubled on the way.
@@ -220,7 +230,8 @@ class Channel(SQS.Channel):
         # Once for a message, though it comes again. Its receive count would not do: a first
         # receive whose answer was lost, or that was a postponement, was reported to nobody.
         reported = lease.message_id in self._reported
-        if not reported:
+        options: dict[str, Any] = self.transport_options or {}
+        if not reported and (task_id is None or options[REFUSALS_OPTION].store(task_id, reason)):
             self._reported.append(lease.message_id)
         logger.log(
             logging.DEBUG if reported else logging.ERROR,

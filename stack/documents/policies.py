@@ -106,7 +106,15 @@ def worker(
             [queue_arn],
         ),
         *_use_of_results(
-            ["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem"],
+            [
+                "dynamodb:GetItem",
+                "dynamodb:PutItem",
+                "dynamodb:UpdateItem",
+                "dynamodb:DeleteItem",
+                # In transactions, which need no permission of their own:
+                # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis-iam.html
+                "dynamodb:ConditionCheckItem",
+            ],
             results_arn,
             CELERY_RESULT_KEYS,
             attempts_key(deployment, "*"),

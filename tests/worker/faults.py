@@ -248,6 +248,13 @@ class _Server(ThreadingHTTPServer):
         """A client that was killed in mid-call is part of the tests."""
 
 
+def _parts(action: str, asked: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """The actions of a call that permissions are for: a transaction's are those of its items."""
+    if "TransactItems" not in asked:
+        return [(action, asked)]
+    return [(f"{kind}Item", one) for item in asked["TransactItems"] for kind, one in item.items()]
+
+
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: _Server
@@ -267,10 +274,11 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         target = self.headers.get("X-Amz-Target", "")
         if not target.startswith(SQS):
-            self.server.proxy.others.add(target.rpartition(".")[2])
             asked = json.loads(body) if body.startswith(b"{") else {}
-            if item := asked.get("Key") or asked.get("Item"):
-                self.server.proxy.keys.add(item["id"]["S"])
+            for action, one in _parts(target.rpartition(".")[2], asked):
+                self.server.proxy.others.add(action)
+                if item := one.get("Key") or one.get("Item"):
+                    self.server.proxy.keys.add(item["id"]["S"])
             self._reply(*self._pass_on(body))
             return
         proxy = self.server.proxy

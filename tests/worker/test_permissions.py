@@ -39,6 +39,7 @@ def test_the_workers_role_allows_every_call_of_a_real_worker(site, proxy, tmp_pa
     site.send("add", left=1, right=1)
     site.send("refuse", value=1)
     site.send("fail")
+    site.send("nonsense")
     site.send("again", journal=str(tmp_path / "journal"), times=2)
     with site.worker(**site.through(proxy), TASKPACKS_IDLE_SECONDS="4") as worker:
         assert worker.wait(60) == ExitCode.DRAINED
@@ -48,7 +49,8 @@ def test_the_workers_role_allows_every_call_of_a_real_worker(site, proxy, tmp_pa
     document = policy_of(site.name)
     allowed = {action for each in document["Statement"] for action in each["Action"]}
     assert asked <= {action.partition(":")[2] for action in allowed}
-    assert {"SendMessage", "UpdateItem"} <= asked  # it retried a task, and counted attempts
+    # It retried a task, counted attempts, and stored why it refused one.
+    assert {"SendMessage", "UpdateItem", "ConditionCheckItem"} <= asked
     assert proxy.keys
     assert [key for key in proxy.keys if not may_use(document, key)] == []
     attempts = {key for key in proxy.keys if not key.startswith("b'")}

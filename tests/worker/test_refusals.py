@@ -1,0 +1,98 @@
+"""Whoever waits for a task that is refused is answered, and no other task's result is touched."""
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import boto3
+import pytest
+from celery import Celery
+from messages import nested, spoilt_in
+
+from taskpacks.contract import ExitCode, attempts_key
+
+REFUSALS = {
+    "an unknown task": ({"name": "probe.ad"}, r"there is no task 'probe.ad'.* Did you mean"),
+    "a pickle": ({"serializer": "pickle"}, "only application/json is accepted"),
+    "yaml": ({"serializer": "yaml"}, "only application/json is accepted"),
+    "next year": ({"eta": datetime.now(UTC) + timedelta(days=365)}, "is to start in"),
+    "deep arguments": ({"args": (nested(300), [])}, "deeper than 100 levels"),
+}
+
+
+def poison_lines(worker):
+    lines = [json.loads(line) for line in worker.log.splitlines() if line.startswith("{")]
+    return [line["message"] for line in lines if line.get("message", "").startswith("poison: ")]
+
+
+def test_a_refused_task_has_a_failure_with_the_sentence_of_the_log(site):
+    results = {
+        kind: site.producer.send_task(**{"name": "probe.add", "args": (1, 1), **sent})
+        for kind, (sent, _) in REFUSALS.items()
+    }
+    worker = site.start(TASKPACKS_IDLE_SECONDS="2")
+    for kind, (_, reason) in REFUSALS.items():
+        with pytest.raises(Exception, match=reason) as raised:
+            results[kind].get(timeout=20)
+        assert type(raised.value).__name__ == "RefusedMessageError", kind
+        assert any(line.endswith(f": {raised.value}") for line in poison_lines(worker)), kind
+    assert worker.wait() == ExitCode.DRAINED
+    assert (site.depth(), site.depth(site.dead_url)) == ((0, 0), (len(REFUSALS), 0))
+
+
+@pytest.mark.parametrize("state", ["SUCCESS", "FAILURE", "STARTED", "RETRY", "attempts"])
+def test_a_forged_message_changes_no_other_tasks_result(site, state):
+    task_id = "somebody-elses"
+    if state == "attempts":
+        boto3.client("dynamodb").put_item(
+            TableName=f"{site.name}-results",
+            Item={"id": {"S": attempts_key(site.name, task_id)}, "attempts": {"N": "1"}},
+        )
+    else:
+        value = ValueError("its own") if state in ("FAILURE", "RETRY") else "its own"
+        site.producer.backend.store_result(task_id, value, state)
+    before = site.producer.AsyncResult(task_id)._get_task_meta()
+    site.send_text(spoilt_in({"headers.id": task_id, "headers.task": "probe.forged"}))
+    worker = site.start(TASKPACKS_IDLE_SECONDS="2")
+    assert worker.wait() == ExitCode.DRAINED
+    after = site.producer.AsyncResult(task_id)._get_task_meta()
+    assert repr(after) == repr(before)
+    assert site.depth(site.dead_url) == (1, 0)
+    assert f"task {task_id} was refused and has a result or attempts, which stay" in worker.log
+
+
+def test_a_refused_task_that_is_sent_again_and_can_run_has_its_result(site):
+    site.send_text(spoilt_in({"headers.id": "later", "headers.task": "probe.unknown_here"}))
+    first = site.start(TASKPACKS_IDLE_SECONDS="2")
+    assert first.wait() == ExitCode.DRAINED
+    result = site.producer.AsyncResult("later")
+    assert result.state == "FAILURE"
+    site.send_text(spoilt_in({"headers.id": "later"}))  # as from the dead-letter queue
+    assert site.start().wait() == ExitCode.DRAINED
+    assert site.producer.AsyncResult("later").get(timeout=5) == 2
+
+
+def test_without_a_table_that_answers_the_message_goes_its_way(site):
+    site.send("nonsense")
+    worker = site.start(
+        AWS_ENDPOINT_URL_DYNAMODB="http://127.0.0.1:9",
+        AWS_MAX_ATTEMPTS="1",
+        TASKPACKS_IDLE_SECONDS="2",
+    )
+    assert worker.wait() == ExitCode.DRAINED
+    # Tried at each receive.
+    assert worker.log.count("was refused cannot be stored") == len(poison_lines(worker)) == 3
+    assert site.depth(site.dead_url) == (1, 0)
+
+
+@pytest.mark.parametrize("kind", ["another", "none"])
+def test_another_backend_is_used_as_it_is(site, kind):
+    backend = f"file://{site.folder}" if kind == "another" else ""
+    waiting = Celery("waiting", set_as_current=False, backend=backend or None)
+    done, refused = site.send("add", left=1, right=1), site.send("nonsense")
+    worker = site.start(TASKPACKS_RESULT_BACKEND=backend, TASKPACKS_IDLE_SECONDS="2")
+    assert worker.wait() == ExitCode.DRAINED
+    assert site.depth(site.dead_url) == (1, 0)
+    if kind == "another":
+        assert waiting.AsyncResult(done.id).get(timeout=5) == 2
+        with pytest.raises(Exception, match="there is no task"):
+            waiting.AsyncResult(refused.id).get(timeout=5)
