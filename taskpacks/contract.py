@@ -103,7 +103,8 @@ class ExitCode(IntEnum):
     SETTINGS_REFUSED = 64
     """Its environment, its pack or its scratch cannot be used: starting it again would not help."""
     QUEUE_UNUSABLE = 69
-    """The task queue does not answer, is not ours to read, or has no dead-letter queue."""
+    """SQS does not serve it: the task queue does not answer, is not ours to serve, or has no
+    dead-letter queue."""
     STOPPED = 75
     """A signal or a Spot notice asked it to leave before the queue was drained; what it held is
     given back."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 
 from taskpacks.errors import RefusedSettingsError, TaskpacksError
+from worker.sqs import DELETE, FAULTS, VISIBILITY, code_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +33,10 @@ def check_queue(client: Any, queue_url: str) -> QueueFacts:
     """Refuses a task queue that does not answer, is not ours to serve or would lose tasks.
 
     No message is touched: deleting and extending are tried with a receipt that there is not,
-    which SQS answers differently when they are not allowed.
+    which SQS answers differently when they are not allowed. For receiving there is no such call:
+    AWS documents no order between the check of a permission and of a parameter, and a receive that
+    is executed costs a message one of its receives. So the first real receive is the check
+    (`AccessPolicy`).
 
     Raises:
         UnusableQueueError: It cannot be served.
@@ -52,14 +56,14 @@ def check_queue(client: Any, queue_url: str) -> QueueFacts:
         )
     _permitted(
         queue_url,
-        "sqs:ChangeMessageVisibility",
+        VISIBILITY,
         lambda: client.change_message_visibility(
             QueueUrl=queue_url, ReceiptHandle=NO_SUCH_RECEIPT, VisibilityTimeout=0
         ),
     )
     _permitted(
         queue_url,
-        "sqs:DeleteMessage",
+        DELETE,
         lambda: client.delete_message(QueueUrl=queue_url, ReceiptHandle=NO_SUCH_RECEIPT),
     )
     return QueueFacts(lease_seconds=int(attributes["VisibilityTimeout"]))
@@ -70,7 +74,7 @@ def _tried(queue_url: str, action: str, call: Callable[[], dict[str, Any]]) -> d
         return call()
     except ValueError as error:  # botocore's own word for a malformed URL or region
         raise RefusedSettingsError(f"task queue {queue_url}: {error}") from error
-    except (ClientError, BotoCoreError) as error:
+    except FAULTS as error:
         raise UnusableQueueError(
             f"task queue {queue_url} cannot be read: {error}. It must exist in the worker's "
             f"region, and the worker's role must allow {action} on it."
@@ -81,12 +85,12 @@ def _permitted(queue_url: str, action: str, call: Callable[[], Any]) -> None:
     try:
         call()
     except ClientError as error:
-        if error.response.get("Error", {}).get("Code") in DENIED:
+        if code_of(error) in DENIED:
             raise UnusableQueueError(
                 f"task queue {queue_url}: the worker may not {action}: without it a task would "
                 "run again and again. Allow it in the worker's role."
             ) from error
         # Any other answer means that the call was allowed and the receipt unknown, as meant;
         # a passing fault shows itself again where it can be retried.
-    except BotoCoreError as error:
+    except FAULTS as error:
         raise UnusableQueueError(f"task queue {queue_url} does not answer: {error}") from error

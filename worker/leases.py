@@ -1,12 +1,12 @@
 """Leases on messages: while a message is held, nobody else may get it.
 
-SQS hides a received message for the queue's visibility time-out. A heartbeat, in a thread of
-its own, extends that for every message held, at a third of the lease, until the message is
-deleted or given back. The same thread deletes what is done, whatever has gathered in one call,
-so that no task waits for the deletion of the one before. Total per receive: at most 12 h, SQS's
-own limit.
+SQS hides a received message for the queue's visibility time-out. A heartbeat, in a thread and
+with connections of its own, extends that for every message held, at a third of the lease, until
+the message is deleted or given back. A second thread deletes what is done, whatever has gathered
+in one call, so that no task waits for the deletion of the one before, and no extension for a
+deletion that hangs. Total per receive: at most 12 h, SQS's own limit.
 
-A thread and not a timer of Celery's: those stall while the pool is joined, which is when a
+Threads and not timers of Celery's: those stall while the pool is joined, which is when a
 long task ends after a signal.
 """
 
@@ -17,13 +17,12 @@ import math
 import threading
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
-from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
-
 from taskpacks import limits
+from worker.lease import NEXT, Lease, LeaseState, boot_seconds, lease_of
+from worker.policies import AccessPolicy
+from worker.sqs import DELETE, FAULTS, GONE, VISIBILITY, code_of, not_executed, refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -32,103 +31,13 @@ logger = logging.getLogger(__name__)
 
 BEATS_PER_LEASE: Final = 3
 LOOK_SECONDS: Final = 0.2
-"""How often the thread looks for what is due."""
+"""How often each thread looks for what is due."""
+LEAST_EXTENSION_SECONDS: Final = 1
+"""Less is left of SQS's 12 h: a lease ends as it is, and is not made visible."""
 RETRY_SECONDS: Final = (0.2, 0.5, 1, 2)
 """Between tries of a call that failed; the last value repeats."""
-
-# What SQS answers when a message is not ours any more: deleted, or delivered to another.
-# https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ChangeMessageVisibility.html
-GONE: Final = frozenset(
-    {
-        "InvalidParameterValue",
-        "MessageNotInflight",
-        "AWS.SimpleQueueService.MessageNotInflight",
-        "ReceiptHandleIsInvalid",
-    }
-)
-
-
-def boot_seconds() -> float:
-    """Seconds since the machine booted, also while it was suspended: the clock of leases.
-
-    CLOCK_BOOTTIME, which every process of the machine reads alike; where a system has none, the
-    monotonic clock.
-    """
-    clock = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-    return time.clock_gettime(clock)
-
-
-class LeaseState(Enum):
-    """How far a held message has got."""
-
-    HELD = "its task runs, or waits to: the heartbeat extends the lease"
-    GIVING_BACK = "it is being made visible"
-    DELETING = "its task has ended well: it is being deleted"
-    GIVEN_BACK = "visible, or left to the end of its lease"
-    DELETED = "deleted, or gone"
-    LOST = "somebody else may have it: it must be neither deleted nor given back"
-
-
-_NEXT: Final[dict[LeaseState, tuple[LeaseState, ...]]] = {
-    LeaseState.HELD: (LeaseState.GIVING_BACK, LeaseState.DELETING, LeaseState.LOST),
-    # GIVING_BACK again when asked again; and finished work is deleted even then.
-    LeaseState.GIVING_BACK: (
-        LeaseState.GIVING_BACK,
-        LeaseState.GIVEN_BACK,
-        LeaseState.DELETING,
-        LeaseState.LOST,
-    ),
-    LeaseState.DELETING: (LeaseState.DELETED,),
-    LeaseState.GIVEN_BACK: (),
-    LeaseState.DELETED: (),
-    LeaseState.LOST: (),
-}
-"""The states that each state may change to."""
-
-
-@dataclass(eq=False)
-class Lease:
-    """A message that this worker holds.
-
-    Attributes:
-        receipt_handle: SQS's name for this receive of the message.
-        message_id: SQS's name for the message.
-        receives: How often the message was received, this time included.
-        sent_at: When it was sent, in seconds since the epoch; None when SQS did not say.
-        received_at: When its receive was asked for, by `boot_seconds`.
-        ends_at: Until when SQS hides it at least, by `boot_seconds`; each extension moves it.
-        return_after_seconds: How long the message stays hidden when it is given back.
-        state: How far it has got; `Leases` alone changes it.
-    """
-
-    receipt_handle: str
-    message_id: str
-    receives: int
-    sent_at: float | None
-    received_at: float
-    ends_at: float = 0
-    return_after_seconds: float = 0
-    state: LeaseState = LeaseState.HELD
-    extend_at: float = field(default=0, repr=False)
-    hide_seconds: int = field(default=0, repr=False)
-    """The visibility timeout that `GIVING_BACK` asks SQS for."""
-    settle_at: float = field(default=0, repr=False)
-    failures: int = field(default=0, repr=False)
-    calling: threading.Lock = field(default_factory=threading.Lock, repr=False)
-    """One call about a message at a time: an extension must not overtake its giving back."""
-
-
-def lease_of(message: dict[str, Any], now: float) -> Lease:
-    """The lease on a message that was just received."""
-    attributes = message.get("Attributes", {})
-    sent = attributes.get("SentTimestamp")
-    return Lease(
-        receipt_handle=message["ReceiptHandle"],
-        message_id=message["MessageId"],
-        receives=int(attributes.get("ApproximateReceiveCount", 1)),
-        sent_at=int(sent) / 1000 if sent else None,
-        received_at=now,
-    )
+STOP_SECONDS: Final = 1
+"""For a call that is on its way, when the worker leaves."""
 
 
 def _pause_seconds(lease: Lease) -> float:
@@ -138,17 +47,16 @@ def _pause_seconds(lease: Lease) -> float:
     return pause
 
 
-def _code(error: ClientError) -> str:
-    return error.response.get("Error", {}).get("Code", "")
-
-
 class Leases:
     """Holds messages until they are settled: deleted, or given back. Safe in all threads.
 
-    A settlement that fails is tried again by the heartbeat's thread: a passing fault of SQS
-    costs no second run of a task. One thing is never done twice: giving a message back. Where the
-    answer was lost it may be visible, and taken; made visible once more, by the old receipt, it
-    would run twice at the same time. So what is not known to have failed is left to the lease.
+    A settlement that fails is tried again by the second thread: a passing fault of SQS costs no
+    second run of a task. One thing is never done twice: giving a message back. Where no answer
+    proves that it failed, the message may be visible, and taken; made visible once more, by the old
+    receipt, it would run twice at the same time. So it is left to the lease.
+
+    Attributes:
+        access: Learns from every call whether SQS serves this worker at all.
     """
 
     def __init__(
@@ -156,6 +64,7 @@ class Leases:
         client: Any,
         queue_url: str,
         *,
+        settling: Any,
         lease_seconds: float,
         on_lost: Callable[[Lease], None],
         on_extended: Callable[[Lease], None] = lambda _: None,
@@ -164,15 +73,19 @@ class Leases:
         """Prepares it; `start` begins the heartbeat.
 
         Args:
-            client: A boto3 SQS client that makes each call once: tries are counted here.
+            client: The heartbeat's own boto3 client of SQS, which makes each call once: tries are
+                counted here.
             queue_url: The task queue.
+            settling: Another such client: a call of it that hangs holds up no extension.
             lease_seconds: The visibility time-out of a held message.
             on_lost: Called, in the heartbeat's thread, when a message is not ours any more.
             on_extended: Called when a lease was taken or extended, with its new `ends_at`: in the
                 thread that received, or in the heartbeat's, which must not wait for it.
             clock: Seconds that go on while the machine is suspended.
         """
+        self.access = AccessPolicy(proven={DELETE, VISIBILITY})
         self._client = client
+        self._settling = settling
         self._queue_url = queue_url
         self._lease_seconds = lease_seconds
         self._on_lost = on_lost
@@ -183,18 +96,23 @@ class Leases:
         self._receiving = threading.Lock()
         self._stopped = threading.Event()
         self._woken = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="leases", daemon=True)
+        self._threads = [
+            threading.Thread(target=self._run, args=each, name=each[0].__name__, daemon=True)
+            for each in ((self.beat, self._stopped), (self.settle, self._woken))
+        ]
 
     def start(self) -> None:
-        """Begins the heartbeat."""
-        self._thread.start()
+        """Begins the heartbeat and the settling."""
+        for thread in self._threads:
+            thread.start()
 
     def stop(self) -> None:
-        """Ends the heartbeat. What is still held becomes visible when its lease ends."""
+        """Ends both. What is still held becomes visible when its lease ends."""
         self._stopped.set()
         self._woken.set()
-        if self._thread.is_alive() and threading.current_thread() is not self._thread:
-            self._thread.join(2)
+        for thread in self._threads:
+            if thread.is_alive() and threading.current_thread() is not thread:
+                thread.join(STOP_SECONDS)
 
     @contextmanager
     def receiving(self) -> Generator[float]:
@@ -235,7 +153,7 @@ class Leases:
             return tuple(self._held.values())
 
     def delete(self, lease: Lease) -> None:
-        """Has a message deleted, whose task is done, at the next beat: which is at once."""
+        """Has a message deleted, whose task is done: by the second thread, at once."""
         if self._change(lease, LeaseState.DELETING):
             self._woken.set()
 
@@ -260,30 +178,43 @@ class Leases:
             self._stopped.wait(0.02)
         return not self.held
 
+    def may_start(self, lease: Lease) -> bool:
+        """Says whether a message's task may start; a lease that has ended is lost."""
+        if self._clock() >= lease.ends_at and self._change(lease, LeaseState.LOST):
+            logger.error("the lease on message %s ended before its task began", lease.message_id)
+        return lease.state is LeaseState.HELD
+
     def beat(self) -> None:
-        """Does what is due: deletes, tries settlements again, extends leases."""
-        now = self._clock()
-        done: list[Lease] = []
-        for lease in self.held:
-            if lease.state is LeaseState.DELETING:
-                if lease.settle_at <= now:
-                    done.append(lease)
-            elif lease.state is LeaseState.GIVING_BACK:
-                if lease.settle_at <= now:
-                    self._try_giving_back(lease)
-            elif lease.extend_at <= now:
+        """Extends the leases that are due, and gives up those that have ended."""
+        began_at = self._clock()
+        # What a task runs for comes before what is done and hidden until it is deleted.
+        for lease in sorted(self.held, key=lambda each: each.state is LeaseState.DELETING):
+            if lease.state is LeaseState.HELD and lease.ends_at <= self._clock():
+                self._lose(lease, "it has ended, and no extension was answered")
+            elif lease.extend_at <= began_at:
                 self._extend(lease)
+            if self._clock() - began_at > LOOK_SECONDS:
+                return  # a call took long: the next pass begins with the most urgent again
+
+    def settle(self) -> None:
+        """Does what is due: deletes what is done, tries again to give back."""
+        now = self._clock()
+        due = [lease for lease in self.held if lease.settle_at <= now]
+        done = [lease for lease in due if lease.state is LeaseState.DELETING]
         for begin in range(0, len(done), limits.MESSAGES_PER_CALL_MAX):
             self._delete_all(done[begin : begin + limits.MESSAGES_PER_CALL_MAX])
+        for lease in due:
+            if lease.state is LeaseState.GIVING_BACK:
+                self._try_giving_back(lease)
 
-    def _run(self) -> None:
+    def _run(self, do: Callable[[], None], woken: threading.Event) -> None:
         while not self._stopped.is_set():
-            self._woken.wait(LOOK_SECONDS)
-            self._woken.clear()
+            if woken.wait(LOOK_SECONDS) and woken is not self._stopped:
+                woken.clear()
             try:
-                self.beat()
-            except Exception:  # whatever it is, the other messages need their heartbeat
-                logger.exception("a heartbeat failed, and the next one comes")
+                do()
+            except Exception:  # whatever it is, the other messages need this thread
+                logger.exception("%s failed, and the next one comes", do.__name__)
 
     def _delete_all(self, leases: list[Lease]) -> None:
         entries = [
@@ -291,19 +222,25 @@ class Leases:
             for index, lease in enumerate(leases)
         ]
         try:
-            answer = self._client.delete_message_batch(QueueUrl=self._queue_url, Entries=entries)
-        except (ClientError, BotoCoreError) as error:
+            answer = self._settling.delete_message_batch(QueueUrl=self._queue_url, Entries=entries)
+        except FAULTS as error:
+            self._failed(DELETE, str(error), refused=refused(error))
             for lease in leases:
                 self._settle_again(lease, "deleting", str(error))
             return
+        self.access.answered(DELETE)
+        left = dict(enumerate(leases))
         for each in answer.get("Successful", []):
-            self._change(leases[int(each["Id"])], LeaseState.DELETED)
+            self._change(left.pop(int(each["Id"])), LeaseState.DELETED)
         for each in answer.get("Failed", []):
-            lease, said = leases[int(each["Id"])], f"{each['Code']}: {each.get('Message', '')}"
+            lease, said = left.pop(int(each["Id"])), f"{each['Code']}: {each.get('Message', '')}"
             if each["Code"] in GONE:
                 self._forget_gone(lease, said, LeaseState.DELETED)
             else:
+                self._failed(DELETE, said, refused=each.get("SenderFault", False))
                 self._settle_again(lease, "deleting", said)
+        for lease in left.values():
+            self._settle_again(lease, "deleting", "SQS's answer does not name it")
 
     def _try_giving_back(self, lease: Lease) -> None:
         with lease.calling:
@@ -313,71 +250,90 @@ class Leases:
                 self._forget_gone(lease, "its lease has ended", LeaseState.GIVEN_BACK)
                 return
             try:
-                self._hide(lease, lease.hide_seconds)
-            except HTTPClientError as error:
-                logger.warning(
-                    "giving back message %s: no answer, so it is visible now or when its lease "
-                    "ends: %s",
-                    lease.message_id,
-                    error,
-                )
-                self._change(lease, LeaseState.GIVEN_BACK)
-            except ClientError as error:
-                if _code(error) in GONE:
+                self._hide(self._settling, lease, lease.hide_seconds)
+            except FAULTS as error:
+                if code_of(error) in GONE:
                     self._forget_gone(lease, str(error), LeaseState.GIVEN_BACK)
-                else:
+                elif not_executed(error):
                     self._settle_again(lease, "giving back", str(error))
-            except BotoCoreError as error:
-                self._settle_again(lease, "giving back", str(error))
+                else:
+                    logger.warning(
+                        "giving back message %s: the answer does not say whether it was done, so "
+                        "it is visible now or when its lease ends: %s",
+                        lease.message_id,
+                        error,
+                    )
+                    self._change(lease, LeaseState.GIVEN_BACK)
             else:
                 self._change(lease, LeaseState.GIVEN_BACK)
 
     def _extend(self, lease: Lease) -> None:
-        with lease.calling:
-            if lease.state is not LeaseState.HELD:  # meanwhile
+        if not lease.calling.acquire(blocking=False):
+            return  # it is being given back, by a call that may hang
+        try:
+            if lease.state not in (LeaseState.HELD, LeaseState.DELETING):  # meanwhile
                 return
             gone = self._call_extension(lease)
             # Before another thread, which waits to give it back, may call.
             lost = gone is not None and self._change(lease, LeaseState.LOST)
+        finally:
+            lease.calling.release()
         if lost:
-            logger.error("the lease on message %s is lost: %s", lease.message_id, gone)
-            self._on_lost(lease)
+            self._tell_lost(lease, str(gone))
 
-    def _call_extension(self, lease: Lease) -> ClientError | None:
+    def _call_extension(self, lease: Lease) -> Exception | None:
         """Extends a lease; returns SQS's answer when the message is not ours any more."""
-        seconds = round(min(self._lease_seconds, self._remaining(lease)))
+        seconds = math.floor(min(self._lease_seconds, self._remaining(lease)))
+        if seconds < LEAST_EXTENSION_SECONDS:
+            lease.extend_at = math.inf
+            return None
         asked_at = self._clock()  # its answer may take seconds, which SQS counts
         try:
-            self._hide(lease, seconds)
-        except ClientError as error:
-            if _code(error) in GONE:
+            self._hide(self._client, lease, seconds)
+        except FAULTS as error:
+            if code_of(error) in GONE:
+                lease.extend_at = math.inf
                 return error
-            self._extend_again(lease, error)
-        except BotoCoreError as error:
-            self._extend_again(lease, error)
+            lease.extend_at = self._clock() + _pause_seconds(lease)
+            logger.warning("extending message %s failed, trying again: %s", lease.message_id, error)
         else:
             lease.failures = 0
             self._extended(lease, asked_at, seconds)
         return None
+
+    def _lose(self, lease: Lease, said: str) -> None:
+        if self._change(lease, LeaseState.LOST):
+            self._tell_lost(lease, said)
+
+    def _tell_lost(self, lease: Lease, said: str) -> None:
+        logger.error("the lease on message %s is lost: %s", lease.message_id, said)
+        self._on_lost(lease)
 
     def _extended(self, lease: Lease, asked_at: float, seconds: float) -> None:
         lease.extend_at = asked_at + self._lease_seconds / BEATS_PER_LEASE
         lease.ends_at = asked_at + seconds
         self._on_extended(lease)
 
-    def _hide(self, lease: Lease, seconds: int) -> None:
-        self._client.change_message_visibility(
-            QueueUrl=self._queue_url,
-            ReceiptHandle=lease.receipt_handle,
-            VisibilityTimeout=seconds,
-        )
+    def _hide(self, client: Any, lease: Lease, seconds: int) -> None:
+        try:
+            client.change_message_visibility(
+                QueueUrl=self._queue_url,
+                ReceiptHandle=lease.receipt_handle,
+                VisibilityTimeout=seconds,
+            )
+        except FAULTS as error:
+            if code_of(error) in GONE:
+                self.access.answered(VISIBILITY)
+            else:
+                self._failed(VISIBILITY, str(error), refused=refused(error))
+            raise
+        self.access.answered(VISIBILITY)
+
+    def _failed(self, action: str, said: str, *, refused: bool) -> None:
+        self.access.failed(action, time.monotonic(), said, refused=refused)
 
     def _remaining(self, lease: Lease) -> float:
         return max(0, limits.VISIBILITY_SECONDS_MAX - (self._clock() - lease.received_at))
-
-    def _extend_again(self, lease: Lease, error: Exception) -> None:
-        lease.extend_at = self._clock() + _pause_seconds(lease)
-        logger.warning("extending message %s failed, trying again: %s", lease.message_id, error)
 
     def _settle_again(self, lease: Lease, what: str, said: str) -> None:
         lease.settle_at = self._clock() + _pause_seconds(lease)
@@ -394,9 +350,9 @@ class Leases:
         no other thread settles again.
         """
         with self._lock:
-            if state not in _NEXT[lease.state]:
+            if state not in NEXT[lease.state]:
                 return False
             lease.state = state
-            if not _NEXT[state]:
+            if not NEXT[state]:
                 self._held.pop(lease.receipt_handle, None)
             return True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
 
@@ -81,3 +81,67 @@ def time_limits(
     if soft > limit:  # where both were declared so, the hard one comes first, as in Celery
         soft = SOFT_SHARE * most if limit == most else limit
     return limit, soft
+
+
+@dataclass(frozen=True)
+class Failing:
+    """Since when every call of one action has failed, in monotonic seconds.
+
+    Attributes:
+        since: The first failure in a row.
+        refused_since: The first refusal in a row; None after any other failure.
+        said: The last error.
+    """
+
+    since: float
+    refused_since: float | None
+    said: str
+
+
+@dataclass
+class AccessPolicy:
+    """Decides that SQS will not serve this worker, which would wait for it without end.
+
+    Attributes:
+        refused_seconds: How long refusals may last: permissions that are changed in two steps,
+            credentials that come late.
+        unanswered_seconds: How long other failures may last.
+        proven: Actions that were allowed once. Another is given up at its first refusal.
+    """
+
+    refused_seconds: float = 30
+    unanswered_seconds: float = 900
+    proven: set[str] = field(default_factory=set[str])
+    _failing: dict[str, Failing] = field(default_factory=dict[str, Failing], repr=False)
+
+    def answered(self, action: str) -> None:
+        """Notes that a call was executed."""
+        self.proven.add(action)
+        self._failing.pop(action, None)
+
+    def failed(self, action: str, now: float, said: str, *, refused: bool) -> None:
+        """Notes that a call failed, for a reason that does not pass by itself if it was refused."""
+        before = self._failing.get(action)
+        refused_since = before.refused_since if before else None
+        self._failing[action] = Failing(
+            since=before.since if before else now,
+            refused_since=(now if refused_since is None else refused_since) if refused else None,
+            said=said,
+        )
+
+    def hopeless(self, now: float) -> str | None:
+        """Returns why the worker is to leave; None while it may stay."""
+        for action, failing in tuple(self._failing.items()):
+            if failing.refused_since is not None:
+                seconds = now - failing.refused_since
+                if action not in self.proven or seconds >= self.refused_seconds:
+                    return (
+                        f"{action} was refused for {seconds:.0f} s: {failing.said}. Allow it in "
+                        "the worker's role, and see that its credentials are renewed."
+                    )
+            elif now - failing.since >= self.unanswered_seconds:
+                return (
+                    f"{action} has failed for {now - failing.since:.0f} s: {failing.said}. See "
+                    "whether the worker's network reaches SQS."
+                )
+        return None

@@ -41,7 +41,6 @@ class TaskRequest(Request):
     """
 
     _outcome = "done"
-    _ended = False
     _already_cancelled = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -52,6 +51,7 @@ class TaskRequest(Request):
         self._services.running.add(self._receipt_handle)
         self._taken = self.lease
         self._lost = threading.Lock()
+        self._ending = threading.Lock()
 
     @property
     def _receipt_handle(self) -> str:
@@ -72,7 +72,7 @@ class TaskRequest(Request):
         lease = self.lease
         if lease is not None:
             self._services.leases.delete(lease)
-            super().acknowledge()
+        super().acknowledge()  # frees the slot, also when the message was lost just now
         self._end(lease)
 
     def on_failure(
@@ -119,7 +119,7 @@ class TaskRequest(Request):
         """Called when a process has begun the task."""
         super().on_accepted(pid, time_accepted)
         # Lost before Celery called the task active, which is where the shutdown looks for it.
-        if self.lease is None and not self._ended:
+        if self.lease is None and not self._ending.locked():
             # In a thread, because this one reads what the process says at its end.
             threading.Thread(target=self.lost, name="lost", daemon=True).start()
 
@@ -139,7 +139,7 @@ class TaskRequest(Request):
 
     def _count(self, lease: Lease | None, error: BaseException) -> None:
         """Counts a failed attempt, and decides when or whether the next one comes."""
-        if lease is None or self._ended:
+        if lease is None or self._ending.locked():
             return
         services = self._services
         retry = services.retry
@@ -179,9 +179,8 @@ class TaskRequest(Request):
         """Notes that nothing more will happen; what settles the message is on its way."""
         self._services.running.discard(self._receipt_handle)
         self._services.ended.set()
-        if self._ended or lease is None:
+        if lease is None or not self._ending.acquire(blocking=False):  # once, by one thread
             return
-        self._ended = True
         if self._outcome in ("lost", "timed_out", "interrupted"):
             # Its process was killed: what it would have removed itself is removed here.
             for folder in self._services.scratch_root.iterdir():

@@ -17,8 +17,6 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import boto3
-from botocore.config import Config
 from celery import signals
 from celery.app import trace
 from celery.worker import state as celery_state
@@ -27,7 +25,7 @@ from taskpacks import manager
 from taskpacks.contract import ExitCode, WorkerContext
 from taskpacks.errors import RefusedSettingsError, TaskpacksError, listed
 from taskpacks.parent_death import end_with
-from worker import application, logs, routes
+from worker import application, logs, routes, sqs
 from worker.attempts import attempt_log
 from worker.checks import UnusableQueueError, check_queue
 from worker.guards import guard
@@ -64,8 +62,7 @@ def run(environment: Mapping[str, str]) -> int:
     try:
         settings = WorkerSettings.from_environment(environment)
         pack = manager.load(settings.pack)
-        client = _sqs(settings)
-        facts = check_queue(client, settings.queue_url)
+        facts = check_queue(sqs.client(settings, tries=3), settings.queue_url)
         known = routes.read(settings, pack)
     except UnusableQueueError as error:
         return _refused(ExitCode.QUEUE_UNUSABLE, error)
@@ -91,12 +88,6 @@ def run(environment: Mapping[str, str]) -> int:
             environment=dict(environment),
         )
         return _Worker(settings, pack, context, facts.lease_seconds, known).run()
-
-
-def _sqs(settings: WorkerSettings, tries: int | None = None) -> Any:
-    changed = {} if tries is None else {"retries": {"total_max_attempts": tries}}
-    config = Config(**{**settings.client_settings, **changed})
-    return boto3.client("sqs", region_name=settings.region, config=config)
 
 
 @contextmanager
@@ -147,17 +138,20 @@ class _Worker:
         self._context = context
         self._routes = known
         self._drained = False
+        self._unusable = False
         self._tidied = False
         self._tidying = threading.Lock()
         self._leases = Leases(
-            _sqs(settings, tries=1),
+            sqs.client(settings),
             settings.queue_url,
+            settling=sqs.client(settings),
             lease_seconds=lease_seconds,
             on_lost=self._lost,
         )
         prefetched = Prefetched()
+        running: set[str] = set()
         self._shutdown = Shutdown(
-            self._leases, prefetched, grace_seconds=settings.stop_grace_seconds
+            self._leases, prefetched, running, grace_seconds=settings.stop_grace_seconds
         )
         self._output = TaskOutput()
         self._telemetry = Telemetry(
@@ -171,8 +165,11 @@ class _Worker:
             prefetch=PrefetchPolicy(),
             prefetched=prefetched,
             telemetry=self._telemetry,
+            running=running,
             scratch_root=context.scratch_root,
+            receiver=sqs.client(settings),
             on_drained=self._leave_drained,
+            on_unusable=self._leave_unusable,
         )
 
     def run(self) -> int:
@@ -236,6 +233,11 @@ class _Worker:
         self._drained = True
         celery_state.should_stop = ExitCode.DRAINED.value
 
+    def _leave_unusable(self, reason: str) -> None:
+        logger.error("leaving, for task queue %s: %s", self._settings.deployment, reason)
+        self._unusable = True
+        celery_state.should_stop = ExitCode.QUEUE_UNUSABLE.value
+
     def _lost(self, lease: Lease) -> None:
         self._shutdown.lost(lease)
 
@@ -255,11 +257,13 @@ class _Worker:
         if self._shutdown.asked:
             logger.info("%s: left before the task queue was drained", self._shutdown.reason)
             return ExitCode.STOPPED
-        return worker.exitcode or 1
+        return ExitCode.QUEUE_UNUSABLE if self._unusable else worker.exitcode or 1
 
     def _left_because(self) -> str:
         if self._shutdown.asked:
             return self._shutdown.reason
+        if self._unusable:
+            return "queue unusable"
         return "drained" if self._drained else "crash"
 
     def _tidy_up(self) -> None:

@@ -32,7 +32,11 @@ class Services:
     prefetched: Prefetched
     telemetry: Telemetry
     scratch_root: Path
+    receiver: Any
+    """A boto3 client of SQS for the main thread, which makes each call once."""
     on_drained: Callable[[], None]
+    on_unusable: Callable[[str], None]
+    """Called with the reason why SQS does not serve this worker: it leaves."""
     running: set[str] = field(default_factory=set[str])
     """Receipt handles of the messages whose tasks were handed to Celery and have not ended."""
     ended: threading.Event = field(default_factory=threading.Event)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from taskpacks.contract import Variable
 from taskpacks.errors import RefusedSettingsError, quoted
@@ -12,6 +12,11 @@ from worker.attempts import RetryPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+CONNECT_SECONDS: Final = 3
+"""How long a call of SQS may take to connect."""
+ANSWER_SECONDS: Final = 5
+"""How long SQS may be silent: longer than the long poll of a receive."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,8 +50,8 @@ class WorkerSettings:
     def client_settings(self) -> dict[str, Any]:
         """Returns botocore's settings of task queue clients, which retry and never hang."""
         return {
-            "connect_timeout": 5,
-            "read_timeout": 6,
+            "connect_timeout": CONNECT_SECONDS,
+            "read_timeout": ANSWER_SECONDS,
             "retries": {"mode": "standard", "total_max_attempts": 3},
         }
 

@@ -25,6 +25,7 @@ from worker.policies import GracePolicy, Phase
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
+    from collections.abc import Set as AbstractSet
     from types import FrameType
 
     from worker.leases import Lease, Leases
@@ -36,6 +37,8 @@ SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 LOOK_SECONDS: Final = 0.05
 CLEANUP_SECONDS: Final = 4.0
 """For a cancelled task to stop what it started: longer than a pack waits for its program."""
+HANDED_OVER_SECONDS: Final = 1.0
+"""For a task that was handed to its process to begin, so that it can be ended."""
 RECEIVE_SECONDS: Final = 1.5
 """For a long poll to end: what it brings would be in flight to nobody."""
 SETTLE_SECONDS: Final = 2.0
@@ -45,16 +48,26 @@ SETTLE_SECONDS: Final = 2.0
 class Shutdown:
     """Sees to it that a worker that was asked to leave does so in time."""
 
-    def __init__(self, leases: Leases, prefetched: Prefetched, *, grace_seconds: float) -> None:
+    def __init__(
+        self,
+        leases: Leases,
+        prefetched: Prefetched,
+        running: AbstractSet[str],
+        *,
+        grace_seconds: float,
+    ) -> None:
         """Prepares it.
 
         Args:
             leases: Gives back what is held.
             prefetched: What is held and not started.
+            running: Receipt handles of the messages whose tasks were handed to Celery.
             grace_seconds: How long the running task may go on after a signal.
         """
         self._leases = leases
         self._prefetched = prefetched
+        self._running = running
+        self._cut: set[Any] = set()
         self._grace_seconds = grace_seconds
         self._first_ask = threading.Lock()  # taken once: a signal may come in the middle of an ask
         self._hurry = threading.Event()
@@ -126,8 +139,12 @@ class Shutdown:
             if self._hurry.is_set():
                 break
         logger.warning("%s: the grace is over, cancelling the running task", self.reason)
-        for request in tuple(celery_state.active_requests):
-            end_task(request, policy.cleanup_seconds)
+        self._end_what_runs(policy.cleanup_seconds)
+        # One that begins later, until the process ends, has no time to clean up.
+        threading.Thread(target=self._end_what_begins, name="late-tasks", daemon=True).start()
+        give_up_at = time.monotonic() + HANDED_OVER_SECONDS
+        while self._beginning() and time.monotonic() < give_up_at:
+            time.sleep(LOOK_SECONDS)
         if not self._leases.wait_received(RECEIVE_SECONDS):
             logger.error("could not wait for the end of a receive: SQS does not answer")
         # In a thread, because a call that hangs must not hold up the end.
@@ -139,6 +156,21 @@ class Shutdown:
         # Celery's main thread waits for a task that is gone: there is nothing more to unwind.
         os._exit(ExitCode.STOPPED)
 
+    def _end_what_runs(self, cleanup_seconds: float) -> None:
+        for request in running_requests():
+            if request not in self._cut:
+                end_task(request, cleanup_seconds)
+                self._cut.add(request)
+
+    def _end_what_begins(self) -> None:
+        while True:
+            self._end_what_runs(0)
+            time.sleep(LOOK_SECONDS / 5)
+
+    def _beginning(self) -> bool:
+        """Whether a task was handed to its process that has not been ended."""
+        return bool(self._running - {request.message.delivery_tag for request in self._cut})
+
     def _give_back_unstarted(self) -> None:
         for received in self._prefetched.close():
             self._leases.give_back(received.lease, 0)
@@ -149,9 +181,18 @@ class Shutdown:
 
     def lost(self, lease: Lease) -> None:
         """Ends the task of a message that is not ours any more."""
-        for request in tuple(celery_state.active_requests):
+        for request in running_requests():
             if request.message.delivery_tag == lease.receipt_handle:
                 request.lost()
+
+
+def running_requests() -> list[Any]:
+    """Celery's requests of the tasks that have begun; also while another begins or ends."""
+    while True:
+        try:
+            return list(celery_state.active_requests)
+        except RuntimeError:  # the set grew meanwhile
+            continue
 
 
 def end_task(request: Any, cleanup_seconds: float) -> None:

@@ -24,7 +24,12 @@ LOOK_SECONDS: Final = 5
 MARGIN_SECONDS: Final = 15
 """Between the end of the running task's grace and the machine's end."""
 _TOKEN_SECONDS: Final = 21_600
+"""The longest that the service lets a token live."""
+_TOKEN_MARGIN_SECONDS: Final = 60
 _ANSWER_SECONDS: Final = 2
+_ANSWER_BYTES: Final = 65_536
+_QUOTED: Final = 200
+_NO_NOTICE: Final = 404
 
 
 def seconds_left(notice: str, now: float) -> float:
@@ -38,7 +43,10 @@ def seconds_left(notice: str, now: float) -> float:
     Raises:
         ValueError: It is no such notice.
     """
-    moment = datetime.fromisoformat(json.loads(notice)["time"])
+    try:
+        moment = datetime.fromisoformat(json.loads(notice)["time"])
+    except (ValueError, LookupError, TypeError) as error:
+        raise ValueError(f"not a notice: {notice[:_QUOTED]!r}") from error
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() - now
 
 
@@ -62,6 +70,9 @@ class SpotWatch:
         self._on_notice = on_notice
         self._endpoint = endpoint
         self._look_seconds = look_seconds
+        self._token = ""
+        self._token_ends_at = 0.0
+        self._failures = 0
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="spot-watch", daemon=True)
 
@@ -76,36 +87,57 @@ class SpotWatch:
     def _run(self) -> None:
         while not self._stopped.wait(self._look_seconds):
             try:
-                notice = self._notice()
-            except OSError as error:
-                logger.warning("the spot notice cannot be read, asking again: %s", error)
+                left = self._seconds_left()
+            except Exception as error:  # noqa: BLE001 -- whatever comes, a notice may come after it
+                self._failed(error)
                 continue
-            if notice is not None:
-                left = seconds_left(notice, time.time())
+            self._failures = 0
+            if left is not None:
                 logger.warning("this spot instance will be taken in %.0f s", left)
                 self._on_notice(max(0, left - MARGIN_SECONDS))
                 return
 
-    def _notice(self) -> str | None:
-        token = self._ask(
-            "PUT",
-            "/latest/api/token",
-            {"X-aws-ec2-metadata-token-ttl-seconds": str(_TOKEN_SECONDS)},
-        )
+    def _failed(self, error: Exception) -> None:
+        """Logs the first failure in a row, the second, the fourth, the eighth and so on."""
+        self._token_ends_at = 0  # it may be what is wrong: expired, or no token but a page
+        self._failures += 1
+        if self._failures.bit_count() == 1:
+            logger.warning(
+                "the spot notice cannot be read (%d in a row), asking again every %g s: %s: %.200s",
+                self._failures,
+                self._look_seconds,
+                type(error).__name__,
+                error,
+            )
+
+    def _seconds_left(self) -> float | None:
+        """How long the machine lives on; None when there is no notice."""
         try:
-            return self._ask(
+            notice = self._ask(
                 "GET",
                 "/latest/meta-data/spot/instance-action",
-                {"X-aws-ec2-metadata-token": token},
+                {"X-aws-ec2-metadata-token": self._valid_token()},
             )
         except urllib.error.HTTPError as error:
-            if error.code == 404:  # noqa: PLR2004 -- the service's word for "no notice"
+            if error.code == _NO_NOTICE:
                 return None
             raise
+        return seconds_left(notice, time.time())
+
+    def _valid_token(self) -> str:
+        now = time.monotonic()
+        if now >= self._token_ends_at:
+            self._token = self._ask(
+                "PUT",
+                "/latest/api/token",
+                {"X-aws-ec2-metadata-token-ttl-seconds": str(_TOKEN_SECONDS)},
+            )
+            self._token_ends_at = now + _TOKEN_SECONDS - _TOKEN_MARGIN_SECONDS
+        return self._token
 
     def _ask(self, method: str, path: str, headers: dict[str, str]) -> str:
         request = urllib.request.Request(  # noqa: S310 -- a constant http URL: the service has no other
             f"{self._endpoint}{path}", headers=headers, method=method
         )
         with urllib.request.urlopen(request, timeout=_ANSWER_SECONDS) as answer:  # noqa: S310 -- as above
-            return answer.read().decode()
+            return answer.read(_ANSWER_BYTES).decode()

@@ -13,7 +13,6 @@ from collections import deque
 from queue import Empty
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn
 
-from botocore.exceptions import BotoCoreError, ClientError
 from celery.exceptions import InvalidTaskError
 from celery.worker import consumer as celery_consumer
 from celery.worker import state as celery_state
@@ -24,6 +23,7 @@ from worker import envelope
 from worker.leases import LeaseState
 from worker.prefetch import AHEAD_SECONDS, Received
 from worker.routes import TENANT, NoPlaceError
+from worker.sqs import FAULTS, RECEIVE, checked, refused
 from worker.task_output import ATTEMPT_HEADER
 
 if TYPE_CHECKING:
@@ -67,6 +67,10 @@ class Channel(SQS.Channel):
         self._reported: deque[str] = deque(maxlen=REPORTED_MAX)
         self._delivered_at = 0.0
 
+    def new_sqs_client(self, *args: Any, **kwargs: Any) -> Any:
+        """See kombu; for what tasks send."""
+        return checked(super().new_sqs_client(*args, **kwargs))
+
     @property
     def _services(self) -> Services:
         options: dict[str, Any] = self.transport_options or {}
@@ -80,8 +84,9 @@ class Channel(SQS.Channel):
         Raises:
             Empty: Nothing was received.
         """
+        now = time.monotonic()
+        self._leave_if_hopeless(now)
         if celery_state.should_stop is not None or not self.qos.can_consume():
-            now = time.monotonic()
             self._services.drain.busy(now)
             if now - self._delivered_at > AHEAD_SECONDS:
                 self._give_back_unstarted()
@@ -110,6 +115,8 @@ class Channel(SQS.Channel):
             services.leases.give_back(lease, 0)
             raise Empty
         payload = self._acceptable(lease, received.message, queue)
+        if not services.leases.may_start(lease):  # received or read too slowly
+            raise Empty
         self._delivered_at = time.monotonic()
         try:
             connection: Any = self.connection
@@ -149,17 +156,20 @@ class Channel(SQS.Channel):
 
     def _receive(self, queue: str) -> list[dict[str, Any]]:
         services = self._services
-        client: Any = self.sqs(queue=queue)
         try:
-            response = client.receive_message(
+            response = services.receiver.receive_message(
                 QueueUrl=self._new_queue(queue),
                 MaxNumberOfMessages=services.prefetch.messages,
                 WaitTimeSeconds=RECEIVE_WAIT_SECONDS,
                 MessageSystemAttributeNames=list(ATTRIBUTES),
             )
-        except (ClientError, BotoCoreError) as error:
-            self._back_off(queue, error)
+        except FAULTS as error:
+            access, now = services.leases.access, time.monotonic()
+            access.failed(RECEIVE, now, str(error), refused=refused(error))
+            if not self._leave_if_hopeless(now):
+                self._back_off(queue, error)
             return []
+        services.leases.access.answered(RECEIVE)
         self._failed_receives = 0
         messages = response.get("Messages", [])
         if messages:
@@ -259,13 +269,23 @@ class Channel(SQS.Channel):
         self._release(delivery_tag)
 
     def _release(self, delivery_tag: str) -> None:
-        """Frees the slot: kombu's own bookkeeping, without its calls to SQS.
+        """Frees the slot, once: kombu's own bookkeeping, without its calls to SQS.
 
         Every way out of a message comes here, those of Celery's that end no task too: so none is
-        called running that no process will run.
+        called running that no process will run. kombu counts what is released and not forgotten
+        yet: released again later, a message would free the slot of the next one.
         """
         self._services.running.discard(delivery_tag)
-        virtual.Channel.basic_ack(self, delivery_tag)
+        delivered: Any = self.qos._delivered  # noqa: SLF001 -- kombu does not ask itself
+        if delivery_tag in delivered:
+            virtual.Channel.basic_ack(self, delivery_tag)
+
+    def _leave_if_hopeless(self, now: float) -> bool:
+        """Has the worker leave when SQS will not serve it any more; says whether it leaves."""
+        reason = self._services.leases.access.hopeless(now)
+        if reason is not None and celery_state.should_stop is None:
+            self._services.on_unusable(reason)
+        return reason is not None
 
     def _back_off(self, queue: str, error: Exception) -> None:
         seconds = BACK_OFF_SECONDS[min(self._failed_receives, len(BACK_OFF_SECONDS) - 1)]
@@ -284,12 +304,11 @@ class Channel(SQS.Channel):
     def _is_empty(self, queue: str) -> bool:
         """Asks SQS whether anything is visible or delayed; a failed question is a no."""
         names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesDelayed"]
-        client: Any = self.sqs(queue=queue)
         try:
-            attributes = client.get_queue_attributes(
+            attributes = self._services.receiver.get_queue_attributes(
                 QueueUrl=self._new_queue(queue), AttributeNames=names
             )["Attributes"]
-        except (ClientError, BotoCoreError) as error:
+        except FAULTS as error:
             logger.warning("cannot ask whether %s is drained, so staying: %s", queue, error)
             return False
         return all(int(attributes[name]) == 0 for name in names)

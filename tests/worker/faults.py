@@ -45,6 +45,15 @@ class Kind(Enum):
     DROP_BEFORE = "the connection is reset, not executed"
     DROP_AFTER = "executed, then the connection is reset"
     HANG = "nothing for a while, then executed and answered"
+    BLACK_HOLE = "nothing, for as long as the client waits; not executed"
+    HTML = "answered well, with a page of HTML, not executed"
+    ANSWER_AFTER = "executed, then answered with an error"
+    TRUNCATE = "executed, then answered in half"
+
+
+UNTOLD = {Kind.DROP_AFTER, Kind.ANSWER_AFTER, Kind.TRUNCATE}
+"""Faults after which the client does not know that its call was executed."""
+PAGE = b"<html><body>Please sign in.</body></html>"
 
 
 @dataclass(frozen=True)
@@ -67,6 +76,10 @@ NOT_IN_FLIGHT = Fault(Kind.ANSWER, 400, "AWS.SimpleQueueService.MessageNotInflig
 INVALID_HANDLE = Fault(Kind.ANSWER, 400, "ReceiptHandleIsInvalid")
 DROP_BEFORE = Fault(Kind.DROP_BEFORE)
 DROP_AFTER = Fault(Kind.DROP_AFTER)
+BLACK_HOLE = Fault(Kind.BLACK_HOLE)
+HTML = Fault(Kind.HTML)
+FAILED_AFTER = Fault(Kind.ANSWER_AFTER, 500, "InternalError")
+TRUNCATED = Fault(Kind.TRUNCATE)
 
 
 def hang(seconds):
@@ -87,7 +100,7 @@ class Call:
     @property
     def cut_after_execution(self) -> bool:
         """The server did it, and the client was not told so."""
-        return self.fault is not None and self.fault.kind is Kind.DROP_AFTER
+        return self.fault is not None and self.fault.kind in UNTOLD
 
 
 class FaultProxy:
@@ -283,26 +296,50 @@ class _Handler(BaseHTTPRequestHandler):
             return
         proxy = self.server.proxy
         call = proxy.begun(target.removeprefix(SQS), json.loads(body or b"{}"))
-        fault = call.fault
-        if fault is not None and fault.kind is Kind.DROP_BEFORE:
-            self._reset()
+        if call.fault is not None and not self._is_passed_on(call, call.fault):
             return
-        if fault is not None and fault.kind is Kind.ANSWER:
-            call.status = fault.status
-            self._refuse(fault)
-            return
-        if fault is not None and fault.kind is Kind.HANG:
-            time.sleep(fault.seconds)  # the fault itself
         status, headers, answer = self._pass_on(body)
         call.status = status
         call.answer = json.loads(answer) if answer.startswith(b"{") else {}
         proxy.executed(call)
-        if call.cut_after_execution:
-            self._reset()
-            return
-        self._reply(status, headers, answer)
+        if call.fault is not None and call.cut_after_execution:
+            self._cut(call.fault, status, headers, answer)
+        else:
+            self._reply(status, headers, answer)
 
     do_GET = do_PUT = do_POST  # noqa: N815 -- the names that http.server calls
+
+    def _is_passed_on(self, call: Call, fault: Fault) -> bool:
+        """Does what a fault does before execution; says whether the call is executed."""
+        if fault.kind is Kind.DROP_BEFORE:
+            self._reset()
+        elif fault.kind is Kind.ANSWER:
+            call.status = fault.status
+            self._refuse(fault)
+        elif fault.kind is Kind.HTML:
+            self._reply(200, [("Content-Type", "text/html")], PAGE)
+        elif fault.kind is Kind.BLACK_HOLE:
+            with suppress(OSError):
+                self.connection.recv(1)  # until the client goes, or the proxy
+            self.close_connection = True
+        elif fault.kind is Kind.HANG:
+            time.sleep(fault.seconds)  # the fault itself
+            return True
+        else:
+            return True
+        return False
+
+    def _cut(
+        self, fault: Fault, status: int, headers: list[tuple[str, str]], answer: bytes
+    ) -> None:
+        """Does what a fault does to the answer of a call that was executed."""
+        if fault.kind is Kind.ANSWER_AFTER:
+            self._refuse(fault)
+        elif fault.kind is Kind.TRUNCATE and answer:
+            self._reply(status, headers, answer[: len(answer) // 2], announced=len(answer))
+            self.close_connection = True
+        else:
+            self._reset()
 
     def _pass_on(self, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
         headers = {
@@ -323,12 +360,18 @@ class _Handler(BaseHTTPRequestHandler):
         headers = [("Content-Type", "application/x-amz-json-1.0")]
         self._reply(fault.status, headers, answer.encode())
 
-    def _reply(self, status: int, headers: list[tuple[str, str]], answer: bytes) -> None:
+    def _reply(
+        self,
+        status: int,
+        headers: list[tuple[str, str]],
+        answer: bytes,
+        announced: int | None = None,
+    ) -> None:
         self.send_response_only(status)
         for name, value in headers:
             if name.lower() not in CONNECTION_HEADERS:
                 self.send_header(name, value)
-        self.send_header("Content-Length", str(len(answer)))
+        self.send_header("Content-Length", str(len(answer) if announced is None else announced))
         self.end_headers()
         self.wfile.write(answer)
 

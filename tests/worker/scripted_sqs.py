@@ -27,6 +27,7 @@ class Sqs:
         self.calls = []
         self.errors = []
         self.refused = {}
+        self.unnamed = set()
         self.hold = None
         self.during = None
 
@@ -35,7 +36,11 @@ class Sqs:
 
     def delete_message_batch(self, QueueUrl, Entries):  # noqa: ARG002, N803 -- boto3's
         self._do(("delete", *[each["ReceiptHandle"] for each in Entries]))
-        codes = {each["Id"]: self.refused.get(each["ReceiptHandle"]) for each in Entries}
+        codes = {
+            each["Id"]: self.refused.get(each["ReceiptHandle"])
+            for each in Entries
+            if each["ReceiptHandle"] not in self.unnamed
+        }
         return {
             "Successful": [{"Id": each} for each, code in codes.items() if code is None],
             "Failed": [{"Id": each, "Code": code} for each, code in codes.items() if code],
@@ -52,8 +57,17 @@ class Sqs:
             raise error
 
 
-def refused(code):
-    return ClientError({"Error": {"Code": code, "Message": "on purpose"}}, "Action")
+def refused(code, status=400):
+    return ClientError(
+        {
+            "Error": {"Code": code, "Message": "on purpose"},
+            "ResponseMetadata": {"HTTPStatusCode": status},
+        },
+        "Action",
+    )
+
+
+UNAVAILABLE = refused("ServiceUnavailable", 503)
 
 
 DROPPED = ConnectionClosedError(endpoint_url=URL)
@@ -80,17 +94,23 @@ class Overtaken:
         self._first = first
         self._next = next_
 
-    def __enter__(self):
+    def acquire(self, *, blocking=True):
         first, self._first = self._first, None
         if first is not None:
             first()
-        self._lock.acquire()
+        return self._lock.acquire(blocking)
 
-    def __exit__(self, *_):
+    def release(self):
         self._lock.release()
         then, self._next = self._next, None
         if then is not None:
             then()
+
+    def __enter__(self):
+        self.acquire()
+
+    def __exit__(self, *_):
+        self.release()
 
 
 class Interrupted(Lease):

@@ -5,17 +5,29 @@ import time
 import boto3
 import pytest
 from botocore.config import Config
-from botocore.exceptions import ClientError, ConnectionClosedError, EndpointConnectionError
+from botocore.exceptions import (
+    ClientError,
+    ConnectionClosedError,
+    EndpointConnectionError,
+    ReadTimeoutError,
+)
 from faults import (
     ATTRIBUTES,
+    BLACK_HOLE,
     DENIED,
     DROP_AFTER,
     DROP_BEFORE,
     EXPIRED,
+    FAILED_AFTER,
+    HTML,
+    RECEIVE,
     SEND,
+    TRUNCATED,
     UNAVAILABLE,
     hang,
 )
+
+from worker import sqs
 
 
 @pytest.fixture
@@ -49,6 +61,39 @@ def test_a_connection_is_dropped_before_or_after_execution(client, proxy, site, 
         client.send_message(QueueUrl=site.url, MessageBody="x")
     assert site.depth() == (sent, 0)
     assert len(proxy.cuts(SEND)) == sent
+
+
+def test_a_call_is_executed_and_answered_with_an_error(client, proxy, site):
+    proxy.script(SEND, FAILED_AFTER)
+    with pytest.raises(ClientError) as caught:
+        client.send_message(QueueUrl=site.url, MessageBody="x")
+    assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 500
+    assert site.depth() == (1, 0)
+    assert len(proxy.cuts(SEND)) == 1
+
+
+def test_a_black_hole_answers_nothing_for_as_long_as_the_client_waits(proxy, aws, site):
+    proxy.script(SEND, BLACK_HOLE)
+    settings = Config(retries={"total_max_attempts": 1}, read_timeout=0.5)
+    impatient = boto3.client("sqs", endpoint_url=proxy.url, config=settings)
+    with pytest.raises(ReadTimeoutError):
+        impatient.send_message(QueueUrl=site.url, MessageBody="x")
+    impatient.send_message(QueueUrl=site.url, MessageBody="x")
+    assert site.depth() == (1, 0)
+
+
+@pytest.mark.parametrize(("fault", "in_flight"), [(TRUNCATED, 1), (HTML, 0)], ids=str)
+def test_what_is_not_sqss_whole_answer_is_an_empty_one_to_botocore_and_a_failure_to_a_worker(
+    client, proxy, site, fault, in_flight
+):
+    site.send_text("x")
+    proxy.script(RECEIVE, fault, fault)
+    assert "Messages" not in client.receive_message(QueueUrl=site.url, VisibilityTimeout=0)
+    sqs.checked(client)
+    with pytest.raises(sqs.MangledAnswerError) as caught:
+        client.receive_message(QueueUrl=site.url)
+    assert not sqs.not_executed(caught.value)
+    assert site.depth() == (1 - in_flight, in_flight)
 
 
 def test_a_hang_ends(client, proxy, site):

@@ -1,12 +1,8 @@
 """The ends of long tasks: the heartbeat, the grace and its overrun, notices, lost leases."""
 
-import json
 import os
 import signal
-import threading
 import time
-from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -143,6 +139,32 @@ def test_a_task_whose_lease_was_lost_before_it_began_is_cancelled_too(
     assert proxy.count(DELETE) == 1
 
 
+def test_a_task_that_begins_when_the_grace_is_over_is_ended_before_its_message_is_visible(
+    site, proxy, journal, wait_until
+):
+    worker = site.start(
+        **site.through(proxy), TASKPACKS_IDLE_SECONDS="20", TASKPACKS_STOP_GRACE_SECONDS="0"
+    )
+    (process,) = wait_until(lambda: worker.serving and worker.children)
+    os.kill(process, signal.SIGSTOP)  # it takes the task when it goes on
+    site.send("sleep", seconds=30, journal=str(journal), name="late")
+    wait_until(lambda: "received" in worker.log)
+    running = []
+
+    def given_back(call):
+        if call.parameters["VisibilityTimeout"] == 0:
+            running.append(runs(process))
+
+    proxy.after(VISIBILITY, given_back)
+    proxy.script(VISIBILITY, hang(1))
+    worker.signal(signal.SIGTERM)
+    wait_until(lambda: "the grace is over" in worker.log)
+    os.kill(process, signal.SIGCONT)
+    assert worker.wait() == ExitCode.STOPPED
+    assert running == [False]
+    assert site.depth() == (1, 0)
+
+
 def test_a_signalled_worker_leaves_before_it_is_killed_although_sqs_hangs(
     site, proxy, journal, wait_until
 ):
@@ -155,62 +177,3 @@ def test_a_signalled_worker_leaves_before_it_is_killed_although_sqs_hangs(
     assert worker.wait(KILL_SECONDS) == ExitCode.STOPPED
     assert time.monotonic() - asked_at < 1 + CLEANUP_SECONDS + RECEIVE_SECONDS + SETTLE_SECONDS + 1
     assert "could not give back every message" in worker.log
-
-
-class Metadata(BaseHTTPRequestHandler):
-    """EC2's instance metadata service, second version, as far as Spot needs it."""
-
-    notice = None
-    asked = 0
-
-    def do_PUT(self):
-        assert self.path == "/latest/api/token"
-        assert int(self.headers["X-aws-ec2-metadata-token-ttl-seconds"]) > 0
-        self.answer(200, "a token")
-
-    def do_GET(self):
-        if self.headers["X-aws-ec2-metadata-token"] != "a token":
-            self.answer(401, "")
-        elif self.path != "/latest/meta-data/spot/instance-action":
-            self.answer(404, "")
-        else:
-            type(self).asked += 1
-            self.answer(200, self.notice) if self.notice else self.answer(404, "")
-
-    def answer(self, status, text):
-        self.send_response(status)
-        self.end_headers()
-        self.wfile.write(text.encode())
-
-    def log_message(self, *_):
-        """Not in the tests' output."""
-
-
-@pytest.fixture
-def metadata():
-    service = type("Service", (Metadata,), {})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), service)
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-    thread.start()
-    service.url = f"http://127.0.0.1:{server.server_address[1]}"
-    yield service
-    server.shutdown()
-    thread.join()
-    server.server_close()
-
-
-def test_a_spot_notice_ends_the_worker_in_time(site, metadata, journal, wait_until):
-    site.send("sleep", seconds=60, journal=str(journal), name="long")
-    worker = site.start(TASKPACKS_SPOT_ENDPOINT=metadata.url, TASKPACKS_STOP_GRACE_SECONDS="50")
-    wait_until(lambda: journal.lines("begin"))
-    wait_until(lambda: metadata.asked)
-    assert worker.code is None
-    ends_at = datetime.now(UTC) + timedelta(seconds=20)
-    metadata.notice = json.dumps(
-        {"action": "terminate", "time": ends_at.strftime("%Y-%m-%dT%H:%M:%SZ")}
-    )
-    assert worker.wait(20) == ExitCode.STOPPED
-    assert datetime.now(UTC) < ends_at
-    assert "spot notice" in worker.log
-    assert journal.lines("cut")
-    assert site.depth() == (1, 0)

@@ -4,11 +4,23 @@ import threading
 import time
 
 import pytest
-from botocore.exceptions import EndpointConnectionError
-from scripted_sqs import DROPPED, URL, Clock, Interrupted, Overtaken, Sqs, message, refused
+from botocore.exceptions import EndpointConnectionError, ReadTimeoutError
+from scripted_sqs import (
+    DROPPED,
+    UNAVAILABLE,
+    URL,
+    Clock,
+    Interrupted,
+    Overtaken,
+    Sqs,
+    message,
+    refused,
+)
 
 from taskpacks import limits
-from worker.leases import Leases, boot_seconds, lease_of
+from worker.lease import boot_seconds, lease_of
+from worker.leases import Leases
+from worker.sqs import MangledAnswerError
 
 
 @pytest.fixture
@@ -28,7 +40,7 @@ def lost():
 
 @pytest.fixture
 def leases(sqs, clock, lost):
-    return Leases(sqs, URL, lease_seconds=90, on_lost=lost.append, clock=clock)
+    return Leases(sqs, URL, settling=sqs, lease_seconds=90, on_lost=lost.append, clock=clock)
 
 
 def test_a_lease_is_extended_at_every_third_of_it_and_not_before(leases, sqs, clock):
@@ -47,7 +59,7 @@ def test_every_message_held_is_extended(leases, sqs, clock):
     assert sorted(sqs.calls) == [("hide", "a", 90), ("hide", "b", 90)]
 
 
-@pytest.mark.parametrize("error", [DROPPED, refused("ExpiredToken"), refused("ServiceUnavailable")])
+@pytest.mark.parametrize("error", [DROPPED, refused("ExpiredToken"), UNAVAILABLE])
 def test_an_extension_that_fails_is_tried_again_soon(leases, sqs, clock, lost, error):
     leases.hold(message())
     sqs.errors = [error, error]
@@ -86,12 +98,12 @@ def test_a_deletion_that_fails_is_tried_again_until_it_is_done(leases, sqs, cloc
     lease = leases.hold(message())
     sqs.errors = [DROPPED, refused("ExpiredToken"), None]
     leases.delete(lease)
-    leases.beat()
-    leases.beat()  # not due again yet
+    leases.settle()
+    leases.settle()  # not due again yet
     assert leases.held == (lease,)
     for _ in range(3):
         clock.now += 1
-        leases.beat()
+        leases.settle()
     assert sqs.calls == [("delete", "handle")] * 3
     assert leases.held == ()
 
@@ -101,12 +113,12 @@ def test_what_is_done_is_deleted_in_calls_of_ten_and_each_is_settled_by_itself(l
     sqs.refused = {"handle 3": "ReceiptHandleIsInvalid", "handle 4": "InternalError"}
     for lease in messages[:11]:
         leases.delete(lease)
-    leases.beat()
+    leases.settle()
     assert [len(call) - 1 for call in sqs.calls] == [10, 1]
     assert leases.held == (messages[4], messages[11])
     sqs.refused = {}
     clock.now += 1
-    leases.beat()
+    leases.settle()
     assert sqs.calls[-1] == ("delete", "handle 4")
     assert leases.held == (messages[11],)
 
@@ -114,17 +126,62 @@ def test_what_is_done_is_deleted_in_calls_of_ten_and_each_is_settled_by_itself(l
 def test_a_deletion_of_what_is_gone_ends_quietly(leases, sqs, lost):
     sqs.refused = {"handle": "ReceiptHandleIsInvalid"}
     leases.delete(leases.hold(message()))
-    leases.beat()
+    leases.settle()
     assert (leases.held, lost) == ((), [])
 
 
-def test_no_extension_goes_beyond_what_sqs_allows_in_all(leases, sqs, clock):
+def test_no_extension_goes_beyond_what_sqs_allows_in_all(leases, sqs, clock, lost):
     lease = leases.hold(message())
-    clock.now += limits.VISIBILITY_SECONDS_MAX - 10
-    leases.beat()
-    assert sqs.calls == [("hide", "handle", 10)]
+    taken_at = clock.now
+    while clock.now < taken_at + limits.VISIBILITY_SECONDS_MAX - 10:
+        clock.now += 10
+        leases.beat()
+    assert sqs.calls[-1] == ("hide", "handle", 30)
     leases.give_back(lease, 600)
     assert sqs.calls[-1] == ("hide", "handle", 10)
+    assert lost == []
+
+
+def test_a_task_that_runs_for_twelve_hours_loses_its_lease_and_is_not_made_visible_before(
+    leases, sqs, clock, lost
+):
+    lease = leases.hold(message())
+    ends_at = clock.now + limits.VISIBILITY_SECONDS_MAX
+    while clock.now < ends_at - 0.5:
+        clock.now += 0.5
+        leases.beat()
+    assert {call for call in sqs.calls if call[-1] == 0} == set()
+    assert lost == []
+    clock.now = ends_at
+    leases.beat()
+    assert lost == [lease]
+
+
+@pytest.mark.parametrize("error", [DROPPED, UNAVAILABLE, refused("ExpiredToken", 403)])
+def test_a_lease_that_nobody_could_extend_is_lost_when_it_ends(leases, sqs, clock, lost, error):
+    lease = leases.hold(message())
+    sqs.errors = [error] * 100
+    for _ in range(89):
+        clock.now += 1
+        leases.beat()
+    assert lost == []
+    clock.now += 1
+    leases.beat()
+    assert lost == [lease]
+    leases.give_back(lease, 0)  # another worker may have it
+    assert {call[-1] for call in sqs.calls} == {90}
+
+
+def test_a_worker_that_was_stopped_for_longer_than_a_lease_starts_nothing_by_it(
+    leases, sqs, clock, lost
+):
+    lease = leases.hold(message())
+    late = leases.hold(message("late"), asked_at=clock.now - 91)
+    assert (leases.may_start(lease), leases.may_start(late)) == (True, False)
+    clock.now += 90
+    assert not leases.may_start(lease)
+    leases.beat()
+    assert (sqs.calls, leases.held, lost) == ([], (), [])  # there is no task to end
 
 
 def test_a_message_is_given_back_for_as_long_as_its_lease_says(leases, sqs):
@@ -137,27 +194,100 @@ def test_a_message_is_given_back_for_as_long_as_its_lease_says(leases, sqs):
 
 
 @pytest.mark.parametrize(
-    "error", [refused("ServiceUnavailable"), EndpointConnectionError(endpoint_url=URL)]
+    "error",
+    [
+        refused("AccessDenied", 403),
+        refused("RequestThrottled"),
+        EndpointConnectionError(endpoint_url=URL),
+        RuntimeError("the refreshed credentials are still expired"),
+    ],
 )
-def test_giving_back_that_failed_is_tried_again_until_the_lease_ends(leases, sqs, clock, error):
+def test_giving_back_that_certainly_failed_is_tried_again_until_the_lease_ends(
+    leases, sqs, clock, error
+):
     lease = leases.hold(message())
     sqs.errors = [error, error]
     leases.give_back(lease, 0)
     clock.now += 1
-    leases.beat()
+    leases.settle()
     assert (len(sqs.calls), leases.held) == (2, (lease,))
     clock.now += 89  # somebody else may have it now
-    leases.beat()
+    leases.settle()
     assert (len(sqs.calls), leases.held) == (2, ())
 
 
-def test_giving_back_without_an_answer_is_not_done_again(leases, sqs, clock):
-    # It may have been done, and another worker may have the message: see Leases.
-    sqs.errors = [DROPPED]
+@pytest.mark.parametrize(
+    "error",
+    [
+        DROPPED,
+        UNAVAILABLE,
+        refused("InternalError", 500),
+        ReadTimeoutError(endpoint_url=URL),
+        MangledAnswerError(status=200, received=1, announced=2),
+    ],
+)
+def test_giving_back_that_may_have_been_done_is_not_done_again(leases, sqs, clock, error):
+    # Another worker may have the message: see Leases.
+    sqs.errors = [error]
     leases.give_back(leases.hold(message()), 0)
     clock.now += 1
-    leases.beat()
+    leases.settle()
     assert (len(sqs.calls), leases.held) == (1, ())
+
+
+def test_what_is_done_and_cannot_be_deleted_stays_hidden(leases, sqs, clock, lost):
+    lease = leases.hold(message())
+    leases.delete(lease)
+    sqs.refused = {"handle": "InternalError"}
+    for _ in range(31):
+        clock.now += 1
+        leases.settle()
+        leases.beat()
+    assert [call for call in sqs.calls if call[0] == "hide"] == [("hide", "handle", 90)]
+    sqs.errors = [refused("MessageNotInflight")]  # deleted after all, or another has it
+    clock.now += 30
+    leases.beat()
+    assert (leases.held, lost) == ((lease,), [])
+    sqs.refused = {}
+    clock.now += 2
+    leases.settle()
+    assert leases.held == ()
+
+
+def test_what_an_answer_does_not_name_is_deleted_again_after_a_pause(leases, sqs, clock):
+    lease = leases.hold(message())
+    sqs.unnamed = {"handle"}
+    leases.delete(lease)
+    for _ in range(3):
+        leases.settle()
+    assert (sqs.calls, leases.held) == ([("delete", "handle")], (lease,))
+    sqs.unnamed = set()
+    clock.now += 1
+    leases.settle()
+    assert leases.held == ()
+
+
+def test_a_deletion_and_a_giving_back_that_hang_hold_up_no_extension(sqs, lost):
+    settling = Sqs()
+    settling.hold = threading.Event()
+    leases = Leases(sqs, URL, settling=settling, lease_seconds=1, on_lost=lost.append)
+    leases.hold(message("running"))
+    leases.delete(leases.hold(message("done")))
+    back = threading.Thread(
+        target=leases.give_back, args=(leases.hold(message("back")), 1), daemon=True
+    )
+    back.start()
+    leases.start()
+    give_up_at = time.monotonic() + 10
+    try:
+        while sqs.calls.count(("hide", "running", 1)) < 5 and time.monotonic() < give_up_at:
+            time.sleep(0.01)
+    finally:
+        settling.hold.set()
+        back.join(5)
+        leases.stop()
+    assert sqs.calls.count(("hide", "running", 1)) >= 5
+    assert lost == []
 
 
 def test_what_one_thread_gives_back_no_other_gives_back_again(leases, sqs):
@@ -188,7 +318,7 @@ def test_a_heartbeat_that_fails_does_not_end_the_ones_after_it(sqs):
     def fail(lease):
         raise RuntimeError(f"nobody expected this of {lease.message_id}")
 
-    leases = Leases(sqs, URL, lease_seconds=1, on_lost=fail)
+    leases = Leases(sqs, URL, settling=sqs, lease_seconds=1, on_lost=fail)
     sqs.errors = [refused("ReceiptHandleIsInvalid")]
     leases.hold(message("lost"))
     leases.start()
@@ -282,21 +412,19 @@ def test_what_is_done_is_not_given_back(leases, sqs):
     lease = leases.hold(message())
     leases.delete(lease)
     leases.give_back(lease, 0)  # by a worker that ends, and saw the task still running
-    leases.beat()
+    leases.settle()
     assert sqs.calls == [("delete", "handle")]
     assert leases.held == ()
 
 
-@pytest.mark.parametrize(
-    "answer", [None, DROPPED, refused("ServiceUnavailable"), refused("MessageNotInflight")]
-)
+@pytest.mark.parametrize("answer", [None, DROPPED, UNAVAILABLE, refused("MessageNotInflight")])
 def test_what_is_done_while_it_is_given_back_is_deleted(leases, sqs, clock, answer):
     lease = leases.hold(message())
     sqs.during = lambda: leases.delete(lease)
     sqs.errors = [answer]
     leases.give_back(lease, 0)
     clock.now += 1
-    leases.beat()
+    leases.settle()
     assert sqs.calls == [("hide", "handle", 0), ("delete", "handle")]
     assert leases.held == ()
 
@@ -309,7 +437,7 @@ def test_what_is_done_while_its_extension_is_refused_is_deleted_and_not_lost(
     sqs.errors = [refused("MessageNotInflight")]
     clock.now += 30
     leases.beat()
-    leases.beat()
+    leases.settle()
     assert sqs.calls == [("hide", "handle", 90), ("delete", "handle")]
     assert (leases.held, lost) == ((), [])
 
@@ -323,7 +451,7 @@ def test_a_lease_ends_as_long_after_its_extension_was_asked_for_as_sqs_gave(leas
     sqs.during = answer_late
     leases.beat()
     clock.now += 84  # 89 s after the question
-    sqs.errors = [refused("ServiceUnavailable")]
+    sqs.errors = [UNAVAILABLE]
     leases.give_back(lease, 0)
     clock.now += 1  # somebody else may have it now
     leases.beat()
@@ -335,6 +463,7 @@ def test_whoever_asks_learns_when_a_lease_ends_as_soon_as_it_is_taken_and_extend
     leases = Leases(
         sqs,
         URL,
+        settling=sqs,
         lease_seconds=90,
         on_lost=lambda _: None,
         on_extended=lambda lease: told.append((lease.receipt_handle, lease.ends_at)),
@@ -343,7 +472,7 @@ def test_whoever_asks_learns_when_a_lease_ends_as_soon_as_it_is_taken_and_extend
     leases.hold(message("a"), asked_at=clock.now - 20)  # a receive whose answer took so long
     assert told == [("a", 1070)]
     clock.now += 10
-    sqs.errors = [refused("ServiceUnavailable")]
+    sqs.errors = [UNAVAILABLE]
     leases.beat()
     assert told == [("a", 1070)]
     clock.now += 1

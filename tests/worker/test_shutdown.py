@@ -10,8 +10,10 @@ from celery.worker import state as celery_state
 from taskpacks.contract import WorkerContext
 from taskpacks.manager import Pack
 from worker.prefetch import Prefetched
+from worker.request import TaskRequest
 from worker.routes import Routes
 from worker.run import _Worker
+from worker.services import SETTING
 from worker.settings import WorkerSettings
 from worker.shutdown import Shutdown
 
@@ -55,7 +57,7 @@ def begun(monkeypatch):
 
 @pytest.mark.parametrize("line", range(4))
 def test_a_worker_that_is_asked_to_leave_by_two_at_once_leaves_once_and_in_a_hurry(begun, line):
-    shutdown = Shutdown(None, Prefetched(), grace_seconds=20)
+    shutdown = Shutdown(None, Prefetched(), set(), grace_seconds=20)
     with Interruption(Shutdown.ask, line, lambda: shutdown.ask("SIGTERM", 20)) as interruption:
         shutdown.ask("spot notice", 100)
     assert interruption.came
@@ -120,3 +122,46 @@ def test_a_worker_is_not_ended_while_its_pack_tidies_up_in_another_thread(tmp_pa
     worker._tidy_up()
     ending.join(5)
     assert tidied == ["begin", "end", "process ends"]
+
+
+@pytest.fixture
+def request_of():
+    """A task's request, without a task, whose slot is freed and which is reported to `told`."""
+
+    def make(told):
+        leases = SimpleNamespace(find=lambda _: None)
+        telemetry = SimpleNamespace(task=lambda report: told.append(report.outcome))
+        services = SimpleNamespace(
+            leases=leases, telemetry=telemetry, running=set(), ended=threading.Event()
+        )
+        request = TaskRequest.__new__(TaskRequest)
+        request._app = SimpleNamespace(conf={SETTING: services})
+        request._message = SimpleNamespace(delivery_tag="handle")
+        request.id = "id"
+        request.name = "probe.add"
+        request.time_start = None
+        request.acknowledged = False
+        request._connection_errors = ()
+        request._on_ack = lambda *_: told.append("slot freed")
+        request._ending = threading.Lock()
+        return request
+
+    return make
+
+
+def test_a_task_that_ends_while_its_message_is_lost_frees_its_slot(request_of):
+    told = []
+    request_of(told).acknowledge()
+    assert told == ["slot freed"]
+
+
+@pytest.mark.parametrize("line", range(6))
+def test_a_task_that_two_threads_end_at_once_is_reported_once(request_of, line):
+    told = []
+    request = request_of(told)
+    lease = SimpleNamespace(receives=1, sent_at=None)
+    interruption = Interruption(TaskRequest._end, line, lambda: request._end(lease))
+    with interruption:
+        request._end(lease)
+    assert interruption.came
+    assert told == ["done"]
