@@ -200,6 +200,7 @@ class TaskRequest(Request):
                 if lease.sent_at and started
                 else None,
                 run_seconds=run_seconds,
+                usage=self._services.usage.take(self.id),
             )
         )
 

@@ -22,7 +22,7 @@ from celery.app import trace
 from celery.worker import state as celery_state
 
 from taskpacks import manager
-from taskpacks.contract import ExitCode, WorkerContext
+from taskpacks.contract import ExitCode
 from taskpacks.errors import RefusedSettingsError, TaskpacksError, listed
 from taskpacks.parent_death import end_with
 from worker import application, logs, routes, sqs
@@ -38,6 +38,7 @@ from worker.shutdown import Shutdown
 from worker.spot import SpotWatch
 from worker.task_output import TaskOutput
 from worker.telemetry import Telemetry
+from worker.usage import MeasuredContext, UsageMeter
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Mapping
@@ -79,13 +80,15 @@ def run(environment: Mapping[str, str]) -> int:
                     "folder with free space where the worker's user may write."
                 ),
             )
-        context = WorkerContext(
+        usage = UsageMeter(folder / "tasks")
+        context = MeasuredContext(
             deployment=settings.deployment,
             vcpus=settings.vcpus,
             memory_mib=settings.memory_mib,
             uri_schemes=settings.uri_schemes,
             scratch_root=folder / "tasks",
             environment=dict(environment),
+            usage=usage,
         )
         return _Worker(settings, pack, context, facts.lease_seconds, known).run()
 
@@ -128,7 +131,7 @@ class _Worker:
         self,
         settings: WorkerSettings,
         pack: manager.Pack,
-        context: WorkerContext,
+        context: MeasuredContext,
         lease_seconds: int,
         known: routes.Routes,
     ) -> None:
@@ -166,6 +169,7 @@ class _Worker:
             prefetched=prefetched,
             telemetry=self._telemetry,
             running=running,
+            usage=context.usage,
             scratch_root=context.scratch_root,
             receiver=sqs.client(settings),
             on_drained=self._leave_drained,
@@ -194,6 +198,8 @@ class _Worker:
         )
         with ExitStack() as stack:
             stack.callback(self._tidy_up)
+            self._context.usage.start()
+            stack.callback(self._context.usage.stop)
             self._leases.start()
             stack.callback(self._leases.stop)
             stack.enter_context(

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from worker.policies import DrainPolicy
     from worker.prefetch import Prefetched, PrefetchPolicy
     from worker.telemetry import Telemetry
+    from worker.usage import UsageMeter
 
 SETTING = "taskpacks"
 """The name in Celery's configuration."""
@@ -31,6 +32,7 @@ class Services:
     prefetch: PrefetchPolicy
     prefetched: Prefetched
     telemetry: Telemetry
+    usage: UsageMeter
     scratch_root: Path
     receiver: Any
     """A boto3 client of SQS for the main thread, which makes each call once."""

@@ -12,10 +12,13 @@ import sys
 import threading
 import time
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from taskpacks.contract import METRICS_NAMESPACE, metric_dimensions
 from taskpacks.errors import shortened
+
+if TYPE_CHECKING:
+    from worker.usage import TaskUsage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +31,7 @@ class TaskReport:
         wait_seconds: From the sending of the message to the task's start; None when SQS did
             not say when it was sent.
         run_seconds: None when the task never started.
+        usage: What this attempt used.
     """
 
     task_id: str
@@ -36,6 +40,7 @@ class TaskReport:
     receives: int
     wait_seconds: float | None
     run_seconds: float | None
+    usage: TaskUsage
 
 
 @dataclass
@@ -60,6 +65,7 @@ class Telemetry:
             TaskName=report.task_name,
             Outcome=report.outcome,
             Receives=report.receives,
+            **_facts(report.usage),
         )
 
     def dead_letter(
@@ -94,6 +100,16 @@ class Telemetry:
         with self._lock:  # one line in one piece
             sys.stdout.write(f"{line}\n")
             sys.stdout.flush()
+
+
+def _facts(usage: TaskUsage) -> dict[str, float]:
+    """Facts, and no metrics: each metric of each name of a task would cost."""
+    known = {
+        "CpuSeconds": usage.cpu_seconds,
+        "PeakMemoryBytes": usage.peak_memory_bytes,
+        "ScratchBytes": usage.scratch_bytes,
+    }
+    return {name: round(value, 3) for name, value in known.items() if value is not None}
 
 
 def embedded(

@@ -8,6 +8,7 @@ from worker.attempts import ReceivesAsAttempts, RetryPolicy
 from worker.leases import lease_of
 from worker.policies import GracePolicy, Phase, time_limits
 from worker.telemetry import TaskReport, Telemetry, embedded
+from worker.usage import TaskUsage
 
 THIRD_RECEIVE = {
     "ReceiptHandle": "handle",
@@ -74,6 +75,7 @@ def test_a_task_is_told_in_the_embedded_metric_format_without_its_arguments(caps
             receives=2,
             wait_seconds=1.23456,
             run_seconds=None,
+            usage=TaskUsage(cpu_seconds=0.12345, peak_memory_bytes=4096),
         )
     )
     told = json.loads(capsys.readouterr().out)
@@ -91,6 +93,8 @@ def test_a_task_is_told_in_the_embedded_metric_format_without_its_arguments(caps
         "TaskName": "name",
         "Outcome": "done",
         "Receives": 2,
+        "CpuSeconds": 0.123,
+        "PeakMemoryBytes": 4096,
         "WaitSeconds": 1.235,
     }
 
