@@ -41,6 +41,9 @@ DECOMPRESSORS: Final[Mapping[str, Callable[[], Any]]] = MappingProxyType(
 """kombu's names of what the standard library decompresses."""
 PARTS_OF_A_BODY: Final = 3
 """Positional arguments, keyword arguments, and what Celery embeds."""
+CHORD_UNLOCK: Final = "celery.chord_unlock"
+"""Celery's task for chords on result backends that do not count: it sends itself again, without
+an end, until the chord's parts are done."""
 NAME_CHARACTERS_MAX: Final = QUOTED_CHARACTERS_MAX
 """The length of a task's id and name, which stand in many lines of the log."""
 NESTING_MAX: Final = 100
@@ -55,7 +58,9 @@ class PoisonError(Exception):
         task_id: The id of the result that somebody may wait for; None when the message has none.
     """
 
-    task_id: str | None = None
+    def __init__(self, reason: str, task_id: str | None = None) -> None:
+        super().__init__(reason)
+        self.task_id = task_id
 
 
 @dataclass(frozen=True)
@@ -109,7 +114,14 @@ def _checked(
         raise PoisonError(
             f"there is no task {quoted(task_name)} in this pack.{nearest(task_name, ours)}"
         )
-    embedded = _embedded(payload)
+    arguments, keywords, embedded = _parts(payload)
+    if task_name == CHORD_UNLOCK:
+        raise PoisonError(
+            f"{CHORD_UNLOCK} is not run, because it asks for a chord's parts again and again: "
+            "chords need a result backend that counts their parts, as DynamoDB and Redis do; "
+            "give sender and worker the same one",
+            _body_of_chord(arguments, keywords),
+        )
     _check_time_limits(headers)
     _moment(headers, "expires")
     headers["shadow"] = _shadow(headers)
@@ -227,8 +239,8 @@ def _decompressed(text: str, compression: object) -> str:
         ) from error
 
 
-def _embedded(payload: dict[str, Any]) -> dict[str, Any]:
-    """Checks the body, and returns what Celery embeds in it."""
+def _parts(payload: dict[str, Any]) -> tuple[list[Any], dict[str, Any], dict[str, Any]]:
+    """Checks the body, and returns its arguments, keyword arguments and what Celery embeds."""
     parts = _from_json(_text_of_body(payload), "body")
     if not isinstance(parts, list) or len(parts) != PARTS_OF_A_BODY:
         raise PoisonError("body: [arguments, keyword arguments, embedded] were expected")
@@ -236,8 +248,22 @@ def _embedded(payload: dict[str, Any]) -> dict[str, Any]:
     arguments, keywords, embedded = parts
     if not isinstance(arguments, list):
         raise PoisonError(f"arguments: a list was expected, not {type(arguments).__name__}")
-    _object(keywords, "keyword arguments")
-    return {} if embedded is None else _object(embedded, "embedded")
+    return (
+        arguments,
+        _object(keywords, "keyword arguments"),
+        {} if embedded is None else _object(embedded, "embedded"),
+    )
+
+
+def _body_of_chord(arguments: list[Any], keywords: dict[str, Any]) -> str | None:
+    """Returns the id of the result of a chord, from the arguments of `celery.chord_unlock`."""
+    body: Any = keywords.get("callback") or (arguments[1] if len(arguments) > 1 else None)
+    try:
+        while body.get("subtask_type") == "chain":
+            body = body["kwargs"]["tasks"][-1]
+        return _word(body["options"], "task_id")
+    except (PoisonError, LookupError, TypeError, AttributeError):
+        return None  # it is not as Celery sends it
 
 
 def _check_nesting(value: Any, what: str) -> None:

@@ -145,6 +145,10 @@ POISON = {
     "null task": (spoilt("headers.task", None), "'task'"),
     "a list for a task": (spoilt("headers.task", ["probe.add"]), "'task'"),
     "an unknown task": (spoilt("headers.task", "probe.ad"), "there is no task 'probe.ad'"),
+    "the polling of a chord": (
+        spoilt("headers.task", "celery.chord_unlock"),
+        "chords need a result backend that counts",
+    ),
     "an older protocol": (PROTOCOL_1, "'task'"),
     "no body in the envelope": (spoilt("body", LEFT_OUT), "body"),
     "null body in the envelope": (spoilt("body", None), "body"),
@@ -272,7 +276,6 @@ ODD = {
     "a number for a chain": with_body([[1, 1], {}, embedded(chain=3)]),
     "a text for a chord": with_body([[1, 1], {}, embedded(chord="x")]),
     "unknown things embedded": with_body([[1, 1], {}, {"surprise": 1}]),
-    "a task of Celery's own": spoilt("headers.task", "celery.chord_unlock"),
     "Celery's backend_cleanup": spoilt("headers.task", "celery.backend_cleanup"),
 }
 """Kind -> a message that a check of form may let pass, and that is not good all the same."""

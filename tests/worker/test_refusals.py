@@ -5,7 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 import boto3
 import pytest
-from celery import Celery
+from celery import Celery, chain, chord
+from faults import RECEIVE, SEND
 from messages import nested, spoilt_in
 
 from taskpacks.contract import ExitCode, attempts_key
@@ -96,3 +97,37 @@ def test_another_backend_is_used_as_it_is(site, kind):
         assert waiting.AsyncResult(done.id).get(timeout=5) == 2
         with pytest.raises(Exception, match="there is no task"):
             waiting.AsyncResult(refused.id).get(timeout=5)
+
+
+@pytest.mark.parametrize("body", ["a task", "a chain"])
+def test_a_chord_on_a_backend_that_does_not_count_fails_with_a_sentence_and_nothing_is_sent_again(
+    site, proxy, body
+):
+    site.producer.conf.result_backend = backend = f"file://{site.folder}"
+    parts = [site.producer.signature("probe.add", (number, number)) for number in range(3)]
+    last = site.producer.signature("probe.add", ([],))
+    result = chord(parts, app=site.producer)(last if body == "a task" else chain(last, last))
+    began = site.start(
+        **site.through(proxy), TASKPACKS_RESULT_BACKEND=backend, TASKPACKS_IDLE_SECONDS="2"
+    )
+    with pytest.raises(Exception, match="a result backend that counts") as raised:
+        result.get(timeout=20)
+    assert type(raised.value).__name__ == "RefusedMessageError"
+    assert began.wait() == ExitCode.DRAINED
+    outcomes = [report["Outcome"] for report in began.reports if "Outcome" in report]
+    assert outcomes == ["done"] * 3
+    assert proxy.count(SEND) == 0
+    assert (site.depth(), site.depth(site.dead_url)) == ((0, 0), (1, 0))
+
+
+def test_the_polling_of_a_chord_is_answered_at_its_first_receive(site, proxy, wait_until):
+    body = site.producer.signature("probe.add", ([],), task_id="the-body")
+    site.producer.send_task("celery.chord_unlock", ("the-group", dict(body)), {"result": []})
+    answered_after = []
+    proxy.before(RECEIVE, lambda _: answered_after.append(result.state))
+    result = site.producer.AsyncResult("the-body")
+    worker = site.start(**site.through(proxy), TASKPACKS_IDLE_SECONDS="2")
+    assert worker.wait() == ExitCode.DRAINED
+    assert answered_after[:2] == ["PENDING", "FAILURE"]
+    assert proxy.count(SEND) == 0
+    assert not [report for report in worker.reports if "Outcome" in report]
