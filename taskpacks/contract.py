@@ -174,3 +174,5 @@ class DemoContext:
     output: str
     """URI of a folder for this deployment, without a slash at the end; its tasks may read
     from it and write to it, and so may the caller."""
+    sends_to: frozenset[str] = frozenset()
+    """Names of the other deployments that this one's tasks may send tasks to."""

@@ -133,7 +133,8 @@ def taskpack_demo(context: DemoContext) -> Sequence[Signature] | None:
     """Optional: sample tasks that prove that the pack works.
 
     Called by `taskpacks demo` once per deployment. The hook may put sample data under
-    `context.output` first. The caller sends the signatures to the deployment's queue.
+    `context.output` first. The caller sends the signatures to the deployment's queue. One
+    may be a chain, whose further tasks may be those of a deployment in `context.sends_to`.
     An exception ends the demo.
 
     Example::
@@ -149,7 +150,8 @@ def taskpack_demo(context: DemoContext) -> Sequence[Signature] | None:
 def taskpack_demo_check(context: DemoContext, task: Signature, result: Any) -> str | None:
     """Optional: says whether a sample task's result is right, independently of its code.
 
-    Called by `taskpacks demo` for every signature of `taskpack_demo` that succeeded.
+    Called by `taskpacks demo` for every signature of `taskpack_demo` that succeeded. The
+    result of a chain is that of its last task.
     Returns one sentence about what was found to be right; raises AssertionError with a
     sentence about what is wrong, which fails the demo.
 

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
-from celery import Celery
+from celery import Celery, Signature
 from kombu.exceptions import KombuError
 
 from local.cloud import LocalCloud
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from celery import Signature
     from celery.result import AsyncResult
     from rich.console import Console
 
@@ -139,17 +138,30 @@ def _send(
     samples: list[Sample] = []
     for name, facts in outputs["deployments"].items():
         pack = manager.load(facts["pack"])
-        context = DemoContext(output=(folder / name).as_uri())
+        context = DemoContext(
+            output=(folder / name).as_uri(),
+            sends_to=frozenset(filter(None, facts.get("sends_to", "").split(","))),
+        )
         signatures: Sequence[Signature] = pack.hooks.taskpack_demo(context=context) or ()
-        for signature in signatures:
-            task_name = str(signature.task)
-            result = app.send_task(
-                task_name, signature.args, signature.kwargs, queue=name, **signature.options
-            )
-            progress.sent(result.id, Task(name=task_name, deployment=name))
-            samples.append(Sample(pack, context, signature, result))
+        for given in signatures:
+            signature: Any = Signature.from_dict(given, app=app)
+            result = signature.apply_async(queue=name)
+            _note(signature, result, name, progress)
+            samples.append(Sample(pack, context, given, result))
         display.say(f"sent to {name}: {counted(len(signatures), 'task')}")
     return samples
+
+
+def _note(signature: Any, result: Any, deployment: str, progress: Progress) -> None:
+    """Notes a task that was sent, or all tasks of a chain: the first goes to the deployment."""
+    steps = list(signature.tasks) if signature.task == "celery.chain" else [signature]
+    for step in reversed(steps):
+        first = step is steps[0]
+        place = (
+            deployment if first else signature.app.amqp.router.route({}, step.task)["queue"].name
+        )
+        progress.sent(result.id, Task(name=step.task, deployment=place))
+        result = result.parent
 
 
 def _watch(options: DemoOptions, cloud: LocalCloud, progress: Progress, display: Display) -> None:
@@ -226,7 +238,7 @@ def _check(samples: Sequence[Sample], progress: Progress, display: Display) -> N
     display.findings(right, wrong)
     if wrong:
         raise DemoFailedError(f"{len(wrong)} of {len(samples)} tasks are not right; see above.")
-    display.say(f"{counted(len(samples), 'task')} done")
+    display.say(f"{counted(len(progress.tasks), 'task')} done")
 
 
 def _finding(sample: Sample, task: Task) -> str:

@@ -197,6 +197,7 @@ class PackDeployment(pulumi.ComponentResource):
             "job_queue": fleet.job_queue_arn,
             "job_definition": fleet.job_definition_name,
             "log_group": log_group.name,
+            **({"sends_to": ",".join(spec.sends_to)} if spec.sends_to else {}),
             **scaling.summary,
         }
         self.dashboard_row = pulumi.Output.all(

@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from celery import signature
+from celery import chain, signature
 
 from taskpacks import storage
 
@@ -24,18 +24,43 @@ SMALL: Final = tuple(1000 + 2000 * number // 29 for number in range(30))
 """1000 to 3000 digits, thirty times."""
 
 
+SORTER: Final = "csv_sort"
+CHAINED: Final = 2000
+"""As many digits go on to another pack."""
+
+
 def samples(context: DemoContext) -> Sequence[Signature]:
-    """Gives one long calculation and thirty short ones."""
+    """Gives one long calculation, thirty short ones, and one that goes through another pack."""
     million = signature(
         "pi.calculate",
         kwargs={"digits": MILLION, "output": f"{context.output}/pi-{MILLION}.txt"},
     )
-    return [million, *(signature("pi.calculate", kwargs={"digits": n}) for n in SMALL)]
+    short = [signature("pi.calculate", kwargs={"digits": n}) for n in SMALL]
+    if SORTER not in context.sends_to:
+        return [million, *short]
+    there = chain(
+        signature(
+            "pi.calculate",
+            kwargs={"digits": CHAINED, "output": f"{context.output}/pi-{CHAINED}.csv"},
+        ),
+        # Its source is the result of the one before.
+        signature(
+            "csv_sort.sort",
+            kwargs={
+                "destination": f"{context.output}/pi-{CHAINED}-sorted.csv",
+                "by": [1],
+                "header": False,
+            },
+        ),
+    )
+    return [there, million, *short]
 
 
 def check(context: DemoContext, task: Signature, result: Mapping[str, Any]) -> str:
     """Compares the million's end with what is published, and the others with Machin's formula."""
     del context
+    if task["task"] == "celery.chain":
+        return _check_chained(result)
     digits = task["kwargs"]["digits"]
     if digits == MILLION:
         return _check_million(result)
@@ -69,6 +94,16 @@ def _arctan_of_inverse(x: int, one: int) -> int:
         divisor, sign = divisor + 2, -sign
         total += sign * (power // divisor)
     return total
+
+
+def _check_chained(result: Mapping[str, Any]) -> str:
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "sorted.csv"
+        storage.fetch(result["destination"], file, storage.SCHEMES)
+        text = file.read_text(encoding="ascii")
+    if text != f"{machin(CHAINED)}\n":
+        raise AssertionError(f"{result['destination']} is not pi to {CHAINED} digits, in one line")
+    return f"{CHAINED} digits went from pi.calculate to csv_sort.sort, and are all there"
 
 
 def _check_million(result: Mapping[str, Any]) -> str:

@@ -92,6 +92,7 @@ def test_the_demo_with_a_new_pack_folder_runs_every_pack_and_tells_the_story(che
     assert re.search(r"\d+ tasks done$", log, re.MULTILINE)
     assert "sent to hello: 1 task\n" in log
     assert "hello: not checked (no hook for it), gave 'Hello, world!'" in log
+    assert "csv_sort: checked: 2000 digits went from pi.calculate to csv_sort.sort" in log
     assert_told_in_order(CONTROLLER_STORY, "pi", log)
     assert re.search(r"queue pi-tasks-\w+: \d+ visible", log)
     assert_told_in_order(ALARMS_STORY, "video_encoding", log)

@@ -506,3 +506,11 @@ def test_loading_the_pack_imports_nothing_heavy():
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=30
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_the_result_of_the_task_before_is_a_source(tmp_path):
+    (tmp_path / "source.csv").write_text("b\na\n")
+    before = {"digits": 2, "output": (tmp_path / "source.csv").as_uri()}
+    destination = (tmp_path / "sorted.csv").as_uri()
+    result = tasks.sort(context_at(tmp_path), before, destination, [1], header=False)
+    assert (result["rows"], (tmp_path / "sorted.csv").read_text()) == (2, "a\nb\n")

@@ -162,6 +162,21 @@ def test_the_demo_tasks_pass_their_own_check_and_a_wrong_digit_does_not(context,
         demo.check(demo_context, samples[0], {**result, "output": samples[0].kwargs["output"]})
 
 
+def test_the_demo_goes_on_to_another_deployment_where_the_stack_lets_it(tmp_path):
+    pack = manager.load("pi")
+    demo_context = DemoContext(output=tmp_path.as_uri(), sends_to=frozenset({"csv_sort"}))
+    there = pack.hooks.taskpack_demo(context=demo_context)[0]
+    assert [step.task for step in there.tasks] == ["pi.calculate", "csv_sort.sort"]
+    assert "source" not in there.tasks[1].kwargs
+    result = {"destination": there.tasks[1].kwargs["destination"], "rows": 1}
+    file = tmp_path / "pi-2000-sorted.csv"
+    file.write_text(f"{demo.machin(2000)}\n")
+    assert "all there" in demo.check(demo_context, there, result)
+    file.write_text(f"{demo.machin(2000)}0\n")
+    with pytest.raises(AssertionError, match="is not pi to 2000 digits"):
+        demo.check(demo_context, there, result)
+
+
 PROGRAM = """
 import json
 import pulumi, pulumi_aws as aws
