@@ -29,6 +29,7 @@ from taskpacks.errors import (
 from worker import storable
 from worker.policies import time_limits
 from worker.request import TaskRequest
+from worker.routes import check_mark
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -63,6 +64,8 @@ class Guarded:
         # A task's function may call others, and itself, and use what they return.
         outermost = not (task.request.called_directly or task.request._protected)  # noqa: SLF001 -- Celery's mark
         try:
+            if outermost:
+                check_mark(task.request)
             result = run.__call__(*args, **kwargs)
             if outermost:
                 storable.check(result, task)

@@ -48,6 +48,8 @@ https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-f
 ADDRESS_TRIES: Final = 8
 """SSM answers 40 reads a second by default, and a large array of workers starts at once:
 https://docs.aws.amazon.com/general/latest/gr/ssm.html"""
+REFUSED_HEADER: Final = "taskpacks_refused"
+"""The message's header that tells the task's process why the task is not to be run."""
 _OF_CELERY: Final = "celery."
 _CANVAS: Final = ("celery.chain", "celery.group", "celery.chord")
 """Never sent themselves: their tasks are."""
@@ -182,6 +184,16 @@ def tenant() -> str | None:
     return (properties or {}).get(TENANT) or _tenant.get()
 
 
+def check_mark(request: Any) -> None:
+    """Fails a task before its work, in its process, so that all that waits for it is told.
+
+    Raises:
+        NoPlaceError: Its message is marked.
+    """
+    if refused := request.get(REFUSED_HEADER):
+        raise NoPlaceError(refused)
+
+
 class Sender:
     """Sends an application's tasks, each to its one place."""
 
@@ -253,22 +265,26 @@ class Sender:
             )
         return None
 
-    def check_followers(self, embedded: Mapping[str, Any]) -> None:
-        """Checks that every task that is to follow can be sent, before the work begins.
+    def mark(self, headers: dict[str, Any], embedded: Mapping[str, Any]) -> None:
+        """Marks a message as refused when a task that is to follow cannot be sent.
 
         Args:
+            headers: The message's, which get the mark; what they say of it themselves is removed.
             embedded: What Celery embeds in a message: callbacks, errbacks, chain, chord.
-
-        Raises:
-            NoPlaceError: One cannot.
         """
+        headers.pop(REFUSED_HEADER, None)
+        if refused := self._refused_follower(embedded):
+            headers[REFUSED_HEADER] = refused
+
+    def _refused_follower(self, embedded: Mapping[str, Any]) -> str | None:
         for each in _followers(embedded):
             options = each.get("options")
             given = options.get("queue") if isinstance(options, dict) else None
             task = self._app.tasks.get(each["task"])
             queue = _name_of(given or getattr(task, "queue", None))
             if refused := self.refusal(each["task"], queue):
-                raise NoPlaceError(f"what is to follow it has no place: {refused}")
+                return f"what is to follow it has no place: {refused}"
+        return None
 
 
 class OwnBroker:

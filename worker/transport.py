@@ -22,7 +22,7 @@ from taskpacks import limits
 from worker import envelope
 from worker.leases import LeaseState
 from worker.prefetch import AHEAD_SECONDS, Received
-from worker.routes import TENANT, NoPlaceError
+from worker.routes import TENANT
 from worker.sqs import FAULTS, RECEIVE, checked, refused
 from worker.task_output import ATTEMPT_HEADER
 
@@ -194,11 +194,6 @@ class Channel(SQS.Channel):
         except envelope.PoisonError as error:
             self._poison(lease, str(error), error.task_id)
             raise Empty from None
-        try:
-            options[SENDER_OPTION].check_followers(read.embedded)
-        except NoPlaceError as error:
-            self._poison(lease, str(error), read.task_id)
-            raise Empty from None
         services = self._services
         failed = services.attempts.count(read.task_id, lease)
         if services.retry.exhausted(failed):
@@ -210,6 +205,7 @@ class Channel(SQS.Channel):
             raise Empty
         payload = read.payload
         payload["headers"][ATTEMPT_HEADER] = failed + 1
+        options[SENDER_OPTION].mark(payload["headers"], read.embedded)
         properties = payload["properties"]
         properties["delivery_tag"] = lease.receipt_handle
         # SQS's word on the tenant counts, not the body's.

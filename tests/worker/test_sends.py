@@ -154,23 +154,27 @@ def test_a_queue_that_is_asked_for_is_a_deployment_and_goes_before_the_name(pair
 
 
 @pytest.mark.parametrize("follower", ["chain", "link", "link_error", "chord", "group in a chain"])
-def test_a_task_whose_follower_has_no_place_is_refused_before_its_work(pair, journal, follower):
+def test_a_task_whose_follower_has_no_place_fails_before_its_work_and_so_does_what_waits_for_it(
+    pair, journal, follower
+):
     lost = pair.task("emails.notify", queue="emails")
     work = pair.site.producer.signature(
         "probe.sleep", kwargs={"seconds": 0, "journal": str(journal), "name": "work"}
     )
     if follower == "chain":
-        chain(work, lost).delay()
+        result = chain(work, pair.task("notes.double"), lost).delay()
     elif follower == "chord":
-        chord([work], lost).delay()
+        result = chord([work], lost).delay()
     elif follower == "group in a chain":
-        chain(work, group(lost, pair.task("notes.double"))).delay()
+        result = chain(work, group(lost, pair.task("notes.double"))).delay().parent
     else:
-        work.set(**{follower: [lost]}).delay()
+        result = work.set(**{follower: [lost]}).delay()
     worker = pair.start_probe(pair.other)
+    with pytest.raises(Exception, match=r"'emails\.notify' with queue 'emails' cannot be sent"):
+        result.get(timeout=30)
     assert worker.wait() == ExitCode.DRAINED
     assert journal.lines() == []
-    assert "'emails.notify' with queue 'emails' cannot be sent from deployment" in worker.log
+    assert [each["Outcome"] for each in worker.reports if "Outcome" in each] == ["failed"]
     assert "Add the deployment that runs it to `sends_to`" in worker.log
     assert pair.depths() == [(0, 0), (0, 0), (1, 0)]
 
@@ -211,6 +215,7 @@ app.conf.update(
 
 @app.task(name="shop.video.encode")
 def encode(value):
+    (folder.parent / "encoded").touch()
     return value
 
 
@@ -291,6 +296,8 @@ def test_a_served_application_keeps_its_own_broker_for_what_is_not_the_packs(sho
         shop.task("shop.video.tell", 3).delay(),
     ]
     worker = shop.site.start(TASKPACKS_IDLE_SECONDS="3")
+    assert ended[1].get(timeout=30) == 2
+    assert (shop.module.parent / "encoded").exists()
     notified, audited, again = ended[2].get(timeout=30)
     assert shop.site.producer.AsyncResult(again).get(timeout=30) == 3
     assert worker.wait() == ExitCode.DRAINED
@@ -326,5 +333,6 @@ def test_without_a_broker_that_takes_it_a_follower_is_refused_before_the_work(sh
     worker = shop.site.start()
     assert worker.wait() == ExitCode.DRAINED
     assert why in worker.log
-    assert [each for each in worker.reports if "Outcome" in each] == []
+    assert not (shop.module.parent / "encoded").exists()
+    assert [each["Outcome"] for each in worker.reports if "Outcome" in each] == ["failed"]
     assert (shop.site.depth(), shop.site.depth(shop.site.dead_url)) == ((0, 0), (1, 0))
