@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any, Final
 from celery import Celery
 from celery.app.utils import Settings
 from celery.utils.imports import symbol_by_name
-from kombu import Queue
+from kombu import Queue, compression
 
-from taskpacks.errors import RefusedSettingsError
+from taskpacks.errors import RefusedSettingsError, listed, quoted
 from worker import services, transport
+from worker.envelope import DECOMPRESSORS
 from worker.policies import time_limits
 from worker.refusals import Refusals
 from worker.routes import Sender
@@ -98,11 +99,16 @@ def load(reference: str) -> Celery[Any]:
 
 
 def configure(app: Celery[Any], settings: WorkerSettings, shared: Services, routes: Routes) -> None:
-    """Gives an application the settings that the worker's promises rest on."""
+    """Gives an application the settings that the worker's promises rest on.
+
+    Raises:
+        RefusedSettingsError: What its producers send could not be read.
+    """
     sender = Sender(app, routes)  # while the application still has its own broker
     own: Any = app
     own.conf.get("broker_url")  # reads the configuration, which may wait to be read until now
     conf = own.conf
+    _check_compression(conf["task_compression"])
     wanted = {
         **_broker(settings, app, shared, sender),
         **_execution(settings, conf),
@@ -122,6 +128,22 @@ def configure(app: Celery[Any], settings: WorkerSettings, shared: Services, rout
     object.__setattr__(conf, "__class__", WorkersSettings)  # its own makes a setting of it
     _forget_what_is_open(own)
     sender.plug()
+
+
+def _check_compression(setting: Any) -> None:
+    if not setting:
+        return
+    encoder: Any = compression.get_encoder
+    try:
+        _, kind = encoder(setting)
+    except KeyError:
+        kind = setting
+    if kind not in DECOMPRESSORS:
+        raise RefusedSettingsError(
+            f"task_compression of the application is {quoted(setting)}, which a worker does not "
+            f"read: it reads {listed(DECOMPRESSORS)}. Change the setting (gzip, bzip2, lzma or "
+            "None), also where the application sends tasks."
+        )
 
 
 def _forget_what_is_open(app: Any) -> None:

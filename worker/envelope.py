@@ -3,7 +3,7 @@
 Stock Celery deletes some malformed messages, dies on others and stops at a third kind. What
 passes here can be handed to it; what does not is poison.
 
-The envelope is kombu's; headers and body are Celery's message protocol 2:
+The envelope is kombu's; headers and body are Celery's message protocol 2, or 1:
 https://docs.celeryq.dev/en/stable/internals/protocol.html
 """
 
@@ -23,6 +23,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from taskpacks.errors import QUOTED_CHARACTERS_MAX, listed, nearest, quoted, shortened
+from worker import protocol_1
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -108,6 +109,8 @@ def _checked(
     _check_nesting(payload, "the message")
     _check_properties(payload)
     _check_types(payload)
+    if "task" not in headers:
+        headers = _of_protocol_1(payload)
     task_name = _word(headers, "task")
     if task_name not in known_tasks:
         ours = [name for name in known_tasks if not name.startswith("celery.")]
@@ -198,6 +201,19 @@ def _check_types(payload: Mapping[str, Any]) -> None:
         raise PoisonError(f"content-type is {quoted(kind)}: only {JSON_TYPE} is accepted")
     if not isinstance(encoding, str) or encoding.lower() not in TEXT_ENCODINGS:
         raise PoisonError(f"content-encoding is {quoted(encoding)}: utf-8 was expected")
+
+
+def _of_protocol_1(payload: dict[str, Any]) -> dict[str, Any]:
+    """Rewrites a message of protocol 1 as one of protocol 2, and returns its headers."""
+    body = _from_json(_text_of_body(payload), "body")
+    if not isinstance(body, dict):
+        return payload["headers"]
+    _check_nesting(body, "body")
+    headers, parts = protocol_1.rewritten(body)
+    payload["headers"] = {**payload["headers"], **headers}
+    payload["body"] = json.dumps(parts)
+    payload["properties"]["body_encoding"] = "utf-8"
+    return payload["headers"]
 
 
 def _text_of_body(payload: dict[str, Any]) -> str:

@@ -343,7 +343,7 @@ def _with_own_words(task: Any, options: dict[str, Any]) -> dict[str, Any]:
     """A task's options without those that this worker has put into its class (`guards`)."""
     bases = type(task).__bases__
     changed = dict(options)
-    for name in ("serializer", "time_limit"):
+    for name in ("serializer", "compression", "time_limit", "soft_time_limit"):
         if task is not None and name in changed and changed[name] == getattr(task, name, None):
             changed[name] = getattr(bases[-1], name, None)
     return changed

@@ -102,7 +102,7 @@ def base64_text(text):
 
 
 PROTOCOL_1 = json.dumps(
-    {**good(), "headers": {}, "body": json.dumps({"task": "probe.add", "id": "1", "args": [1, 1]})}
+    {**good(), "headers": {}, "body": json.dumps({"task": "probe.add", "args": [1, 1]})}
 )
 PICKLED = {
     **good(),
@@ -149,7 +149,7 @@ POISON = {
         spoilt("headers.task", "celery.chord_unlock"),
         "chords need a result backend that counts",
     ),
-    "an older protocol": (PROTOCOL_1, "'task'"),
+    "an older protocol without an id": (PROTOCOL_1, "'id'"),
     "no body in the envelope": (spoilt("body", LEFT_OUT), "body"),
     "null body in the envelope": (spoilt("body", None), "body"),
     "a compression that there is not": (

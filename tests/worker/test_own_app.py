@@ -4,6 +4,7 @@ import os
 import signal
 
 import pytest
+from celery import chain
 
 from taskpacks.contract import ExitCode
 
@@ -228,6 +229,9 @@ OVERRIDDEN = "setting {} of the application is overridden"
 @pytest.mark.parametrize(
     ("setting", "value"),
     [
+        ("task_compression", "gzip"),
+        ("task_compression", "bzip2"),
+        ("task_protocol", 1),
         ("worker_direct", True),
         ("broker_user", "someone"),  # with broker_password
         ("broker_host", "rabbit.example"),
@@ -235,6 +239,7 @@ OVERRIDDEN = "setting {} of the application is overridden"
         ("task_default_exchange_type", "topic"),
         ("task_default_routing_key", "elsewhere.key"),
         ("task_send_sent_event", True),
+        ("task_soft_time_limit", 7200),
         ("worker_state_db", "/nowhere/state"),
     ],
 )
@@ -246,8 +251,13 @@ def test_a_task_sent_and_served_with_a_setting_of_the_application_succeeds(own, 
     own.producer.conf.update(given)
     added = own.send("proj.celery.add", left=1, right=2)
     again = own.send("proj.celery.again")
+    chained = chain(
+        own.producer.signature("proj.celery.add", (1, 2)),
+        own.producer.signature("proj.celery.add", (3,)),
+    ).apply_async()
     worker = own.start(TASKPACKS_IDLE_SECONDS="2")
     assert added.get(timeout=20) == 3
+    assert chained.get(timeout=20) == 6
     assert again.get(timeout=20) == 1, "what the worker itself sends is a message for a worker"
     assert worker.wait() == ExitCode.DRAINED
     for name in given:
@@ -256,6 +266,15 @@ def test_a_task_sent_and_served_with_a_setting_of_the_application_succeeds(own, 
     assert "hush-hush" not in worker.log
     assert "someone" not in worker.log
     assert (own.depth(), own.depth(own.dead_url)) == ((0, 0), (0, 0))
+
+
+def test_a_compression_that_no_worker_reads_is_refused_at_start(own):
+    configured(own, "app.conf.task_compression = 'zstd'\n")
+    own.send("proj.celery.add", left=1, right=2)
+    worker = own.start()
+    assert worker.wait() == ExitCode.SETTINGS_REFUSED
+    assert "task_compression of the application is 'zstd', which a worker does not" in worker.log
+    assert own.depth() == (1, 0)
 
 
 def test_an_application_with_a_broker_whose_client_is_not_installed_is_served(own):
