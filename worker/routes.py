@@ -185,7 +185,7 @@ def tenant() -> str | None:
 
 
 def check_mark(request: Any) -> None:
-    """Fails a task before its work, in its process, so that all that waits for it is told.
+    """Fails a task before its work, in its process, so that all that waits for it fails too.
 
     Raises:
         NoPlaceError: Its message is marked.
