@@ -81,6 +81,10 @@ class Guarded:
                 f"the task ended its process with {type(error).__name__}({_text(error)}); a task "
                 "must return or raise an exception"
             ) from None
+        except Exception as error:
+            if outermost:
+                storable.check_error(error, task)
+            raise
         else:
             return result
 

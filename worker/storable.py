@@ -1,7 +1,8 @@
-"""Checks that what a task returns can be stored, before Celery tries: the work is not repeated."""
+"""Checks that what a task returns or raises can be stored, before Celery tries."""
 
 from __future__ import annotations
 
+import traceback
 from typing import Any, Final
 
 from celery.app.task import (
@@ -9,16 +10,35 @@ from celery.app.task import (
 )
 from celery.backends.base import DisabledBackend
 from celery.backends.dynamodb import DynamoDBBackend
+from celery.exceptions import TaskPredicate
 from celery.states import SUCCESS
 from kombu.exceptions import EncodeError
 from kombu.utils.encoding import ensure_bytes
 
 from taskpacks import limits
-from taskpacks.errors import QUOTED_CHARACTERS_MAX, TaskpacksError, shortened
+from taskpacks.errors import (
+    QUOTED_CHARACTERS_MAX,
+    BadInputError,
+    TaskpacksError,
+    shortened,
+)
 
 STORED_BYTES_MAX: Final = limits.ITEM_BYTES_MAX - 1024
 """The size of a result as Celery stores it. The rest is for the item's key, its other attributes
 and the names of all of them."""
+
+
+ERROR_CHARACTERS_MAX: Final = STORED_BYTES_MAX // 12
+"""The length of an error with its trace. It is stored in both, and JSON writes some characters
+in 6 bytes."""
+
+
+class LongError(TaskpacksError):
+    """A task's error that its result backend cannot store whole: this one has its beginning."""
+
+    def __init__(self, text: str, *, final: bool = False) -> None:
+        super().__init__(text)
+        self.taskpacks_final = final
 
 
 class UnstorableResultError(TaskpacksError):
@@ -58,3 +78,21 @@ def check(result: object, task: Any) -> None:
             f"{STORED_BYTES_MAX} for one task; write data to TASKPACKS_DATA_URI, and return its "
             "address."
         )
+
+
+def check_error(error: Exception, task: Any) -> None:
+    """Replaces an error that the task's result backend cannot store.
+
+    Args:
+        error: What the task's function raised.
+        task: The task.
+
+    Raises:
+        LongError: In place of an error whose text, or trace, is too long for an item in DynamoDB.
+    """
+    if isinstance(error, TaskPredicate) or not isinstance(task.backend, DynamoDBBackend):
+        return
+    if sum(map(len, traceback.format_exception(error))) > ERROR_CHARACTERS_MAX:
+        raise LongError(
+            shortened(f"{type(error).__name__}: {error}"), final=isinstance(error, BadInputError)
+        ) from None

@@ -93,6 +93,10 @@ def register_large_ones(app, context):
     def raise_text(characters):
         raise ValueError("x" * characters)
 
+    @app.task(name="probe.raise_from_text")
+    def raise_from_text(characters):
+        raise ValueError("short") from ValueError("x" * characters)
+
     @app.task(name="probe.give")
     def give(journal, what):
         note(journal, name=what, event="begin")

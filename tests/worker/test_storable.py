@@ -46,3 +46,15 @@ def test_what_a_task_returns_to_itself_or_to_nobody_may_be_anything(site, journa
     assert worker.wait() == ExitCode.DRAINED
     outcomes = [report["Outcome"] for report in worker.reports if "Outcome" in report]
     assert outcomes == ["done", "done"]
+
+
+@pytest.mark.parametrize("task", ["raise_text", "raise_from_text"])
+def test_an_error_that_is_too_long_to_be_stored_is_stored_shortened(site, task):
+    result = site.send(task, characters=500_000)
+    worker = site.start(TASKPACKS_MAX_ATTEMPTS="1", TASKPACKS_IDLE_SECONDS="2")
+    with pytest.raises(Exception, match=r"^ValueError: (short|xxxxx)") as raised:
+        result.get(timeout=20)
+    assert type(raised.value).__name__ == "LongError"
+    assert len(str(raised.value)) <= 2000
+    assert worker.wait() == ExitCode.DRAINED
+    assert site.depth(site.dead_url) == (1, 0)
