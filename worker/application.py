@@ -94,7 +94,7 @@ def load(reference: str) -> Celery[Any]:
         )
     app.set_current()
     app.finalize()
-    app.loader.import_default_modules()
+    app.loader.init_worker()  # once: Django sets the log up each time it is asked for modules
     return app
 
 

@@ -58,6 +58,7 @@ LIKE_DJANGO = """
 
 @signals.import_modules.connect(sender=app, weak=False)
 def setup(**_):
+    print("set up like Django", flush=True)
     logging.config.dictConfig({{
         "version": 1,
         "disable_existing_loggers": False,
@@ -133,6 +134,8 @@ def test_a_logging_configuration_of_the_application_silences_no_line_of_the_work
     assert worker.log.count(f"Task proj.celery.speak[{spoken.id}] received") == 1
     if settings != "nothing":
         assert worker.log.count("OURS INFO proj.speaker speaks up") == 1
+    if at == "like Django":  # a second time would disable loggers that tasks.py has made
+        assert worker.log.count("set up like Django") == 1
     if at == "at import":  # the later ones disable this logger, as the application asks for
         assert ("before speaks up" in worker.log) is (settings == "a named logger")
 
