@@ -78,9 +78,10 @@ class Leases:
             queue_url: The task queue.
             settling: Another such client: a call of it that hangs holds up no extension.
             lease_seconds: The visibility time-out of a held message.
-            on_lost: Called, in the heartbeat's thread, when a message is not ours any more.
+            on_lost: Called, in the heartbeat's thread, when a message is not ours any more. It
+                must not wait: other leases are to be extended.
             on_extended: Called when a lease was taken or extended, with its new `ends_at`: in the
-                thread that received, or in the heartbeat's, which must not wait for it.
+                thread that received, or in the heartbeat's. It must not wait either.
             clock: Seconds that go on while the machine is suspended.
         """
         self.access = AccessPolicy(proven={DELETE, VISIBILITY})

@@ -180,10 +180,10 @@ class Shutdown:
             self._leases.give_back(lease, 0)
 
     def lost(self, lease: Lease) -> None:
-        """Ends the task of a message that is not ours any more."""
+        """Ends the task of a message that is not ours any more: in a thread, for it takes time."""
         for request in running_requests():
             if request.message.delivery_tag == lease.receipt_handle:
-                request.lost()
+                threading.Thread(target=request.lost, name="lost", daemon=True).start()
 
 
 def running_requests() -> list[Any]:

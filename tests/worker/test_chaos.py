@@ -10,7 +10,20 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import pytest
-from faults import DELETE, DROP_AFTER, DROP_BEFORE, EXPIRED, RECEIVE, UNAVAILABLE, VISIBILITY, hang
+from faults import (
+    BLACK_HOLE,
+    DELETE,
+    DROP_AFTER,
+    DROP_BEFORE,
+    EXPIRED,
+    FAILED_AFTER,
+    HTML,
+    RECEIVE,
+    TRUNCATED,
+    UNAVAILABLE,
+    VISIBILITY,
+    hang,
+)
 
 from taskpacks.contract import ExitCode
 
@@ -23,7 +36,17 @@ DEATH_SECONDS = 0.3
 """Between a worker's SIGKILL and the end of its child, which the kernel kills."""
 SLACK_SECONDS = 0.02
 """Between the last line that a task writes and its end."""
-FAULTS = {UNAVAILABLE: 0.05, EXPIRED: 0.03, DROP_BEFORE: 0.03, DROP_AFTER: 0.03, hang(1): 0.01}
+FAULTS = {
+    UNAVAILABLE: 0.05,
+    EXPIRED: 0.03,
+    DROP_BEFORE: 0.03,
+    DROP_AFTER: 0.03,
+    FAILED_AFTER: 0.02,
+    TRUNCATED: 0.02,
+    HTML: 0.01,
+    hang(1): 0.01,
+    BLACK_HOLE: 0.003,
+}
 OUTAGES = (UNAVAILABLE, EXPIRED, DROP_BEFORE)
 
 

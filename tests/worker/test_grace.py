@@ -136,6 +136,7 @@ def test_a_task_whose_lease_was_lost_before_it_began_is_cancelled_too(
     assert after.get(timeout=20) == 2
     wait_until(lambda: outcomes(worker) == ["interrupted", "done"])
     assert not journal.lines("end")
+    wait_until(lambda: proxy.count(DELETE))
     assert proxy.count(DELETE) == 1
 
 

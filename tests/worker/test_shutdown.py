@@ -124,6 +124,27 @@ def test_a_worker_is_not_ended_while_its_pack_tidies_up_in_another_thread(tmp_pa
     assert tidied == ["begin", "end", "process ends"]
 
 
+def test_the_end_of_a_task_whose_message_is_lost_holds_up_no_heartbeat(monkeypatch):
+    ended = threading.Event()
+    begun = []
+
+    def end_it():
+        begun.append(threading.current_thread())
+        ended.wait(10)  # a task takes seconds to clean up
+
+    message = SimpleNamespace(delivery_tag="handle")
+    running = SimpleNamespace(message=message, lost=end_it)
+    other = SimpleNamespace(message=SimpleNamespace(delivery_tag="other"), lost=ended.set)
+    monkeypatch.setattr(celery_state, "active_requests", [running, other])
+    shutdown = Shutdown(None, Prefetched(), set(), grace_seconds=20)
+    try:
+        shutdown.lost(SimpleNamespace(receipt_handle="handle"))
+        assert not ended.is_set()
+        assert threading.current_thread() not in begun
+    finally:
+        ended.set()
+
+
 @pytest.fixture
 def request_of():
     """A task's request, without a task, whose slot is freed and which is reported to `told`."""
