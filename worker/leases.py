@@ -4,7 +4,8 @@ SQS hides a received message for the queue's visibility time-out. A heartbeat, i
 with connections of its own, extends that for every message held, at a third of the lease, until
 the message is deleted or given back. A second thread deletes what is done, whatever has gathered
 in one call, so that no task waits for the deletion of the one before, and no extension for a
-deletion that hangs. Total per receive: at most 12 h, SQS's own limit.
+deletion that hangs. A third, which calls nobody, gives up a lease that ends. Total per receive: at
+most 12 h, SQS's own limit.
 
 Threads and not timers of Celery's: those stall while the pool is joined, which is when a
 long task ends after a signal.
@@ -78,8 +79,8 @@ class Leases:
             queue_url: The task queue.
             settling: Another such client: a call of it that hangs holds up no extension.
             lease_seconds: The visibility time-out of a held message.
-            on_lost: Called, in the heartbeat's thread, when a message is not ours any more. It
-                must not wait: other leases are to be extended.
+            on_lost: Called, in one of the threads, when a message is not ours any more. It must
+                not wait: other leases are to be extended.
             on_extended: Called when a lease was taken or extended, with its new `ends_at`: in the
                 thread that received, or in the heartbeat's. It must not wait either.
             clock: Seconds that go on while the machine is suspended.
@@ -99,16 +100,20 @@ class Leases:
         self._woken = threading.Event()
         self._threads = [
             threading.Thread(target=self._run, args=each, name=each[0].__name__, daemon=True)
-            for each in ((self.beat, self._stopped), (self.settle, self._woken))
+            for each in (
+                (self.beat, self._stopped),
+                (self.expire, self._stopped),
+                (self.settle, self._woken),
+            )
         ]
 
     def start(self) -> None:
-        """Begins the heartbeat and the settling."""
+        """Begins the heartbeat, the watch over ends and the settling."""
         for thread in self._threads:
             thread.start()
 
     def stop(self) -> None:
-        """Ends both. What is still held becomes visible when its lease ends."""
+        """Ends all three. What is still held becomes visible when its lease ends."""
         self._stopped.set()
         self._woken.set()
         for thread in self._threads:
@@ -186,16 +191,21 @@ class Leases:
         return lease.state is LeaseState.HELD
 
     def beat(self) -> None:
-        """Extends the leases that are due, and gives up those that have ended."""
+        """Extends the leases that are due."""
         began_at = self._clock()
         # What a task runs for comes before what is done and hidden until it is deleted.
         for lease in sorted(self.held, key=lambda each: each.state is LeaseState.DELETING):
-            if lease.state is LeaseState.HELD and lease.ends_at <= self._clock():
-                self._lose(lease, "it has ended, and no extension was answered")
-            elif lease.extend_at <= began_at:
+            if lease.extend_at <= began_at:
                 self._extend(lease)
             if self._clock() - began_at > LOOK_SECONDS:
                 return  # a call took long: the next pass begins with the most urgent again
+
+    def expire(self) -> None:
+        """Gives up the leases that have ended; in a thread that makes no call which could hang."""
+        for lease in self.held:
+            ended = lease.state is LeaseState.HELD and lease.ends_at <= self._clock()
+            if ended and self._change(lease, LeaseState.LOST):
+                self._tell_lost(lease, "it has ended, and no extension was answered")
 
     def settle(self) -> None:
         """Does what is due: deletes what is done, tries again to give back."""
@@ -299,12 +309,9 @@ class Leases:
             logger.warning("extending message %s failed, trying again: %s", lease.message_id, error)
         else:
             lease.failures = 0
-            self._extended(lease, asked_at, seconds)
+            if lease.state is not LeaseState.LOST:  # by an answer that came too late
+                self._extended(lease, asked_at, seconds)
         return None
-
-    def _lose(self, lease: Lease, said: str) -> None:
-        if self._change(lease, LeaseState.LOST):
-            self._tell_lost(lease, said)
 
     def _tell_lost(self, lease: Lease, said: str) -> None:
         logger.error("the lease on message %s is lost: %s", lease.message_id, said)

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
-from faults import DELETE, EXPIRED, NOT_IN_FLIGHT, VISIBILITY, hang
+from faults import BLACK_HOLE, DELETE, DROP_BEFORE, EXPIRED, NOT_IN_FLIGHT, VISIBILITY, hang
 
 from taskpacks.contract import ExitCode
 from worker.shutdown import CLEANUP_SECONDS, RECEIVE_SECONDS, SETTLE_SECONDS
@@ -138,6 +138,36 @@ def test_a_task_whose_lease_was_lost_before_it_began_is_cancelled_too(
     assert not journal.lines("end")
     wait_until(lambda: proxy.count(DELETE))
     assert proxy.count(DELETE) == 1
+
+
+SLOW_PROCESS = """
+import time
+from celery import signals
+
+@signals.worker_process_init.connect(weak=False)
+def prepare(**_):
+    time.sleep(6)
+"""
+
+
+@pytest.mark.parametrize("fault", [NOT_IN_FLIGHT, DROP_BEFORE, BLACK_HOLE], ids=str)
+def test_a_task_whose_lease_is_lost_while_its_process_starts_does_not_run_on(
+    site, proxy, journal, wait_until, fault
+):
+    (site.folder / "site" / "sitecustomize.py").write_text(SLOW_PROCESS)
+    site.configure_queue(lease_seconds=3)
+    site.send("sleep", seconds=30, journal=str(journal), name="lost")
+    worker = site.start(**site.through(proxy), TASKPACKS_IDLE_SECONDS="3")
+    wait_until(lambda: worker.serving)
+    proxy.outage(VISIBILITY, fault, 60)
+    wait_until(lambda: "its message is lost, cancelling it" in worker.log, 20)
+    site.sqs.purge_queue(QueueUrl=site.url)
+    proxy.calm()
+    after = site.send("add", left=1, right=1)
+    assert after.get(timeout=40) == 2
+    assert worker.wait() == ExitCode.DRAINED
+    assert not journal.lines("end")
+    assert set(outcomes(worker)) == {"interrupted", "done"}
 
 
 def test_a_task_that_begins_when_the_grace_is_over_is_ended_before_its_message_is_visible(

@@ -136,6 +136,7 @@ def test_no_extension_goes_beyond_what_sqs_allows_in_all(leases, sqs, clock, los
     while clock.now < taken_at + limits.VISIBILITY_SECONDS_MAX - 10:
         clock.now += 10
         leases.beat()
+        leases.expire()
     assert sqs.calls[-1] == ("hide", "handle", 30)
     leases.give_back(lease, 600)
     assert sqs.calls[-1] == ("hide", "handle", 10)
@@ -150,10 +151,11 @@ def test_a_task_that_runs_for_twelve_hours_loses_its_lease_and_is_not_made_visib
     while clock.now < ends_at - 0.5:
         clock.now += 0.5
         leases.beat()
+        leases.expire()
     assert {call for call in sqs.calls if call[-1] == 0} == set()
     assert lost == []
     clock.now = ends_at
-    leases.beat()
+    leases.expire()
     assert lost == [lease]
 
 
@@ -164,9 +166,10 @@ def test_a_lease_that_nobody_could_extend_is_lost_when_it_ends(leases, sqs, cloc
     for _ in range(89):
         clock.now += 1
         leases.beat()
+        leases.expire()
     assert lost == []
     clock.now += 1
-    leases.beat()
+    leases.expire()
     assert lost == [lease]
     leases.give_back(lease, 0)  # another worker may have it
     assert {call[-1] for call in sqs.calls} == {90}
@@ -180,6 +183,7 @@ def test_a_worker_that_was_stopped_for_longer_than_a_lease_starts_nothing_by_it(
     assert (leases.may_start(lease), leases.may_start(late)) == (True, False)
     clock.now += 90
     assert not leases.may_start(lease)
+    leases.expire()
     leases.beat()
     assert (sqs.calls, leases.held, lost) == ([], (), [])  # there is no task to end
 
@@ -307,6 +311,29 @@ def test_what_one_thread_gives_back_no_other_gives_back_again(leases, sqs):
         thread.join(5)
     assert sqs.calls == [("hide", "handle", 5)]
     assert leases.held == ()
+
+
+def test_a_lease_is_lost_when_it_ends_although_its_extension_hangs_and_is_not_taken_back_after(sqs):
+    lost, told = [], []
+    sqs.hold = threading.Event()
+    leases = Leases(
+        sqs, URL, settling=Sqs(), lease_seconds=1, on_lost=lost.append, on_extended=told.append
+    )
+    lease = leases.hold(message())
+    leases.start()
+    try:
+        give_up_at = time.monotonic() + 3
+        while not lost and time.monotonic() < give_up_at:
+            time.sleep(0.01)
+        assert lost == [lease]
+        sqs.hold.set()
+        while not sqs.calls and time.monotonic() < give_up_at:
+            time.sleep(0.01)
+        assert sqs.calls == [("hide", "handle", 1)]
+    finally:
+        sqs.hold.set()
+        leases.stop()
+    assert told == [lease]  # when it was taken
 
 
 def test_a_part_of_a_second_is_waited_as_a_whole_one(leases, sqs):
