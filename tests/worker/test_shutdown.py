@@ -7,7 +7,6 @@ from types import SimpleNamespace
 import pytest
 from celery.worker import state as celery_state
 
-from taskpacks.contract import WorkerContext
 from taskpacks.manager import Pack
 from worker.prefetch import Prefetched
 from worker.request import TaskRequest
@@ -16,6 +15,7 @@ from worker.run import _Worker
 from worker.services import SETTING
 from worker.settings import WorkerSettings
 from worker.shutdown import Shutdown
+from worker.usage import MeasuredContext, UsageMeter
 
 
 class Interruption:
@@ -92,13 +92,15 @@ def worker_of(folder, stopping):
         "AWS_REGION": "us-east-1",
     }
     settings = WorkerSettings.from_environment({**numbers, **texts})
-    context = WorkerContext(
+    scratch_root = folder / "own" / "tasks"
+    context = MeasuredContext(
         deployment="probe",
         vcpus=1,
         memory_mib=1,
         uri_schemes=settings.uri_schemes,
-        scratch_root=folder / "own" / "tasks",
+        scratch_root=scratch_root,
         environment={},
+        usage=UsageMeter(scratch_root),
     )
     pack = Pack("probe", None, SimpleNamespace(taskpack_worker_stopping=stopping))
     return _Worker(settings, pack, context, 30, Routes(own="probe", patterns={}))
@@ -153,7 +155,11 @@ def request_of():
         leases = SimpleNamespace(find=lambda _: None)
         telemetry = SimpleNamespace(task=lambda report: told.append(report.outcome))
         services = SimpleNamespace(
-            leases=leases, telemetry=telemetry, running=set(), ended=threading.Event()
+            leases=leases,
+            telemetry=telemetry,
+            usage=SimpleNamespace(take=lambda _: None),
+            running=set(),
+            ended=threading.Event(),
         )
         request = TaskRequest.__new__(TaskRequest)
         request._app = SimpleNamespace(conf={SETTING: services})
