@@ -50,6 +50,8 @@ ADDRESS_TRIES: Final = 8
 https://docs.aws.amazon.com/general/latest/gr/ssm.html"""
 REFUSED_HEADER: Final = "taskpacks_refused"
 """The message's header that tells the task's process why the task is not to be run."""
+DEPLOYMENT_OPTION: Final = "taskpacks_deployment"
+"""An option of the worker's own sends: the deployment, whatever the rule says."""
 _OF_CELERY: Final = "celery."
 _CANVAS: Final = ("celery.chain", "celery.group", "celery.chord")
 """Never sent themselves: their tasks are."""
@@ -229,7 +231,8 @@ class Sender:
         task = options.get("task_type") or self._app.tasks.get(name)
         routed = options.get("route_name") or name
         queue = _name_of(options.get("queue") or getattr(task, "queue", None))
-        deployment = self._routes.deployment(routed, queue)
+        given = options.pop(DEPLOYMENT_OPTION, None)
+        deployment = given or self._routes.deployment(routed, queue)
         if deployment != self._routes.own:
             options = _with_own_words(task, options)
         if deployment is None:
@@ -239,8 +242,8 @@ class Sender:
                 options["queue"] = queue
             elsewhere: Any = self._elsewhere
             return elsewhere.send(task, name, args, kwargs, *more, **options)
-        for given in ("exchange", "routing_key", "exchange_type"):  # of another broker
-            options.pop(given, None)
+        for option in ("exchange", "routing_key", "exchange_type"):  # of another broker
+            options.pop(option, None)
         if TENANT not in options and (sender := tenant()):
             options[TENANT] = sender
         # kombu would ask for the depth of a queue that it declares.

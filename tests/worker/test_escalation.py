@@ -1,0 +1,119 @@
+"""A task that died of memory or of its time limit goes to a deployment with more of it."""
+
+import json
+
+import pytest
+from billiard.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded, WorkerLostError
+from celery import Celery, chain, chord, signature
+from celery.app.task import Context
+
+from worker.escalation import ATTEMPTS_BEFORE_HEADER, Escalation, attempts_before, death_of
+from worker.routes import Routes, Sender
+
+LARGE = "large"
+
+
+@pytest.mark.parametrize(
+    ("error", "death"),
+    [
+        (TimeLimitExceeded(60), "time_limit"),
+        (SoftTimeLimitExceeded(), "time_limit"),
+        (MemoryError(), "memory"),
+        (WorkerLostError("signal 11 (SIGSEGV)"), None),
+        (ValueError("x"), None),
+    ],
+)
+def test_a_task_is_sent_on_for_the_deaths_that_are_named(error, death):
+    assert death_of(error) == death
+    for on in ({"memory"}, {"time_limit"}, {"memory", "time_limit"}, set()):
+        assert Escalation(to=LARGE, on=frozenset(on)).takes(error) is (death in on)
+    assert not Escalation(to=None, on=frozenset({"memory", "time_limit"})).takes(error)
+
+
+@pytest.mark.parametrize(("said", "attempts"), [(3, 3), (None, 0), (-1, 0), ("3", 0), ([], 0)])
+def test_what_a_sender_writes_of_attempts_may_be_anything(said, attempts):
+    assert attempts_before(Context({ATTEMPTS_BEFORE_HEADER: said})) == attempts
+
+
+@pytest.fixture
+def deployment(site):
+    """An application as a worker has it, and the address of the larger deployment."""
+    url = site.sqs.create_queue(QueueName=f"{site.name}-large")["QueueUrl"]
+    app = Celery("worker", set_as_current=False)
+    app.conf.update(site.producer.conf.changes)
+    own = {site.name: {"url": site.url}, LARGE: {"url": url}}
+    app.conf.broker_transport_options = {
+        **site.producer.conf.broker_transport_options,
+        "predefined_queues": own,
+    }
+
+    @app.task(name="probe.add", shared=False)
+    def add(left, right):
+        return left + right
+
+    add.time_limit_max = 60
+    routes = Routes(own=site.name, patterns={site.name: ("probe.*",)}, urls={LARGE: url})
+    Sender(app, routes).plug()
+    return app, url
+
+
+def messages(site, url):
+    received = site.sqs.receive_message(
+        QueueUrl=url, MaxNumberOfMessages=10, MessageSystemAttributeNames=["MessageGroupId"]
+    ).get("Messages", [])
+    return [(json.loads(each["Body"]), each.get("Attributes", {})) for each in received]
+
+
+def request_of(body, **changes):
+    args, kwargs, embedded = json.loads(body["body"])
+    return Context(
+        body["headers"],
+        args=args,
+        kwargs=kwargs,
+        properties=body["properties"],
+        delivery_info=body["properties"]["delivery_info"],
+        **embedded,
+        **changes,
+    )
+
+
+def test_it_keeps_its_id_arguments_group_tenant_and_all_that_follows(site, deployment):
+    app, url = deployment
+    work = [
+        signature("probe.add", args=(1, n), app=site.producer, MessageGroupId="customer-7")
+        for n in (1, 2)
+    ]
+    end = signature("probe.add", args=(5,), app=site.producer)
+    sent = chain(chord(work, end), end).delay()
+    before = messages(site, site.url)
+    assert len(before) == 2
+    for body, _ in before:
+        request = request_of(body)
+        Escalation(to=LARGE, on=frozenset()).escalate(app.tasks["probe.add"], request, attempts=3)
+    after = {body["headers"]["id"]: (body, attributes) for body, attributes in messages(site, url)}
+    assert len(after) == 2
+    for body, _ in before:
+        there, attributes = after[body["headers"]["id"]]
+        assert attributes["MessageGroupId"] == "customer-7"
+        assert there["headers"].pop(ATTEMPTS_BEFORE_HEADER) == 3
+        for key in ("id", "task", "root_id", "parent_id", "group", "group_index", "timelimit"):
+            assert there["headers"][key] == body["headers"][key], key
+        one, other = json.loads(there["body"]), json.loads(body["body"])
+        assert one[:2] == other[:2]
+        assert one[2]["chord"] == other[2]["chord"]
+        assert sent.id in json.dumps(one[2])
+    assert messages(site, site.url) == []
+
+
+def test_attempts_add_up_and_the_limit_of_the_deployment_stays_behind(site, deployment):
+    app, url = deployment
+    add = app.tasks["probe.add"]
+    for limit in ([60, None], [5, 4]):
+        site.producer.send_task("probe.add", args=(1, 1))
+        ((body, _),) = messages(site, site.url)
+        body["headers"][ATTEMPTS_BEFORE_HEADER] = 2
+        body["headers"]["timelimit"] = limit
+        Escalation(to=LARGE, on=frozenset()).escalate(add, request_of(body), attempts=3)
+    found = messages(site, url)
+    assert [body["headers"][ATTEMPTS_BEFORE_HEADER] for body, _ in found] == [5, 5]
+    assert [body["headers"]["timelimit"] for body, _ in found] == [[None, None], [5, 4]]
