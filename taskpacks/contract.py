@@ -32,12 +32,21 @@ CELERY_RESULT_KEYS: Final = "b'*"
 b'celery-task-meta-ID' as Python shows them."""
 
 
+TASK_ITEM_SECONDS: Final = 14 * 24 * 60 * 60
+"""How long the item of a task is kept: as long as SQS can keep a message."""
+
+
 def attempts_key(deployment: str, task_id: str) -> str:
-    """The key in the result table under which a deployment counts a task's failed attempts.
+    """The key of a task's item in the result table: its lock, failed attempts, whether it is done.
 
     No deployment's name has a slash, so that the keys of one are never those of another.
     """
     return f"taskpacks-attempts/{deployment}/{task_id}"
+
+
+def cancels_key(deployment: str) -> str:
+    """The key of the item that says when a task of the deployment was last cancelled."""
+    return f"taskpacks-cancels/{deployment}"
 
 
 def metric_dimensions(stack: str, deployment: str) -> dict[str, str]:

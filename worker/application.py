@@ -17,7 +17,7 @@ from celery.utils.imports import symbol_by_name
 from kombu import Queue, compression
 
 from taskpacks.errors import RefusedSettingsError, listed, quoted
-from worker import services, transport
+from worker import results, services, transport
 from worker.envelope import DECOMPRESSORS
 from worker.policies import time_limits
 from worker.refusals import Refusals
@@ -251,7 +251,7 @@ def _execution(settings: WorkerSettings, conf: Any) -> dict[str, Any]:
 
 def _results(settings: WorkerSettings) -> dict[str, Any]:
     return {
-        "result_backend": settings.result_backend or "disabled://",
+        "result_backend": results.backend_url(settings.result_backend),
         "task_serializer": "json",
         "result_serializer": "json",
         "accept_content": ["json"],

@@ -50,6 +50,10 @@ NAME_CHARACTERS_MAX: Final = QUOTED_CHARACTERS_MAX
 NESTING_MAX: Final = 100
 """How deeply lists and objects may be nested. A message goes to the task's process as a pickle,
 which holds 493 levels on Python 3.11, and the task's code has frames of its own."""
+ONCE_HEADER: Final = "taskpacks_once"
+"""A header of a message that may have been sent twice: its task is locked before it starts."""
+_GENERATIONS: Final = 10**6
+"""More than a task can send itself again."""
 
 
 class PoisonError(Exception):
@@ -81,6 +85,24 @@ class Envelope:
     task_name: str
     eta: float | None
     embedded: dict[str, Any]
+
+    @property
+    def generation(self) -> int:
+        """Grows with each message that a task sends in its own place, to retry or replace it."""
+        headers = self.payload["headers"]
+        replaced, retries = headers.get("replaced_task_nesting"), headers.get("retries")
+        return _small(replaced) * _GENERATIONS + _small(retries)
+
+    @property
+    def may_be_sent_twice(self) -> bool:
+        """Its sender may have sent it before, and ended meanwhile."""
+        return bool(self.payload["headers"].get(ONCE_HEADER))
+
+
+def _small(value: object) -> int:
+    if isinstance(value, int) and 0 <= value < _GENERATIONS:
+        return int(value)
+    return 0  # Celery takes such a message all the same
 
 
 def read(text: object, known_tasks: Collection[str]) -> Envelope:

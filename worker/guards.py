@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import inspect
 import logging
+from contextlib import contextmanager
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from billiard import common as billiard
 from celery.app.task import Task
-from celery.exceptions import Reject
+from celery.exceptions import Reject, TaskPredicate
 from celery.utils.imports import symbol_by_name
 from celery.worker.request import Request
 
@@ -27,12 +28,16 @@ from taskpacks.errors import (
     shortened,
 )
 from worker import storable
+from worker.deadline import Ending
+from worker.outcomes import AttemptFailedError, FencedOutError, UnreportedFailureError, Verdict
 from worker.policies import time_limits
 from worker.request import TaskRequest
 from worker.routes import check_mark
+from worker.services import services_of
+from worker.task_table import Receive
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Generator, Mapping
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +48,70 @@ class TaskMemoryError(TaskpacksError):
 
 class TaskExitedError(TaskpacksError):
     """A task called sys.exit, which would have ended its worker's process."""
+
+
+class _Attempt:
+    """One attempt at a task, in the process that runs it."""
+
+    def __init__(self, task: Any, facts: Mapping[str, Any]) -> None:
+        self._task = task
+        self._attempts = facts["attempts"] + 1
+        self._failure = facts["failure"]
+        self._receive = Receive(
+            task_id=task.request.id,
+            message_id=facts["message_id"],
+            generation=facts["generation"],
+            owner=facts["owner"],
+        )
+
+    def begin(self) -> None:
+        """Raises the failure that an earlier worker decided on, and did not report."""
+        if self._failure:
+            raise UnreportedFailureError(self._failure)
+
+    def failed(self, error: Exception) -> None:
+        """Raises what Celery is to see, where that is not the error itself."""
+        services = services_of(self._task.app)
+        services.deadline.ending = Ending.FAILED
+        verdict = services.outcomes.failed(self._receive, self._attempts, error)
+        if verdict is Verdict.FINAL:
+            return
+        if verdict is Verdict.CUT:
+            raise FencedOutError(
+                f"task {self._receive.task_id}: another worker has its lock", requeue=True
+            ) from error
+        said = f"attempt {self._attempts} failed: {type(error).__name__}: {error}"
+        if not isinstance(error, self._task.throws):
+            logger.warning(
+                "task %s[%s]: %s", self._task.name, self._receive.task_id, said, exc_info=error
+            )
+        raise AttemptFailedError(said, error, verdict=verdict.name) from error
+
+
+class _Noting:
+    runs = False
+    """An attempt runs now: the tasks that its code calls are part of it."""
+
+
+@contextmanager
+def _noting(task: Any) -> Generator[None]:
+    """Around a task's own code: an attempt that fails is noted before Celery reports it."""
+    facts = task.request.get("taskpacks")
+    if facts is None or _Noting.runs:  # called by a task's code, or for an eager one
+        yield
+        return
+    attempt = _Attempt(task, facts)
+    _Noting.runs = True
+    try:
+        attempt.begin()
+        yield
+    except TaskPredicate:
+        raise
+    except Exception as error:
+        attempt.failed(error)
+        raise
+    finally:
+        _Noting.runs = False
 
 
 class Guarded:
@@ -58,7 +127,17 @@ class Guarded:
         return task.app.backend
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Runs the task."""
+        """Runs the task; an attempt that fails is noted here, before Celery reports it."""
+        with _noting(self):
+            return self._run(*args, **kwargs)
+
+    def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
+        """See `celery.Task.before_start`; an attempt that fails here is noted too."""
+        before: Any = super()
+        with _noting(self):
+            before.before_start(task_id, args, kwargs)
+
+    def _run(self, *args: Any, **kwargs: Any) -> Any:
         run: Any = super()
         task: Any = self
         # A task's function may call others, and itself, and use what they return.

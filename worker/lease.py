@@ -6,7 +6,10 @@ import threading
 import time
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from worker.locks import TaskLock
 
 
 def boot_seconds() -> float:
@@ -59,6 +62,7 @@ class Lease:
         received_at: When its receive was asked for, by `boot_seconds`.
         ends_at: Until when SQS hides it at least, by `boot_seconds`; each extension moves it.
         return_after_seconds: How long the message stays hidden when it is given back.
+        lock: The task, and its lock in the result table; None when the message is not to run.
         state: How far it has got; `Leases` alone changes it.
     """
 
@@ -69,6 +73,7 @@ class Lease:
     received_at: float
     ends_at: float = 0
     return_after_seconds: float = 0
+    lock: TaskLock | None = field(default=None, repr=False)
     state: LeaseState = LeaseState.HELD
     extend_at: float = field(default=0, repr=False)
     hide_seconds: int = field(default=0, repr=False)

@@ -68,7 +68,8 @@ class Leases:
         settling: Any,
         lease_seconds: float,
         on_lost: Callable[[Lease], None],
-        on_extended: Callable[[Lease], None] = lambda _: None,
+        on_deleting: Callable[[list[Lease]], None] = lambda _: None,
+        on_giving_back: Callable[[Lease], None] = lambda _: None,
         clock: Callable[[], float] = boot_seconds,
     ) -> None:
         """Prepares it; `start` begins the heartbeat.
@@ -81,8 +82,8 @@ class Leases:
             lease_seconds: The visibility time-out of a held message.
             on_lost: Called, in one of the threads, when a message is not ours any more. It must
                 not wait: other leases are to be extended.
-            on_extended: Called when a lease was taken or extended, with its new `ends_at`: in the
-                thread that received, or in the heartbeat's. It must not wait either.
+            on_deleting: Called before messages are deleted, whose tasks are done.
+            on_giving_back: Called before a message is made visible.
             clock: Seconds that go on while the machine is suspended.
         """
         self.access = AccessPolicy(proven={DELETE, VISIBILITY})
@@ -91,7 +92,8 @@ class Leases:
         self._queue_url = queue_url
         self._lease_seconds = lease_seconds
         self._on_lost = on_lost
-        self._on_extended = on_extended
+        self._on_deleting = on_deleting
+        self._on_giving_back = on_giving_back
         self._clock = clock
         self._held: dict[str, Lease] = {}
         self._lock = threading.Lock()
@@ -175,6 +177,7 @@ class Leases:
         # receives are used up.
         lease.hide_seconds = min(max(0, math.ceil(delay)), int(self._remaining(lease)))
         if self._change(lease, LeaseState.GIVING_BACK):
+            self._on_giving_back(lease)
             self._try_giving_back(lease)
 
     def wait_settled(self, seconds: float) -> bool:
@@ -228,6 +231,7 @@ class Leases:
                 logger.exception("%s failed, and the next one comes", do.__name__)
 
     def _delete_all(self, leases: list[Lease]) -> None:
+        self._on_deleting([lease for lease in leases if not lease.failures])
         entries = [
             {"Id": str(index), "ReceiptHandle": lease.receipt_handle}
             for index, lease in enumerate(leases)
@@ -320,7 +324,6 @@ class Leases:
     def _extended(self, lease: Lease, asked_at: float, seconds: float) -> None:
         lease.extend_at = asked_at + self._lease_seconds / BEATS_PER_LEASE
         lease.ends_at = asked_at + seconds
-        self._on_extended(lease)
 
     def _hide(self, client: Any, lease: Lease, seconds: int) -> None:
         try:

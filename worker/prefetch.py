@@ -25,6 +25,7 @@ AHEAD_SECONDS: Final = 0.5
 """Work that may wait here; also how long it waits for a running task before it is given back."""
 MEMORY: Final = 0.8
 """Weight of the past in what a task typically takes, for a task that was quicker."""
+HEAVY_SECONDS: Final = 1.0
 
 
 @dataclass
@@ -42,6 +43,11 @@ class PrefetchPolicy:
         """Notes how long a task ran."""
         typical = seconds if self.typical_seconds is None else self.typical_seconds
         self.typical_seconds = max(seconds, MEMORY * typical + (1 - MEMORY) * seconds)
+
+    @property
+    def heavy(self) -> bool:
+        """Says whether a task typically takes long enough to be locked before it starts."""
+        return self.typical_seconds is not None and self.typical_seconds >= HEAVY_SECONDS
 
     @property
     def messages(self) -> int:

@@ -11,24 +11,32 @@ import logging
 import shutil
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from billiard.einfo import (
+    ExceptionInfo,
     ExceptionWithTraceback,  # pyright: ignore[reportAttributeAccessIssue] -- its stub lacks it
 )
 from billiard.exceptions import TimeLimitExceeded, WorkerLostError
+from celery import signals, states
 from celery.exceptions import Ignore, Reject, Retry
 from celery.worker.request import Request
+from celery.worker.state import task_ready
 
-from taskpacks.errors import BadInputError, shortened
+from taskpacks.errors import shortened
+from worker.deadline import Ending
+from worker.outcomes import AttemptFailedError, FencedOutError, ResultNotStoredError, Verdict
 from worker.policies import time_limits
 from worker.services import services_of
 from worker.shutdown import CLEANUP_SECONDS, end_task
+from worker.task_table import Reason
 from worker.telemetry import TaskReport
 
 if TYPE_CHECKING:
     from worker.leases import Lease
+    from worker.locks import TaskLock
     from worker.services import Services
+    from worker.task_table import Refusal
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +60,8 @@ class TaskRequest(Request):
         self._taken = self.lease
         self._lost = threading.Lock()
         self._ending = threading.Lock()
+        if self._lock is not None:
+            self._services.locks.runs(self._lock)
 
     @property
     def _receipt_handle(self) -> str:
@@ -66,6 +76,10 @@ class TaskRequest(Request):
     def lease(self) -> Lease | None:
         """The lease on its message, while it is held."""
         return self._services.leases.find(self._receipt_handle)
+
+    @property
+    def _lock(self) -> TaskLock | None:
+        return None if self._taken is None else self._taken.lock
 
     def acknowledge(self) -> None:
         """Has the message deleted: the task is done, or has sent itself again."""
@@ -84,13 +98,12 @@ class TaskRequest(Request):
             error = error.exc
         lease = self.lease
         self._outcome = _outcome_of(error)
-        failed = self._outcome in ("failed", "lost", "timed_out", "rejected")
-        if failed and not self._already_cancelled:
-            self._count(lease, error)
         try:
-            return super().on_failure(
-                exc_info, send_failed_event=send_failed_event, return_ok=return_ok
-            )
+            over = lease is None or self._ending.locked() or self._already_cancelled
+            if over or not self._settled(cast("Lease", lease), error, exc_info):
+                return super().on_failure(
+                    exc_info, send_failed_event=send_failed_event, return_ok=return_ok
+                )
         except Exception:  # the result table is away, say: the message must not stay held for it
             logger.exception("how task %s[%s] ended could not be stored", self.name, self.id)
         finally:
@@ -99,21 +112,45 @@ class TaskRequest(Request):
                 self.reject(requeue=True)
             self._end(lease)
 
+    def _settled(self, lease: Lease, error: Any, exc_info: Any) -> bool:
+        """Settles an attempt that did not end well; False leaves what is left to Celery."""
+        if isinstance(error, ResultNotStoredError | FencedOutError):
+            self._outcome = "interrupted"
+            if isinstance(error, ResultNotStoredError):
+                self._services.on_unusable(str(error.args[0]))
+            return False
+        if self._outcome in ("lost", "timed_out"):
+            task_ready(self)
+            self._killed(lease, error, exc_info)
+            return True
+        if self._outcome not in ("failed", "rejected"):
+            return False
+        if isinstance(error, AttemptFailedError):
+            verdict, error = Verdict[error.verdict], error.exc
+        elif self._services.deadline.ending is Ending.FAILED:
+            verdict = Verdict.FINAL  # the task's process has noted and reported it
+        else:
+            verdict = self._failed(lease, error)
+        if verdict is not Verdict.FINAL:
+            task_ready(self)
+            self._come_back(lease, error, verdict)
+            return True
+        if isinstance(error, Reject):
+            rejected: Any = error
+            rejected.requeue = False  # Celery stores a FAILURE then, for whoever waits
+        self._dead(lease, error)
+        return False
+
     def on_timeout(self, soft: bool, timeout: float) -> Any:
         """Called when a time limit is exceeded; the hard one kills the task's process."""
-        lease = self.lease
-        if not soft:
-            self._outcome = "timed_out"
-            self._count(lease, TimeLimitExceeded(timeout))
-        try:
+        if soft:
             return super().on_timeout(soft, timeout)
-        except Exception:  # as in on_failure
-            logger.exception("the time-out of task %s[%s] could not be stored", self.name, self.id)
-            if not soft:
-                self.reject(requeue=True)
-        finally:
-            if not soft:
-                self._end(lease)
+        if not self._ending.locked():  # as a rule the pool has called `on_failure` before
+            try:
+                raise TimeLimitExceeded(timeout)  # noqa: TRY301 -- for its traceback
+            except TimeLimitExceeded:
+                self.on_failure(ExceptionInfo())
+        return None
 
     def on_accepted(self, pid: Any, time_accepted: float) -> None:
         """Called when a process has begun the task."""
@@ -137,46 +174,114 @@ class TaskRequest(Request):
         message: Any = self.message
         message.channel.basic_reject(self._receipt_handle)
 
-    def _count(self, lease: Lease | None, error: BaseException) -> None:
-        """Counts a failed attempt, and decides when or whether the next one comes."""
-        if lease is None or self._ending.locked():
+    def refused(self, refusal: Refusal) -> None:
+        """Ends the running task, for a reason that the result table gave."""
+        lease = self.lease
+        if lease is None or not self._lost.acquire(blocking=False):
             return
-        services = self._services
-        retry = services.retry
-        rejected: Any = error if isinstance(error, Reject) else None
-        final = (
-            isinstance(error, BadInputError)
-            or getattr(error, "taskpacks_final", False)
-            or (rejected is not None and not rejected.requeue)
-        )
-        added = retry.max_attempts if final else 1
-        attempts = services.attempts.add(self.id, lease, added)
-        if final or retry.exhausted(attempts):
-            lease.return_after_seconds = 0
-            if rejected is not None:
-                rejected.requeue = False  # Celery stores a FAILURE then, for whoever waits
-            services.telemetry.dead_letter(
-                task_id=self.id,
-                task_name=self.name,
-                message_id=lease.message_id,
-                attempts=1 if final else attempts,
-                error=f"{type(error).__name__}: {error}",
-            )
+        logger.warning("task %s is ended: %s", self.id, refusal.reason.value)
+        self._outcome = "interrupted"
+        end_task(self, CLEANUP_SECONDS)
+        if refusal.reason is Reason.CANCELLED:
+            self._outcome = "cancelled"
+            self.task.backend.mark_as_revoked(self.id, "cancelled", request=self._what_follows)
+        if refusal.reason in (Reason.CANCELLED, Reason.DONE):
+            self.acknowledge()
         else:
-            lease.return_after_seconds = retry.wait_seconds(attempts)
-            logger.warning(
-                "task %s[%s] failed (attempt %d of %d), next try in %g s: %s: %s",
-                self.name,
-                self.id,
-                attempts,
-                retry.max_attempts,
-                lease.return_after_seconds,
-                type(error).__name__,
-                shortened(str(error)),
-            )
+            lease.return_after_seconds = refusal.seconds
+            self.reject(requeue=True)
+        self._end(lease)
+
+    @property
+    def _what_follows(self) -> Any:
+        """The task's chord, chain and errbacks, as Celery's backends take them."""
+        ours: Any = self
+        return ours._context  # noqa: SLF001 -- Celery's, which its stub lacks
+
+    def _failed(self, lease: Lease, error: BaseException) -> Verdict:
+        """Decides on, and notes, an attempt whose process could not do so itself."""
+        lock = lease.lock
+        if lock is None:
+            return Verdict.UNCOUNTED
+        self._services.deadline.ending = Ending.FAILED
+        return self._services.outcomes.failed(lock.receive, lock.attempts + 1, error)
+
+    def _killed(self, lease: Lease, error: Any, exc_info: Any) -> None:
+        """Settles an attempt whose process was killed, and could report nothing."""
+        ours: Any = self
+        context = self._what_follows
+        if ours._success_was_stored():  # noqa: SLF001 -- Celery's, which its stub lacks
+            # Killed before it said so: what follows is done again, and not the task.
+            if context.chord:
+                self.task.backend.on_chord_part_return(context, states.SUCCESS, None)
+            self._outcome = "done"
+            self.acknowledge()
+            return
+        if self._services.deadline.ending is Ending.OVERDUE:
+            self._outcome = "interrupted"
+            self.reject(requeue=True)
+            return
+        verdict = self._failed(lease, error)
+        if verdict is not Verdict.FINAL:
+            self._come_back(lease, error, verdict)
+            return
+        self.task.backend.mark_as_failure(
+            self.id, error, request=context, store_result=self.store_errors
+        )
+        self.task.on_failure(error, self.id, self.args, self.kwargs, exc_info)
+        signals.task_failure.send(
+            sender=self.task,
+            task_id=self.id,
+            exception=error,
+            args=self.args,
+            kwargs=self.kwargs,
+            traceback=exc_info.traceback,
+            einfo=exc_info,
+        )
+        self._dead(lease, error)
+        self.reject(requeue=True)
+
+    def _come_back(self, lease: Lease, error: Any, verdict: Verdict) -> None:
+        """Has the task tried again; the message waits as long as its attempts say."""
+        retry = self._services.retry
+        attempts = (lease.lock.attempts if lease.lock else 0) + 1
+        if verdict is Verdict.CUT:
+            self._outcome = "interrupted"
+        lease.return_after_seconds = retry.wait_seconds(attempts)
+        if self._outcome in ("lost", "timed_out") and self.store_errors:
+            self.task.backend.mark_as_retry(self.id, error, request=self._what_follows)
+        logger.warning(
+            "task %s[%s]: attempt %d of %d has failed, %s in %g s: %s: %s",
+            self.name,
+            self.id,
+            attempts,
+            retry.max_attempts,
+            verdict.value,
+            lease.return_after_seconds,
+            type(error).__name__,
+            shortened(str(error)),
+        )
+        self.reject(requeue=True)
+
+    def _dead(self, lease: Lease, error: BaseException) -> None:
+        """The task has failed for good, which is reported: SQS moves its message."""
+        services = self._services
+        lock = lease.lock
+        lease.return_after_seconds = 0
+        services.telemetry.dead_letter(
+            task_id=self.id,
+            task_name=self.name,
+            message_id=lease.message_id,
+            attempts=(lock.attempts if lock else 0) + 1,
+            error=f"{type(error).__name__}: {error}",
+        )
+        if services.locks.table is not None and lock is not None:
+            services.locks.table.report(lock.receive)
 
     def _end(self, lease: Lease | None) -> None:
         """Notes that nothing more will happen; what settles the message is on its way."""
+        if self._lock is not None:
+            self._services.locks.end(self._lock)
         self._services.running.discard(self._receipt_handle)
         self._services.ended.set()
         if lease is None or not self._ending.acquire(blocking=False):  # once, by one thread
@@ -213,15 +318,17 @@ def _within(limits: Any, task: Any) -> tuple[float, float | None]:
     )
 
 
+_OUTCOMES: Final = (
+    (AttemptFailedError, "failed"),
+    (Retry, "retried"),
+    (Ignore, "done"),
+    (Reject, "rejected"),
+    (TimeLimitExceeded, "timed_out"),
+    (WorkerLostError | SystemExit | KeyboardInterrupt, "lost"),
+    (BaseException, "failed"),
+)
+"""How an attempt ended, by what it raised; the first that fits."""
+
+
 def _outcome_of(error: BaseException) -> str:
-    if isinstance(error, Retry):
-        return "retried"
-    if isinstance(error, Ignore):
-        return "done"
-    if isinstance(error, Reject):
-        return "rejected"
-    if isinstance(error, TimeLimitExceeded):
-        return "timed_out"
-    if isinstance(error, WorkerLostError | SystemExit | KeyboardInterrupt):
-        return "lost"
-    return "failed"
+    return next(outcome for kind, outcome in _OUTCOMES if isinstance(error, kind))

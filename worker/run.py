@@ -17,33 +17,41 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from celery import signals
+from celery import current_app, signals
 from celery.app import trace
+from celery.app.task import Context
 from celery.worker import state as celery_state
+from kombu.utils.url import url_to_parts
 
 from taskpacks import manager
 from taskpacks.contract import ExitCode
 from taskpacks.errors import RefusedSettingsError, TaskpacksError, listed
 from taskpacks.parent_death import end_with
-from worker import application, logs, routes, sqs
-from worker.attempts import attempt_log
+from worker import application, logs, results, routes, sqs
 from worker.checks import UnusableQueueError, check_queue
+from worker.deadline import Deadline
 from worker.guards import guard
 from worker.leases import Leases, LeaseState
+from worker.locks import Locks
+from worker.outcomes import Outcomes
 from worker.policies import DrainPolicy
 from worker.prefetch import Prefetched, PrefetchPolicy
-from worker.services import Services
+from worker.services import Services, services_of
 from worker.settings import WorkerSettings
 from worker.shutdown import Shutdown
 from worker.spot import SpotWatch
 from worker.task_output import TaskOutput
+from worker.task_table import TaskTable
 from worker.telemetry import Telemetry
 from worker.usage import MeasuredContext, UsageMeter
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Mapping
 
+    from worker.envelope import Envelope
     from worker.leases import Lease
+    from worker.locks import TaskLock
+    from worker.task_table import Refusal
 
 logger = logging.getLogger(__name__)
 
@@ -91,6 +99,14 @@ def run(environment: Mapping[str, str]) -> int:
             usage=usage,
         )
         return _Worker(settings, pack, context, facts.lease_seconds, known).run()
+
+
+def _task_table(settings: WorkerSettings) -> TaskTable | None:
+    """The items of the deployment's tasks, where the result table is DynamoDB's."""
+    if settings.result_backend is None or not settings.result_backend.startswith(results.SCHEME):
+        return None
+    parts: Any = url_to_parts(settings.result_backend)
+    return TaskTable(parts.path, parts.hostname, settings.deployment)
 
 
 @contextmanager
@@ -150,6 +166,8 @@ class _Worker:
             settling=sqs.client(settings),
             lease_seconds=lease_seconds,
             on_lost=self._lost,
+            on_deleting=self._note_done,
+            on_giving_back=self._unlock,
         )
         prefetched = Prefetched()
         running: set[str] = set()
@@ -160,9 +178,14 @@ class _Worker:
         self._telemetry = Telemetry(
             stack=settings.stack, deployment=settings.deployment, pack=settings.pack
         )
+        deadline = Deadline()
+        table = _task_table(settings)
+        self._locks = Locks(table, deadline, self._refused)
         self._services = Services(
             leases=self._leases,
-            attempts=attempt_log(settings.result_backend, settings.deployment),
+            locks=self._locks,
+            deadline=deadline,
+            outcomes=Outcomes(settings.retry, table),
             retry=settings.retry,
             drain=DrainPolicy(idle_seconds=settings.idle_seconds, busy_at=time.monotonic()),
             prefetch=PrefetchPolicy(),
@@ -174,6 +197,7 @@ class _Worker:
             receiver=sqs.client(settings),
             on_drained=self._leave_drained,
             on_unusable=self._leave_unusable,
+            revoke=self._revoke,
         )
 
     def run(self) -> int:
@@ -202,6 +226,8 @@ class _Worker:
             stack.callback(self._context.usage.stop)
             self._leases.start()
             stack.callback(self._leases.stop)
+            self._locks.start()
+            stack.callback(self._locks.stop)
             stack.enter_context(
                 self._shutdown.listening(
                     self._last_words, lambda reason: _announce_shutdown(worker, reason)
@@ -240,12 +266,32 @@ class _Worker:
         celery_state.should_stop = ExitCode.DRAINED.value
 
     def _leave_unusable(self, reason: str) -> None:
-        logger.error("leaving, for task queue %s: %s", self._settings.deployment, reason)
+        logger.error("leaving, task queue %s: %s", self._settings.deployment, reason)
         self._unusable = True
         celery_state.should_stop = ExitCode.QUEUE_UNUSABLE.value
 
     def _lost(self, lease: Lease) -> None:
         self._shutdown.lost(lease)
+
+    def _refused(self, lock: TaskLock, refusal: Refusal) -> None:
+        for request in tuple(celery_state.active_requests):
+            if request.message.delivery_tag == lock.lease.receipt_handle:
+                # In a thread: other locks are renewed meanwhile.
+                threading.Thread(
+                    target=request.refused, args=(refusal,), name="refused", daemon=True
+                ).start()
+
+    def _note_done(self, leases: list[Lease]) -> None:
+        self._locks.finish([lease.lock for lease in leases if lease.lock is not None])
+
+    def _unlock(self, lease: Lease) -> None:
+        if lease.lock is not None:
+            self._locks.release(lease.lock)
+
+    def _revoke(self, message: Envelope) -> None:
+        """Tells who waits for a task that was cancelled before it began."""
+        context = Context({**message.payload["headers"], **message.embedded})
+        current_app.backend.mark_as_revoked(message.task_id, "cancelled", request=context)
 
     def _settle(self) -> None:
         """After the last task: what was done is deleted, what was not is given back."""
@@ -258,6 +304,8 @@ class _Worker:
             )
 
     def _exit_code(self, worker: Any) -> int:
+        if self._unusable:
+            return ExitCode.QUEUE_UNUSABLE
         if self._drained and not self._shutdown.asked:
             return ExitCode.DRAINED
         if self._shutdown.asked:
@@ -269,7 +317,7 @@ class _Worker:
         if self._shutdown.asked:
             return self._shutdown.reason
         if self._unusable:
-            return "queue unusable"
+            return "unusable"
         return "drained" if self._drained else "crash"
 
     def _tidy_up(self) -> None:
@@ -317,7 +365,13 @@ def _celery_worker(app: Any) -> Any:
     # Celery's own message would hold the task's whole result.
     trace.LOG_SUCCESS = "Task %(name)s[%(id)s] succeeded in %(runtime)ss"
     main = os.getpid()
-    signals.worker_process_init.connect(lambda **_: end_with(main), weak=False)
+    deadline = services_of(app).deadline
+
+    def in_process(**_: Any) -> None:
+        end_with(main)
+        deadline.watch()
+
+    signals.worker_process_init.connect(in_process, weak=False)
     worker = app.Worker(without_gossip=True, without_mingle=True, without_heartbeat=True)
     # Celery announces itself with a banner on stdout; the log says it in one line.
     worker.emit_banner = lambda: None

@@ -10,8 +10,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from worker.attempts import AttemptLog, RetryPolicy
+    from worker.attempts import RetryPolicy
+    from worker.deadline import Deadline
+    from worker.envelope import Envelope
     from worker.leases import Leases
+    from worker.locks import Locks
+    from worker.outcomes import Outcomes
     from worker.policies import DrainPolicy
     from worker.prefetch import Prefetched, PrefetchPolicy
     from worker.telemetry import Telemetry
@@ -26,7 +30,9 @@ class Services:
     """Made once, before the first message."""
 
     leases: Leases
-    attempts: AttemptLog
+    locks: Locks
+    deadline: Deadline
+    outcomes: Outcomes
     retry: RetryPolicy
     drain: DrainPolicy
     prefetch: PrefetchPolicy
@@ -38,7 +44,9 @@ class Services:
     """A boto3 client of SQS for the main thread, which makes each call once."""
     on_drained: Callable[[], None]
     on_unusable: Callable[[str], None]
-    """Called with the reason why SQS does not serve this worker: it leaves."""
+    """Called with the reason why the worker cannot go on: it leaves."""
+    revoke: Callable[[Envelope], None]
+    """Stores that a task was cancelled before it began."""
     running: set[str] = field(default_factory=set[str])
     """Receipt handles of the messages whose tasks were handed to Celery and have not ended."""
     ended: threading.Event = field(default_factory=threading.Event)

@@ -25,6 +25,7 @@ from worker.prefetch import AHEAD_SECONDS, Received
 from worker.routes import TENANT
 from worker.sqs import FAULTS, RECEIVE, checked, refused
 from worker.task_output import ATTEMPT_HEADER
+from worker.task_table import Reason, Refusal, TableUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -194,17 +195,13 @@ class Channel(SQS.Channel):
         except envelope.PoisonError as error:
             self._poison(lease, str(error), error.task_id)
             raise Empty from None
-        services = self._services
-        failed = services.attempts.count(read.task_id, lease)
-        if services.retry.exhausted(failed):
-            # SQS moves it after max_receives: its own redrive loses and doubles nothing.
-            services.leases.give_back(lease, 0)
-            raise Empty
         if read.eta is not None and (wait_seconds := read.eta - time.time()) > 0:
             self._postpone(lease, read.task_id, wait_seconds)
             raise Empty
+        self._begin(lease, read)
         payload = read.payload
-        payload["headers"][ATTEMPT_HEADER] = failed + 1
+        payload["headers"]["taskpacks"] = lease.lock.facts if lease.lock else None
+        payload["headers"][ATTEMPT_HEADER] = (lease.lock.attempts if lease.lock else 0) + 1
         options[SENDER_OPTION].mark(payload["headers"], read.embedded)
         properties = payload["properties"]
         properties["delivery_tag"] = lease.receipt_handle
@@ -214,6 +211,37 @@ class Channel(SQS.Channel):
             properties[TENANT] = tenant
         properties["delivery_info"] = {"exchange": "", "routing_key": queue}
         return payload
+
+    def _begin(self, lease: Lease, read: envelope.Envelope) -> None:
+        """Takes charge of a task, with a lock where it may be done, running or cancelled.
+
+        Raises:
+            Empty: It must not run now.
+        """
+        services = self._services
+        at_once = lease.receives > 1 or read.may_be_sent_twice or services.prefetch.heavy
+        try:
+            refusal = services.locks.begin(lease, read, at_once=at_once)
+        except TableUnavailableError as error:
+            services.leases.give_back(lease, 0)
+            services.on_unusable(str(error))
+            raise Empty from None
+        if refusal is None and services.locks.table is None:
+            exhausted = services.retry.exhausted(lease.receives - 1)
+            refusal = Refusal(Reason.DEAD) if exhausted else None
+        if refusal is None:
+            return
+        if refusal.reason is not Reason.DEAD:
+            logger.warning("task %s does not run: %s", read.task_id, refusal.reason.value)
+        if refusal.reason is Reason.CANCELLED:
+            services.revoke(read)
+        if refusal.reason in (Reason.DONE, Reason.CANCELLED):
+            services.leases.delete(lease)
+        else:
+            # Dead: SQS moves it after max_receives; its own redrive loses and doubles nothing.
+            # Running: hidden for longer than its lock lasts, since each receive counts.
+            services.leases.give_back(lease, 2 * refusal.seconds)
+        raise Empty
 
     def _postpone(self, lease: Lease, task_id: str, wait_seconds: float) -> None:
         if wait_seconds > limits.VISIBILITY_SECONDS_MAX:

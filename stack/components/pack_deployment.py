@@ -182,6 +182,7 @@ class PackDeployment(pulumi.ComponentResource):
         sending = sending_policy(
             f"{name}-producer",
             f"the deployment {name}",
+            name,
             [self.queue.arn],
             args.results,
             guards=args.guards,

@@ -123,6 +123,7 @@ class Producer(pulumi.ComponentResource):
         self.policy_arn = sending_policy(
             f"{self._name}-policy",
             "this stack",
+            "*",
             [queue.arn for queue in args.queues.values()],
             args.results,
             guards=args.guards,
@@ -135,6 +136,7 @@ class Producer(pulumi.ComponentResource):
 def sending_policy(
     name: str,
     receiver: str,
+    deployments: str,
     queue_arns: Sequence[pulumi.Input[str]],
     results: ResultStore,
     *,
@@ -142,13 +144,26 @@ def sending_policy(
     context: StackContext,
     opts: pulumi.ResourceOptions,
 ) -> aws.iam.Policy:
-    """Makes what an application attaches to its own role to send to some task queues."""
+    """Makes what an application attaches to its own role to send to some task queues.
+
+    Args:
+        name: The policy's logical name.
+        receiver: Who receives the tasks, for the policy's description.
+        deployments: The name of the deployment whose tasks may be cancelled; "*" for all.
+        queue_arns: The task queues.
+        results: Where the results are.
+        guards: What has to be so before the policy is deleted.
+        context: Of the stack.
+        opts: The policy's own.
+    """
     return aws.iam.Policy(
         name,
         description=f"Send tasks to {receiver} and read their results",
         policy=as_json(
             pulumi.Output.all(queue_arns, results.table_arn).apply(
-                lambda arns: policies.producer(arns[0], arns[1], context=context)
+                lambda arns: policies.producer(
+                    arns[0], arns[1], deployments=deployments, context=context
+                )
             )
         ),
         opts=pulumi.ResourceOptions.merge(

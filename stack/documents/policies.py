@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from stack.documents import key_policies
 from stack.documents.iam import allow, bucket_and_key, document, secret_arn
 from stack.documents.registry import may_have_token
-from taskpacks.contract import CELERY_RESULT_KEYS, attempts_key
+from taskpacks.contract import CELERY_RESULT_KEYS, attempts_key, cancels_key
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -105,7 +105,7 @@ def worker(
             ],
             [queue_arn],
         ),
-        *_use_of_results(
+        _use_of_results(
             [
                 "dynamodb:GetItem",
                 "dynamodb:PutItem",
@@ -114,10 +114,13 @@ def worker(
                 # In transactions, which need no permission of their own:
                 # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis-iam.html
                 "dynamodb:ConditionCheckItem",
+                # Tasks that are done are noted several in one call.
+                "dynamodb:BatchWriteItem",
             ],
             results_arn,
             CELERY_RESULT_KEYS,
             attempts_key(deployment, "*"),
+            cancels_key(deployment),
         ),
     ]
     if sends_to:
@@ -139,8 +142,8 @@ def worker(
     return document(statements)
 
 
-def _use_of_results(actions: Sequence[str], results_arn: str, *keys: str) -> list[dict[str, Any]]:
-    """Returns what Celery's DynamoDB backend calls; it finds the table made and its TTL on.
+def _use_of_results(actions: Sequence[str], results_arn: str, *keys: str) -> dict[str, Any]:
+    """Returns the use of items of the result table.
 
     Args:
         actions: On items; those that find items (Query, Scan) are never among them.
@@ -148,15 +151,28 @@ def _use_of_results(actions: Sequence[str], results_arn: str, *keys: str) -> lis
         keys: Patterns of the items' keys. They cannot tell one deployment's results from
             another's: docs/adr/0016-one-result-table.md.
     """
-    return [
-        # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/specifying-conditions.html
-        allow(
-            actions,
-            [results_arn],
-            Condition={"ForAllValues:StringLike": {"dynamodb:LeadingKeys": list(keys)}},
-        ),
-        allow(["dynamodb:DescribeTable", "dynamodb:DescribeTimeToLive"], [results_arn]),
-    ]
+    # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/specifying-conditions.html
+    return allow(
+        actions,
+        [results_arn],
+        Condition={"ForAllValues:StringLike": {"dynamodb:LeadingKeys": list(keys)}},
+    )
+
+
+def _cancelling(deployments: str, results_arn: str) -> dict[str, Any]:
+    """Returns the writes of `taskpacks.cancel`: marks, and nothing else of a task's item."""
+    keys = [attempts_key(deployments, "*"), cancels_key(deployments)]
+    return allow(
+        ["dynamodb:UpdateItem"],
+        [results_arn],
+        Condition={
+            "ForAllValues:StringLike": {"dynamodb:LeadingKeys": keys},
+            "ForAllValues:StringEquals": {
+                "dynamodb:Attributes": ["id", "cancelled", "latest", "ttl"]
+            },
+            "StringEqualsIfExists": {"dynamodb:ReturnValues": "NONE"},
+        },
+    )
 
 
 def _own_folders(data_arn: str, deployment: str) -> list[dict[str, Any]]:
@@ -245,19 +261,23 @@ def execution(
 
 
 def producer(
-    queue_arns: Sequence[str], results_arn: str, *, context: StackContext
+    queue_arns: Sequence[str], results_arn: str, *, deployments: str, context: StackContext
 ) -> dict[str, Any]:
-    """Returns what an application needs that sends tasks and reads their results, and nothing more.
+    """Returns what an application needs that sends and cancels tasks and reads their results.
 
     Args:
         queue_arns: The task queues that it may send to.
         results_arn: The stack's table of results.
+        deployments: The name of the deployment that it may cancel tasks of; "*" for all.
         context: Of the stack.
     """
     statements = [
         # kombu declares a queue before it sends, and asks for its depth when it does.
         allow(["sqs:SendMessage", "sqs:GetQueueAttributes"], queue_arns),
-        *_use_of_results(["dynamodb:GetItem"], results_arn, CELERY_RESULT_KEYS),
+        _use_of_results(["dynamodb:GetItem"], results_arn, CELERY_RESULT_KEYS),
+        # Celery's own backend asks whether the table is there, and its time to live on.
+        allow(["dynamodb:DescribeTable", "dynamodb:DescribeTimeToLive"], [results_arn]),
+        _cancelling(deployments, results_arn),
         allow(["ssm:GetParameter"], [context.producer_parameter_arn]),
     ]
     statements += key_policies.stored_data(("sqs", "dynamodb"), context)

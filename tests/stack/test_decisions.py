@@ -117,8 +117,8 @@ def test_an_image_from_elsewhere_needs_nothing_of_ecr():
     }
 
 
-def test_a_producer_sends_and_reads_results_and_does_nothing_else():
-    document = policies.producer([QUEUE], TABLE, context=CONTEXT)
+def test_a_producer_sends_cancels_and_reads_results_and_does_nothing_else():
+    document = policies.producer([QUEUE], TABLE, deployments="*", context=CONTEXT)
     sending = document["Statement"][0]
     assert (sending["Action"], sending["Resource"]) == (
         ["sqs:SendMessage", "sqs:GetQueueAttributes"],
@@ -128,6 +128,7 @@ def test_a_producer_sends_and_reads_results_and_does_nothing_else():
         "sqs:SendMessage",
         "sqs:GetQueueAttributes",
         "dynamodb:GetItem",
+        "dynamodb:UpdateItem",
         "dynamodb:DescribeTable",
         "dynamodb:DescribeTimeToLive",
         "ssm:GetParameter",

@@ -35,7 +35,7 @@ def worker(context):
 
 
 def producer(context):
-    return policies.producer(["arn:q"], "arn:t", context=context)
+    return policies.producer(["arn:q"], "arn:t", deployments="*", context=context)
 
 
 def launcher(context):

@@ -302,6 +302,8 @@ def site(aws, tmp_path, request):
     site = Site(tmp_path, aws, name)
     yield site
     site.end_all()
+    if (site.folder / "worker.log").exists():
+        print(site.log)
     for worker in site.started:  # pytest shows it when the test failed
         print(worker.log_path.name, worker.code, *worker.log.splitlines()[-30:], sep="\n")
 

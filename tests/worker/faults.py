@@ -2,7 +2,8 @@
 
 It stands before an SQS protocol server and knows the action of each call. What it does to a
 call is said by a script, by an outage (the same for a while), or by seeded random rates, in
-that order; it keeps a record of every call. Other services pass through untouched.
+that order; it keeps a record of every call. DynamoDB's actions too, which have other names;
+other services pass through untouched.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 LOOPBACK = "127.0.0.1"
 SQS = "AmazonSQS."
+DYNAMODB = "DynamoDB_20120810."
 ANSWER_SECONDS = 30
 CONNECTION_HEADERS = {"connection", "transfer-encoding", "content-length", "keep-alive"}
 
@@ -36,6 +38,9 @@ DELETE_ONE = "DeleteMessage"
 VISIBILITY = "ChangeMessageVisibility"
 ATTRIBUTES = "GetQueueAttributes"
 SEND = "SendMessage"
+PUT = "PutItem"
+UPDATE = "UpdateItem"
+PUT_SEVERAL = "BatchWriteItem"
 
 
 class Kind(Enum):
@@ -111,8 +116,8 @@ class FaultProxy:
         self.random = random.Random(seed)  # noqa: S311 -- a seeded test, no secret
         self.rates: dict[str, Mapping[Fault, float]] = {}
         self.calls: list[Call] = []
-        self.others: set[str] = set()
-        """Actions of other services, which are passed on as they are."""
+        self.actions: set[str] = set()
+        """What was asked for, of any service, by the names that permissions have."""
         self.keys: set[str] = set()
         """The keys of the items in DynamoDB that were read, written or deleted."""
         self._scripts: dict[str, deque[Fault | None]] = defaultdict(deque)
@@ -263,9 +268,12 @@ class _Server(ThreadingHTTPServer):
 
 def _parts(action: str, asked: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     """The actions of a call that permissions are for: a transaction's are those of its items."""
-    if "TransactItems" not in asked:
-        return [(action, asked)]
-    return [(f"{kind}Item", one) for item in asked["TransactItems"] for kind, one in item.items()]
+    if "TransactItems" in asked:
+        return [
+            (f"{kind}Item", one) for item in asked["TransactItems"] for kind, one in item.items()
+        ]
+    puts = [put["PutRequest"] for table in asked.get("RequestItems", {}).values() for put in table]
+    return [(action, put) for put in puts] or [(action, asked)]
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -286,16 +294,18 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         target = self.headers.get("X-Amz-Target", "")
-        if not target.startswith(SQS):
-            asked = json.loads(body) if body.startswith(b"{") else {}
-            for action, one in _parts(target.rpartition(".")[2], asked):
-                self.server.proxy.others.add(action)
-                if item := one.get("Key") or one.get("Item"):
-                    self.server.proxy.keys.add(item["id"]["S"])
+        proxy = self.server.proxy
+        service, _, action = target.partition(".")
+        if f"{service}." not in (SQS, DYNAMODB):
+            proxy.actions.add(action)
             self._reply(*self._pass_on(body))
             return
-        proxy = self.server.proxy
-        call = proxy.begun(target.removeprefix(SQS), json.loads(body or b"{}"))
+        asked = json.loads(body or b"{}")
+        for part, one in _parts(action, asked):
+            proxy.actions.add(part)
+            if item := one.get("Key") or one.get("Item"):
+                proxy.keys.add(item["id"]["S"])
+        call = proxy.begun(action, asked)
         if call.fault is not None and not self._is_passed_on(call, call.fault):
             return
         status, headers, answer = self._pass_on(body)

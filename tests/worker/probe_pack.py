@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 
 from celery.exceptions import Reject
 
@@ -52,6 +53,7 @@ def taskpack_register_tasks(app, context):
 
     register_hazards(app, context)
     register_large_ones(app, context)
+    register_followed_ones(app)
 
 
 def register_hazards(app, context):
@@ -119,6 +121,49 @@ def register_large_ones(app, context):
         return lines
 
 
+def register_followed_ones(app):
+    """Tasks that say in a journal how far they get."""
+
+    @app.task(name="probe.ticking")
+    def ticking(seconds, journal, name):
+        """Says every tenth of a second that it lives."""
+        for _ in range(int(10 * seconds)):  # counted, so that a process that was stopped goes on
+            note(journal, name=name, event="tick")
+            time.sleep(0.1)
+        note(journal, name=name, event="end")
+        return name
+
+    class Telling(app.Task):
+        def on_failure(self, exc, _task_id, _args, kwargs, _einfo):
+            note(kwargs["journal"], name="on_failure", event=str(exc))
+
+        def on_retry(self, exc, _task_id, _args, kwargs, _einfo):
+            note(kwargs["journal"], name="on_retry", event=str(exc))
+
+    @app.task(name="probe.flaky", base=Telling)
+    def flaky(journal, name, failures):
+        """Fails so often, then returns its name."""
+        tries = sum(line["name"] == name for line in lines(journal)) + 1
+        note(journal, name=name, event="begin")
+        if tries <= failures:
+            raise RuntimeError(f"{name} {tries}")
+        return name
+
+    @app.task(name="probe.die_once")
+    def die_once(journal):
+        """Ends its process in its first attempt."""
+        first = not any(line["name"] == "die_once" for line in lines(journal))
+        note(journal, name="die_once", event="try")
+        if first:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return "lived"
+
+    @app.task(name="probe.note")
+    def note_down(values, journal, name):
+        note(journal, name=name, event="begin", values=values)
+        return values
+
+
 def register_long_ones(app, context):
     @app.task(name="probe.again", bind=True)
     def again(self, journal, times):
@@ -172,6 +217,11 @@ signal.signal(signal.SIGTERM, signal.SIG_IGN)
 subprocess.Popen([sys.executable, "-c", {STUBBORN_CHILD!r}])
 time.sleep(60)
 """
+
+
+def lines(journal):
+    path = Path(journal)
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 def note(journal, **facts):

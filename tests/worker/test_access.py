@@ -49,7 +49,7 @@ def test_a_worker_that_may_not_receive_says_so_at_its_first_receive(site, proxy)
     assert "Allow it in the worker's role" in worker.log
     assert proxy.count(RECEIVE) == 1
     (report,) = [report for report in worker.reports if "LeftBecause" in report]
-    assert report["LeftBecause"] == "queue unusable"
+    assert report["LeftBecause"] == "unusable"
     assert receives_of(site) == 1
 
 

@@ -4,17 +4,10 @@ import json
 
 import pytest
 
-from worker.attempts import ReceivesAsAttempts, RetryPolicy
-from worker.leases import lease_of
+from worker.attempts import RetryPolicy
 from worker.policies import GracePolicy, Phase, time_limits
 from worker.telemetry import TaskReport, Telemetry, embedded
 from worker.usage import TaskUsage
-
-THIRD_RECEIVE = {
-    "ReceiptHandle": "handle",
-    "MessageId": "id",
-    "Attributes": {"ApproximateReceiveCount": "3"},
-}
 
 
 @pytest.mark.parametrize(
@@ -58,11 +51,6 @@ def test_waits_double_up_to_the_longest():
     assert waits == [10, 20, 40, 320, 600, 600, 600, 600]
     assert [policy.exhausted(attempts) for attempts in (0, 2, 3, 4)] == [False, False, True, True]
     assert RetryPolicy(3, 0, 600).wait_seconds(5) == 0
-
-
-def test_without_a_table_receives_stand_in_for_attempts():
-    log, lease = ReceivesAsAttempts(), lease_of(THIRD_RECEIVE, 0)
-    assert (log.count("id", lease), log.add("id", lease, 1), log.add("id", lease, 5)) == (2, 3, 7)
 
 
 def test_a_task_is_told_in_the_embedded_metric_format_without_its_arguments(capsys):

@@ -162,16 +162,14 @@ def test_a_task_that_retries_itself_is_done_in_the_end(site, journal):
     assert (site.depth(), site.depth(site.dead_url)) == ((0, 0), (0, 0))
 
 
-def test_a_result_table_that_is_gone_holds_no_message(site, journal, wait_until):
-    worker = site.start(TASKPACKS_IDLE_SECONDS="2", TASKPACKS_MAX_ATTEMPTS="1")
+def test_a_result_table_that_is_gone_ends_the_worker_which_holds_no_message(site, journal):
+    worker = site.start(TASKPACKS_IDLE_SECONDS="2")
     assert site.send("add", left=1, right=1).get(timeout=20) == 2
     boto3.client("dynamodb").delete_table(TableName=f"{site.name}-results")
-    for task in ("reject", "kill", "fail"):
-        site.send(task)
     site.send("sleep", seconds=0, journal=str(journal), name="after")
-    wait_until(lambda: journal.lines("end"), 40)
-    assert worker.wait(40) == ExitCode.DRAINED
-    assert site.depth() == (0, 0)
+    assert worker.wait(80) == ExitCode.QUEUE_UNUSABLE
+    assert (site.depth(), site.depth(site.dead_url)) == ((1, 0), (0, 0))
+    assert "takes no result" in worker.log
 
 
 def test_celerys_own_tasks_run_once(site):

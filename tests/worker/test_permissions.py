@@ -8,7 +8,7 @@ from celery.result import AsyncResult
 
 from stack.documents import policies
 from taskpacks import Permissions
-from taskpacks.contract import ExitCode, attempts_key
+from taskpacks.contract import ExitCode, attempts_key, cancels_key
 from tests.stack.contexts import CONTEXT
 
 TABLE = "arn:table"
@@ -25,12 +25,12 @@ def policy_of(deployment):
     )
 
 
-def may_use(document, key):
+def may_use(document, key, action="dynamodb:GetItem"):
     """Whether a policy lets its role at an item of the result table."""
     return any(
         fnmatchcase(key, pattern)
         for each in document["Statement"]
-        if each["Resource"] == [TABLE] and "dynamodb:GetItem" in each["Action"]
+        if each["Resource"] == [TABLE] and action in each["Action"]
         for pattern in each["Condition"]["ForAllValues:StringLike"]["dynamodb:LeadingKeys"]
     )
 
@@ -45,7 +45,7 @@ def test_the_workers_role_allows_every_call_of_a_real_worker(site, proxy, tmp_pa
         assert worker.wait(60) == ExitCode.DRAINED
     # SQS asks for the same permission, whether one message is deleted or several:
     # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-api-permissions-reference.html
-    asked = {call.action.removesuffix("Batch") for call in proxy.calls} | proxy.others
+    asked = {action.removesuffix("Batch") for action in proxy.actions}
     document = policy_of(site.name)
     allowed = {action for each in document["Statement"] for action in each["Action"]}
     assert asked <= {action.partition(":")[2] for action in allowed}
@@ -66,9 +66,21 @@ def test_no_deployment_reaches_what_another_counts(other):
 
 
 def test_a_producer_reads_results_and_no_counts():
-    document = policies.producer(["arn:queue"], TABLE, context=CONTEXT)
+    document = policies.producer(["arn:queue"], TABLE, deployments="pi", context=CONTEXT)
     assert may_use(document, "b'celery-task-meta-id'")
     assert not may_use(document, attempts_key("pi", "id"))
+
+
+def test_a_producer_writes_the_marks_of_its_own_deployment_alone():
+    document = policies.producer(["arn:queue"], TABLE, deployments="pi", context=CONTEXT)
+    update = "dynamodb:UpdateItem"
+    assert may_use(document, attempts_key("pi", "id"), update)
+    assert may_use(document, cancels_key("pi"), update)
+    assert not may_use(document, attempts_key("pi-urgent", "id"), update)
+    assert not may_use(document, "b'celery-task-meta-id'", update)
+    (statement,) = [each for each in document["Statement"] if update in each["Action"]]
+    attributes = statement["Condition"]["ForAllValues:StringEquals"]["dynamodb:Attributes"]
+    assert attributes == ["id", "cancelled", "latest", "ttl"]
 
 
 def test_results_under_a_deployments_own_keys_would_be_found_by_no_application(site):

@@ -62,8 +62,8 @@ def test_a_failing_task_is_tried_again_after_a_growing_pause_and_ends_in_the_dea
             failed.get(timeout=20)
         assert worker.wait(30) == ExitCode.DRAINED
     assert [report["Receives"] for report in task_reports(site)] == [1, 2, 3]
-    assert "(attempt 1 of 3), next try in 1 s" in site.log
-    assert "(attempt 2 of 3), next try in 2 s" in site.log
+    assert "attempt 1 of 3 has failed, it is tried again in 1 s" in site.log
+    assert "attempt 2 of 3 has failed, it is tried again in 2 s" in site.log
     (letter,) = [line for line in reports(site) if "DeadLetter" in line]
     assert letter["Error"] == "RuntimeError: broken on purpose"
     assert letter["Attempts"] == 3

@@ -1,0 +1,174 @@
+"""No task runs twice at the same time, and none that is done runs again, whatever is cut."""
+
+import os
+import signal
+import time
+
+import boto3
+import pytest
+from faults import DELETE, DENIED, DROP_AFTER, PUT, PUT_SEVERAL, RECEIVE, UPDATE, Fault, Kind
+
+from taskpacks.contract import ExitCode, attempts_key
+
+LEASE_SECONDS = 10
+BROKEN = Fault(Kind.ANSWER, 500, "InternalServerError")
+THROTTLED = Fault(Kind.ANSWER, 400, "ProvisionedThroughputExceededException")
+TABLE_CALLS = (PUT, PUT_SEVERAL, UPDATE)
+
+
+def runs(journal):
+    """The signs of life of each run of the task, as times; the first run first."""
+    found = {}
+    for line in journal.lines(name="s"):
+        found.setdefault(line["pid"], []).append(line["at"])
+    return sorted(found.values())
+
+
+def item_of(site, task_id):
+    key = {"id": {"S": attempts_key(site.name, task_id)}}
+    table = f"{site.name}-results"
+    return boto3.client("dynamodb").get_item(TableName=table, Key=key).get("Item", {})
+
+
+def deliver_again(site, proxy):
+    """Makes the message visible that a worker holds, as SQS may: at least once is its promise."""
+    handle = [call for call in proxy.calls if call.action == RECEIVE and call.answer][-1]
+    (message,) = handle.answer["Messages"]
+    site.sqs.change_message_visibility(
+        QueueUrl=site.url, ReceiptHandle=message["ReceiptHandle"], VisibilityTimeout=0
+    )
+
+
+def test_a_message_that_is_delivered_twice_runs_once(site, proxy, journal, wait_until):
+    site.configure_queue(lease_seconds=LEASE_SECONDS, max_receives=10)
+    result = site.send("ticking", seconds=9, journal=str(journal), name="s")
+    first = site.start(**site.through(proxy))
+    wait_until(lambda: len(journal.lines("tick")) > 12)  # it has run for more than a second
+    second = site.start(TASKPACKS_IDLE_SECONDS="20")
+    wait_until(lambda: "ready" in second.log)
+    deliver_again(site, proxy)
+    wait_until(lambda: "another worker runs it" in second.log, seconds=8)
+    assert result.get(timeout=30) == "s"
+    assert first.wait(30) == ExitCode.DRAINED
+    assert second.wait(60) == ExitCode.DRAINED
+    assert len(runs(journal)) == 1
+    assert site.depth() == (0, 0)
+
+
+@pytest.mark.parametrize("whole_group", [False, True])
+def test_a_worker_that_is_stopped_past_its_lease_does_not_go_on(
+    site, journal, wait_until, whole_group
+):
+    site.configure_queue(lease_seconds=LEASE_SECONDS, max_receives=10)
+    result = site.send("ticking", seconds=14, journal=str(journal), name="s")
+    first = site.start(TASKPACKS_IDLE_SECONDS="30")
+    wait_until(lambda: len(journal.lines("tick")) > 12)
+    stopped = [first.pid, *(first.children if whole_group else [])]
+    for pid in stopped:
+        os.kill(pid, signal.SIGSTOP)
+    second = site.start(TASKPACKS_IDLE_SECONDS="15")
+    wait_until(lambda: len(runs(journal)) == 2, seconds=40)
+    resumed_at = time.time()
+    for pid in stopped:
+        os.kill(pid, signal.SIGCONT)
+    assert result.get(timeout=40) == "s"
+    first.signal(signal.SIGTERM)
+    assert first.wait(30) == ExitCode.STOPPED
+    assert second.wait(60) == ExitCode.DRAINED
+    # Ten a second: the window that docs/worker.md names.
+    assert sum(at > resumed_at for at in runs(journal)[0]) <= 10 * whole_group
+    assert len(journal.lines("end")) == 1
+    assert "attempts" not in item_of(site, result.id)  # what was cut is no failed attempt
+
+
+def test_a_worker_that_is_cut_off_past_its_lease_does_not_go_on(site, proxy, journal, wait_until):
+    site.configure_queue(lease_seconds=LEASE_SECONDS, max_receives=10)
+    result = site.send("ticking", seconds=14, journal=str(journal), name="s")
+    first = site.start(**site.through(proxy), TASKPACKS_IDLE_SECONDS="30")
+    wait_until(lambda: len(journal.lines("tick")) > 12)
+    with proxy.refusing():
+        second = site.start(TASKPACKS_IDLE_SECONDS="15")
+        wait_until(lambda: len(runs(journal)) == 2, seconds=40)
+    assert result.get(timeout=60) == "s"
+    first.signal(signal.SIGTERM)
+    assert first.wait(30) == ExitCode.STOPPED
+    assert second.wait(60) == ExitCode.DRAINED
+    first_run, second_run = runs(journal)
+    assert first_run[-1] < second_run[0]
+
+
+def test_what_is_done_is_not_repeated_though_its_message_could_not_be_deleted(
+    site, proxy, journal, wait_until
+):
+    site.configure_queue(lease_seconds=LEASE_SECONDS, max_receives=10)
+    result = site.send("ticking", seconds=0.3, journal=str(journal), name="s")
+    proxy.outage(DELETE, DENIED, 60)
+    first = site.start(**site.through(proxy))
+    assert result.get(timeout=30) == "s"
+    wait_until(lambda: proxy.count(DELETE) > 1)
+    first.kill()
+    second = site.start(TASKPACKS_IDLE_SECONDS="12")
+    assert second.wait(60) == ExitCode.DRAINED
+    assert len(journal.lines("end")) == 1
+    assert "it is done" in second.log
+    assert site.depth() == (0, 0)
+
+
+def test_a_dead_letter_that_is_sent_again_runs_though_its_first_attempt_is_killed(site, journal):
+    failed = site.send("flaky", journal=str(journal), name="f", failures=3)
+    with site.worker(TASKPACKS_IDLE_SECONDS="3") as worker:
+        assert worker.wait(60) == ExitCode.DRAINED
+    assert failed.state == "FAILURE"
+    (letter,) = site.sqs.receive_message(QueueUrl=site.dead_url)["Messages"]
+    site.configure_queue(lease_seconds=LEASE_SECONDS, max_receives=10)
+    site.sqs.send_message(QueueUrl=site.url, MessageBody=letter["Body"])
+    # Received by a worker that ended at once.
+    site.sqs.receive_message(QueueUrl=site.url, VisibilityTimeout=0)
+    with site.worker(TASKPACKS_IDLE_SECONDS="3") as worker:
+        assert worker.wait(60) == ExitCode.DRAINED
+    assert site.producer.AsyncResult(failed.id).get(timeout=1) == "f"
+    assert site.depth() == (0, 0)
+
+
+@pytest.mark.parametrize("fault", [BROKEN, DENIED, THROTTLED], ids=str)
+def test_a_table_that_is_away_for_long_makes_no_task_dead(site, proxy, journal, fault):
+    """It ends the worker instead, which another one follows."""
+    site.configure_queue(lease_seconds=LEASE_SECONDS, max_receives=10)
+    result = site.send("flaky", journal=str(journal), name="f", failures=1)
+    for action in TABLE_CALLS:
+        proxy.outage(action, fault, 600)
+    first = site.start(**site.through(proxy))
+    assert first.wait(100) == ExitCode.QUEUE_UNUSABLE
+    for action in TABLE_CALLS:
+        proxy.end_outage(action)
+    second = site.start(**site.through(proxy), TASKPACKS_IDLE_SECONDS="12")
+    assert second.wait(60) == ExitCode.DRAINED
+    assert result.state == "SUCCESS"
+    assert (site.depth(), site.depth(site.dead_url)) == ((0, 0), (0, 0))
+
+
+@pytest.mark.parametrize("action", TABLE_CALLS)
+def test_a_lost_answer_of_the_table_costs_no_attempt(site, proxy, journal, action):
+    result = site.send("flaky", journal=str(journal), name="f", failures=2)
+    proxy.script(action, DROP_AFTER, DROP_AFTER, None, DROP_AFTER)
+    worker = site.start(**site.through(proxy), TASKPACKS_IDLE_SECONDS="4")
+    assert worker.wait(60) == ExitCode.DRAINED
+    assert result.state == "SUCCESS"
+    assert [line["name"] for line in journal.lines("begin")] == ["f"] * 3
+    assert site.depth(site.dead_url) == (0, 0)
+
+
+def test_a_task_of_many_leases_keeps_its_lock(site, journal):
+    site.configure_queue(lease_seconds=LEASE_SECONDS)
+    result = site.send("ticking", seconds=1.5 * LEASE_SECONDS, journal=str(journal), name="s")
+    with site.worker() as worker:
+        began = time.time()
+        while not item_of(site, result.id).get("until"):
+            assert time.time() < began + 20
+            time.sleep(0.1)
+        first_end = float(item_of(site, result.id)["until"]["N"])
+        assert result.get(timeout=40) == "s"
+        assert worker.wait(30) == ExitCode.DRAINED
+    assert time.time() > first_end
+    assert {"done", "fence"} <= item_of(site, result.id).keys()
+    assert len(journal.lines("end")) == 1

@@ -1,0 +1,106 @@
+"""Only the final outcome of a task is one to Celery: its state, errbacks, chains and chords."""
+
+import pytest
+from celery import chain, chord, signature
+from celery.exceptions import TimeoutError as NoResultError
+
+from taskpacks.contract import ExitCode
+
+
+@pytest.fixture
+def of(site, journal):
+    """Makes signatures of the probe pack's tasks."""
+
+    def make(task, **arguments):
+        return signature(
+            f"probe.{task}", kwargs={"journal": str(journal), **arguments}, app=site.producer
+        )
+
+    return make
+
+
+def drain(site, **changes):
+    with site.worker(TASKPACKS_IDLE_SECONDS="3", **changes) as worker:
+        assert worker.wait(60) == ExitCode.DRAINED
+
+
+def names(journal, event="begin"):
+    return [line["name"] for line in journal.lines(event)]
+
+
+def test_an_errback_and_on_failure_hear_of_the_last_attempt_alone(site, of, journal):
+    task = of("flaky", name="f", failures=9)
+    result = task.apply_async(link_error=of("note", name="errback"))
+    drain(site)
+    assert names(journal) == ["f", "f", "f", "errback"]
+    assert [line["event"] for line in journal.lines(name="on_retry")] == ["f 1", "f 2"]
+    assert [line["event"] for line in journal.lines(name="on_failure")] == ["f 3"]
+    assert result.state == "FAILURE"
+    with pytest.raises(Exception, match="f 3"):
+        result.get(timeout=1)
+
+
+def test_a_caller_does_not_hear_of_an_attempt_that_is_tried_again(site, of, journal):
+    result = of("flaky", name="f", failures=1).apply_async(link_error=of("note", name="errback"))
+    states = set()
+    with site.worker(TASKPACKS_IDLE_SECONDS="3") as worker:
+        while not states & {"SUCCESS", "FAILURE"}:
+            states.add(result.state)
+        assert worker.wait(20) == ExitCode.DRAINED
+    assert {"RETRY", "SUCCESS"} <= states
+    assert "FAILURE" not in states
+    assert names(journal) == ["f", "f"]
+
+
+def test_a_chain_goes_on_after_an_attempt_that_failed(site, of, journal):
+    result = chain(of("flaky", name="f", failures=1), of("note", name="after")).apply_async()
+    drain(site)
+    assert names(journal) == ["f", "f", "after"]
+    assert result.state == "SUCCESS"
+
+
+@pytest.mark.parametrize("kill", [False, True])
+def test_a_chord_of_tasks_that_fail_once_has_its_body_run_once(site, of, journal, kill):
+    header = [of("flaky", name=f"f{index}", failures=1) for index in range(5)]
+    if kill:
+        header.append(
+            signature("probe.die_once", kwargs={"journal": str(journal)}, app=site.producer)
+        )
+    result = chord(header)(of("note", name="body"))
+    drain(site)
+    body = [line for line in journal.lines("begin") if line["name"] == "body"]
+    expected = [f"f{index}" for index in range(5)] + ["lived"] * kill
+    assert [line["values"] for line in body] == [expected]
+    assert result.state == "SUCCESS"
+
+
+def test_a_chord_fails_once_with_a_task_of_its_header(site, of, journal):
+    header = [of("flaky", name="good", failures=0), of("flaky", name="bad", failures=9)]
+    result = chord(header)(of("note", name="body").on_error(of("note", name="errback")))
+    drain(site)
+    assert "body" not in names(journal)
+    assert names(journal).count("errback") == 1
+    with pytest.raises(Exception, match="bad 3"):
+        result.get(timeout=1)
+
+
+def test_a_task_whose_process_is_killed_each_time_fails_for_whoever_waits(site, of, journal):
+    result = site.producer.send_task("probe.kill", link_error=of("note", name="errback"))
+    with site.worker(TASKPACKS_IDLE_SECONDS="3") as worker:
+        with pytest.raises(Exception, match="signal 9"):
+            result.get(timeout=40)
+        assert worker.wait(30) == ExitCode.DRAINED
+    assert names(journal) == ["errback"]
+
+
+def test_a_task_that_takes_too_long_each_time_fails_for_whoever_waits(site, of, journal):
+    result = of("sleep", name="s", seconds=30).apply_async(
+        link_error=of("note", name="errback"), time_limit=1
+    )
+    with site.worker(TASKPACKS_IDLE_SECONDS="3", TASKPACKS_MAX_ATTEMPTS="2") as worker:
+        with pytest.raises(NoResultError):
+            result.get(timeout=0.5)
+        with pytest.raises(Exception, match="TimeLimitExceeded"):
+            result.get(timeout=30)
+        assert worker.wait(30) == ExitCode.DRAINED
+    assert names(journal) == ["s", "s", "errback"]

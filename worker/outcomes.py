@@ -1,0 +1,107 @@
+"""What a failed attempt means: the task is tried again, or has failed for good.
+
+Decided where the attempt ends (in the task's process; in the main one for time limits and lost
+processes), noted in the result table, and only then reported. Only a final failure is one to
+Celery: before it the task is in state RETRY, and no errback, chord or `on_failure` hears of it.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+from celery.exceptions import Reject, Retry
+
+from taskpacks.errors import BadInputError, TaskpacksError
+from worker.task_table import TableUnavailableError
+
+if TYPE_CHECKING:
+    from worker.attempts import RetryPolicy
+    from worker.task_table import Receive, TaskTable
+
+logger = logging.getLogger(__name__)
+
+
+class Verdict(Enum):
+    """What becomes of a task whose attempt has failed."""
+
+    FINAL = "it has failed"
+    AGAIN = "it is tried again"
+    CUT = "another worker has it: the attempt does not count"
+    UNCOUNTED = "it is tried again: the result table could not be written"
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """Decides on failed attempts, and notes them."""
+
+    retry: RetryPolicy
+    table: TaskTable | None
+
+    def failed(self, receive: Receive, attempts: int, error: BaseException) -> Verdict:
+        """Decides on a failed attempt.
+
+        Args:
+            receive: Which receive of the task.
+            attempts: Failed attempts, this one included.
+            error: How it failed.
+        """
+        final = never_again(error) or self.retry.exhausted(attempts)
+        if self.table is not None:
+            failure = f"{type(error).__name__}: {error}" if final else None
+            try:
+                noted = self.table.fail(receive, attempts, failure)
+            except TableUnavailableError as unavailable:
+                logger.warning(
+                    "an attempt of task %s is not counted: %s", receive.task_id, unavailable
+                )
+                return Verdict.UNCOUNTED
+            if not noted:
+                return Verdict.CUT
+        return Verdict.FINAL if final else Verdict.AGAIN
+
+
+def never_again(error: BaseException) -> bool:
+    """Says whether trying again cannot help."""
+    if isinstance(error, Reject):
+        rejected: Any = error
+        return not rejected.requeue
+    return isinstance(error, BadInputError) or getattr(error, "taskpacks_final", False)
+
+
+class AttemptFailedError(Retry):
+    """To Celery: the task is tried again. Its message comes back; nothing is sent."""
+
+    def __init__(
+        self, message: str | None = None, exc: Any = None, when: Any = None, verdict: str = "AGAIN"
+    ) -> None:
+        """Takes Celery's arguments.
+
+        Args:
+            message: How the attempt failed, for the log.
+            exc: The exception that ended it.
+            when: Not known here.
+            verdict: The name of a `Verdict`.
+        """
+        super().__init__(message, exc, when)
+        self.verdict = verdict
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """See `pickle`: it is sent to the worker's main process."""
+        return type(self), (self.message, self.exc, self.when, self.verdict)
+
+
+class ResultNotStoredError(Reject):
+    """The result table did not take a result: the attempt is cut, and does not count."""
+
+
+class FencedOutError(Reject):
+    """Another worker has the lock on the task: the attempt is cut, and does not count."""
+
+
+class UnreportedFailureError(TaskpacksError):
+    """The final failure of an attempt whose worker ended before it was reported."""
+
+    taskpacks_final = True

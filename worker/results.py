@@ -1,0 +1,166 @@
+"""Celery's DynamoDB result backend, with conditional writes.
+
+Results have the form that Celery's own backend reads. What is added: a result with an older fence
+number never replaces one with a newer, nor anything a success; the parts of a chord are a set and
+not a count, so that a part that reports twice counts once; and the body is sent by one part.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from botocore.exceptions import BotoCoreError, ClientError
+from celery import states
+from celery.backends.dynamodb import DynamoDBBackend
+from kombu.utils.encoding import bytes_to_str
+
+from worker.envelope import ONCE_HEADER
+from worker.outcomes import FencedOutError, ResultNotStoredError
+from worker.services import services_of
+from worker.task_table import CONDITION_FAILED, client
+
+if TYPE_CHECKING:
+    from celery.app.task import Context
+
+logger = logging.getLogger(__name__)
+
+SCHEME: Final = "dynamodb://"
+STORE_SECONDS: Final = 30
+"""How long a result waits for a table that does not answer; then the attempt is cut."""
+PAUSES_SECONDS: Final = (0.2, 0.5, 1, 2)
+_UNFENCED: Final = frozenset({states.FAILURE, states.REVOKED})
+"""States that are written once the lock is given up, and that a task run again may replace."""
+
+
+def backend_url(url: str | None) -> str:
+    """The `result_backend` setting of the worker's application."""
+    if not url:
+        return "disabled://"
+    return f"{__name__}:FencedBackend+{url}" if url.startswith(SCHEME) else url
+
+
+class FencedBackend(DynamoDBBackend):
+    """Stores what the owner of a task's lock reports."""
+
+    _part: Any = None
+
+    @property
+    def client(self) -> Any:
+        """A client of this process; the stack has made the table."""
+        ours: Any = self
+        return client(ours.aws_region)
+
+    def _store_result(
+        self,
+        task_id: Any,
+        result: Any,
+        state: str,
+        traceback: Any = None,
+        request: Context | None = None,
+        **_: Any,
+    ) -> Any:
+        ours: Any = self
+        meta = ours._get_result_meta(result, state, traceback, request)  # noqa: SLF001 -- overridden
+        meta["task_id"] = bytes_to_str(task_id)
+        key = str(ours.get_key_for_task(task_id))
+        put = ours._prepare_put_request(key, ours.encode(meta))  # noqa: SLF001 -- as above
+        fence = 0 if state in _UNFENCED else services_of(ours.app).deadline.fence
+        put["Item"]["fence"] = {"N": str(fence)}
+        condition = "attribute_not_exists(succeeded)"
+        if state == states.SUCCESS:
+            put["Item"]["succeeded"] = {"BOOL": True}
+        if state not in _UNFENCED:
+            condition += " AND (attribute_not_exists(fence) OR fence <= :fence)"
+            put["ExpressionAttributeValues"] = {":fence": {"N": str(fence)}}
+        held = self._patiently(
+            self.client.put_item,
+            **put,
+            ConditionExpression=condition,
+            ReturnValuesOnConditionCheckFailure="ALL_OLD",
+        )
+        if held is None and state not in _UNFENCED:
+            raise FencedOutError(f"task {task_id}: another worker has its lock", requeue=True)
+        return result
+
+    def _patiently(self, call: Any, **arguments: Any) -> dict[str, Any] | None:
+        """Makes a call until it is answered.
+
+        Returns:
+            The answer; an empty one when the task has succeeded before; None when the condition
+            did not hold.
+
+        Raises:
+            ResultNotStoredError: It was not for `STORE_SECONDS`.
+        """
+        give_up_at = time.monotonic() + STORE_SECONDS
+        failures = 0
+        while True:
+            try:
+                return call(**arguments)
+            except ClientError as error:
+                if error.response.get("Error", {}).get("Code") == CONDITION_FAILED:
+                    return {} if "succeeded" in error.response.get("Item", {}) else None
+                said: Exception = error
+            except BotoCoreError as error:
+                said = error
+            pause = PAUSES_SECONDS[min(failures, len(PAUSES_SECONDS) - 1)]
+            failures += 1
+            if time.monotonic() + pause >= give_up_at:
+                raise ResultNotStoredError(
+                    f"result table {self.table_name} takes no result: {said}", requeue=True
+                ) from said
+            logger.warning("result table %s, trying again: %s", self.table_name, said)
+            time.sleep(pause)
+
+    def on_chord_part_return(self, request: Any, state: Any, result: Any, **kwargs: Any) -> Any:
+        """See Celery's; called again for the same part, it does what is left to do."""
+        self._part = request
+        chord = request.chord
+        if isinstance(chord, dict):
+            headers = chord.setdefault("options", {}).setdefault("headers", {})
+            headers[ONCE_HEADER] = True
+        try:
+            return super().on_chord_part_return(request, state, result, **kwargs)
+        finally:
+            self._part = None
+
+    def incr(self, key: Any) -> int:
+        """Adds a part to a chord, and returns how many there are.
+
+        0 for a chord whose body another part has sent.
+        """
+        part = self._part
+        known = str(part.group_index if part.group_index is not None else part.id)
+        key_of = {"id": {"S": str(key)}}
+        answer = self._patiently(
+            self.client.update_item,
+            TableName=self.table_name,
+            Key=key_of,
+            UpdateExpression="ADD parts :part SET #ttl = :ttl",
+            ExpressionAttributeNames={"#ttl": "ttl"},
+            ExpressionAttributeValues={":part": {"SS": [known]}, ":ttl": self._ends()},
+            ReturnValues="ALL_NEW",
+        )
+        parts = len((answer or {})["Attributes"]["parts"]["SS"])
+        size = part.chord.get("chord_size")
+        if size is None or parts < size:
+            return parts
+        fired = self._patiently(
+            self.client.update_item,
+            TableName=self.table_name,
+            Key=key_of,
+            UpdateExpression="SET fired_by = :part",
+            ConditionExpression="attribute_not_exists(fired_by) OR fired_by = :part",
+            ExpressionAttributeValues={":part": {"S": known}},
+        )
+        return 0 if fired is None else parts
+
+    def delete(self, key: Any) -> None:
+        """Leaves what a part that reports twice looks at: it ends with its time to live."""
+        if self._part is None:
+            super().delete(key)
+
+    def _ends(self) -> dict[str, str]:
+        return {"N": str(int(time.time()) + int(self.time_to_live_seconds or 0))}
