@@ -243,7 +243,6 @@ class Leases:
             for lease in leases:
                 self._settle_again(lease, "deleting", str(error))
             return
-        self.access.answered(DELETE)
         left = dict(enumerate(leases))
         for each in answer.get("Successful", []):
             self._change(left.pop(int(each["Id"])), LeaseState.DELETED)
@@ -256,6 +255,8 @@ class Leases:
                 self._settle_again(lease, "deleting", said)
         for lease in left.values():
             self._settle_again(lease, "deleting", "SQS's answer does not name it")
+        if all(lease.state is LeaseState.DELETED for lease in leases):
+            self.access.answered(DELETE)
 
     def _try_giving_back(self, lease: Lease) -> None:
         with lease.calling:

@@ -43,7 +43,11 @@ class Sqs:
         }
         return {
             "Successful": [{"Id": each} for each, code in codes.items() if code is None],
-            "Failed": [{"Id": each, "Code": code} for each, code in codes.items() if code],
+            "Failed": [
+                {"Id": each, "Code": code, "SenderFault": code.startswith("Invalid")}
+                for each, code in codes.items()
+                if code
+            ],
         }
 
     def _do(self, call):

@@ -258,6 +258,25 @@ def test_what_is_done_and_cannot_be_deleted_stays_hidden(leases, sqs, clock, los
     assert leases.held == ()
 
 
+def test_a_deletion_that_is_refused_for_one_message_counts_until_all_are_done(leases, sqs, clock):
+    for handle in ("good", "bad"):
+        leases.delete(leases.hold(message(handle)))
+    sqs.refused = {"bad": "InvalidAddress"}
+    leases.settle()
+    refused_at = time.monotonic()
+    time.sleep(0.05)  # the policy's clock is the real one
+    clock.now += 3
+    leases.delete(leases.hold(message("another")))
+    leases.settle()
+    assert leases.access.hopeless(refused_at + 29) is None
+    assert "sqs:DeleteMessage was refused" in leases.access.hopeless(refused_at + 30)
+    sqs.refused = {}
+    clock.now += 3
+    leases.settle()
+    assert leases.held == ()
+    assert leases.access.hopeless(refused_at + 10_000) is None
+
+
 def test_what_an_answer_does_not_name_is_deleted_again_after_a_pause(leases, sqs, clock):
     lease = leases.hold(message())
     sqs.unnamed = {"handle"}

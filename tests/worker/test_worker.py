@@ -3,10 +3,11 @@ import json
 import signal
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from celery.worker.request import Request
-from kombu.transport import SQS
+from kombu.transport import SQS, virtual
 
 from taskpacks.contract import ExitCode
 from worker import transport
@@ -206,6 +207,22 @@ def test_settings_say_every_number_in_its_unit(site):
 )
 def test_what_is_overridden_still_has_its_signature(owner, method, parameters):
     assert ", ".join(inspect.signature(getattr(owner, method)).parameters) == parameters
+
+
+def test_a_message_that_is_released_twice_frees_the_slot_of_no_other():
+    channel = transport.Channel.__new__(transport.Channel)
+    channel._qos = virtual.QoS(channel, prefetch_count=1)
+    services = SimpleNamespace(running=set())
+    channel.connection = SimpleNamespace(
+        client=SimpleNamespace(transport_options={transport.SERVICES_OPTION: services})
+    )
+    channel.qos.append("a message", "first")
+    channel._release("first")
+    channel.qos.append("a message", "second")
+    channel._release("first")  # its process has ended too
+    assert not channel.qos.can_consume()
+    channel._release("second")
+    assert channel.qos.can_consume()
 
 
 def test_the_transport_takes_celerys_blocking_loop():
