@@ -32,6 +32,7 @@ class DeploymentPlan:
         runs_on: Fargate, or the instance types.
         purchase: How machines are bought, in the order in which they are tried.
         mode: What starts workers.
+        sends_to: The other deployments that its workers may send messages to.
         alarms: How many of its alarms there are.
         max_workers: How many can run at once.
         worst_usd_per_hour: On demand, when as many run as can; None where a price is unknown.
@@ -43,6 +44,7 @@ class DeploymentPlan:
     runs_on: str
     purchase: str
     mode: str
+    sends_to: tuple[str, ...]
     alarms: int
     max_workers: int
     worst_usd_per_hour: float | None
@@ -169,6 +171,7 @@ def _deployment(
         runs_on=", ".join(shape.instance_types) or "Fargate",
         purchase=", then ".join(shape.purchases),
         mode=deployment.spec.scaling.mode,
+        sends_to=deployment.destinations,
         alarms=sum(
             each.type == "aws:cloudwatch/metricAlarm:MetricAlarm"
             and (each.known("tags") or {}).get(tags.DEPLOYMENT) == deployment.name
@@ -252,6 +255,12 @@ def _notes(
             f"{settings.NAMESPACE}:assign_public_ip: true. Private subnets need a NAT gateway or "
             "endpoints."
         )
+    notes += [
+        f"{each.name}: its workers may send tasks to {', '.join(each.destinations)}, so whoever "
+        f"may send to {each.name} can cause what these do."
+        for each in parsed.deployments
+        if each.destinations
+    ]
     if wild := [
         deployment.name
         for deployment in parsed.deployments

@@ -51,6 +51,23 @@ def test_what_only_the_cli_can_read_is_planned_without_or_refused(tmp_path):
     assert refused.startswith("taskpacks:packs is secret, in whole or in part")
 
 
+def test_a_plan_tells_which_deployments_send_to_which_and_refuses_what_they_cannot_send_to():
+    large = {"pack": "pi", "resources": {"memory_mib": 16384}}
+    packs = {
+        "pi": {"sends_to": ["csv_sort"], "queue": {"escalate_to": "large"}},
+        "csv_sort": {},
+        "large": large,
+    }
+    made = planned(packs)
+    assert [each.sends_to for each in made.deployments] == [("csv_sort", "large"), (), ()]
+    assert any(
+        note.startswith("pi: its workers may send tasks to csv_sort, large, so")
+        for note in made.notes
+    )
+    (refused,) = planned({**packs, "pi": {"sends_to": ["csv-sort"]}}).refused
+    assert "Did you mean 'csv_sort'?" in refused
+
+
 def test_a_plan_tells_which_tasks_may_reach_what_no_statement_names():
     statement = {"Effect": "Allow", "Action": "s3:GetObject", "Resource": "*"}
     wild = {"statements": [statement], "allow_wildcard": True}
