@@ -81,7 +81,7 @@ TIMES = {
 OWN_LINES = {
     "worker.application": "setting broker_url of the application is overridden",
     "worker.run": "drained: nothing came for 2 s, leaving",
-    "worker.request": "next try in",
+    "worker.request": "attempt 1 of 2 has failed",
 }
 
 
