@@ -311,7 +311,7 @@ class _Worker:
         if self._shutdown.asked:
             logger.info("%s: left before the task queue was drained", self._shutdown.reason)
             return ExitCode.STOPPED
-        return ExitCode.QUEUE_UNUSABLE if self._unusable else worker.exitcode or 1
+        return worker.exitcode or 1
 
     def _left_because(self) -> str:
         if self._shutdown.asked:

@@ -171,6 +171,7 @@ def request_of():
         request._connection_errors = ()
         request._on_ack = lambda *_: told.append("slot freed")
         request._ending = threading.Lock()
+        request._taken = None
         return request
 
     return make
