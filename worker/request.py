@@ -29,6 +29,7 @@ from worker.outcomes import AttemptFailedError, FencedOutError, ResultNotStoredE
 from worker.policies import time_limits
 from worker.services import services_of
 from worker.shutdown import CLEANUP_SECONDS, end_task
+from worker.task_output import ATTEMPT_HEADER
 from worker.task_table import Reason
 from worker.telemetry import TaskReport
 
@@ -69,6 +70,12 @@ class TaskRequest(Request):
         return message.delivery_tag
 
     @property
+    def _fields(self) -> dict[str, Any]:
+        """The fields that a line about the task has, as those of its own process."""
+        attempt = self.request_dict.get(ATTEMPT_HEADER)
+        return {"task_id": self.id, "task_name": self.name, "attempt": attempt}
+
+    @property
     def _services(self) -> Services:
         return services_of(self.app)
 
@@ -105,7 +112,9 @@ class TaskRequest(Request):
                     exc_info, send_failed_event=send_failed_event, return_ok=return_ok
                 )
         except Exception:  # the result table is away, say: the message must not stay held for it
-            logger.exception("how task %s[%s] ended could not be stored", self.name, self.id)
+            logger.exception(
+                "how task %s[%s] ended could not be stored", self.name, self.id, extra=self._fields
+            )
         finally:
             # Also when a task's own class of requests left it unsettled.
             if not (self.acknowledged or self._already_cancelled):
@@ -167,7 +176,7 @@ class TaskRequest(Request):
         """
         if not self._lost.acquire(blocking=False):  # both threads that may find out found out
             return
-        logger.error("task %s: its message is lost, cancelling it", self.id)
+        logger.error("task %s: its message is lost, cancelling it", self.id, extra=self._fields)
         self._outcome = "interrupted"
         self._end(self._taken)
         end_task(self, CLEANUP_SECONDS)
@@ -179,7 +188,7 @@ class TaskRequest(Request):
         lease = self.lease
         if lease is None or not self._lost.acquire(blocking=False):
             return
-        logger.warning("task %s is ended: %s", self.id, refusal.reason.value)
+        logger.warning("task %s is ended: %s", self.id, refusal.reason.value, extra=self._fields)
         self._outcome = "interrupted"
         end_task(self, CLEANUP_SECONDS)
         if refusal.reason is Reason.CANCELLED:
@@ -260,6 +269,7 @@ class TaskRequest(Request):
             lease.return_after_seconds,
             type(error).__name__,
             shortened(str(error)),
+            extra=self._fields,
         )
         self.reject(requeue=True)
 

@@ -298,7 +298,8 @@ def test_each_line_of_a_task_names_the_task_and_its_attempt(site, through):
         (talk.id, "proj.celery.talk", 1)
     ]
     assert (failing.id, "proj.celery.talk", 2) in named("raised unexpected")
-    # No line of the worker's own is a task's.
+    # The worker's own about the task; other lines are no task's.
+    assert named("attempt 1 of 2 has failed") == [(failing.id, "proj.celery.talk", 1)]
     assert named("drained: nothing came") == [(None, None, None)]
 
 
