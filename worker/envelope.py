@@ -40,6 +40,7 @@ DECOMPRESSORS: Final[Mapping[str, Callable[[], Any]]] = MappingProxyType(
     }
 )
 """kombu's names of what the standard library decompresses."""
+_CONTAINERS: Final = (dict, list)
 PARTS_OF_A_BODY: Final = 3
 """Positional arguments, keyword arguments, and what Celery embeds."""
 CHORD_UNLOCK: Final = "celery.chord_unlock"
@@ -317,7 +318,7 @@ def _check_nesting(value: Any, what: str) -> None:
             inner
             for outer in level
             for inner in (outer.values() if isinstance(outer, dict) else outer)
-            if isinstance(inner, dict | list)
+            if isinstance(inner, _CONTAINERS)
         ]
 
 
