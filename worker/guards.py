@@ -238,8 +238,25 @@ def guard(app: Any, time_limit_seconds: float) -> None:
             delattr(task, attribute)
 
 
+class Settling:
+    """Before a task's own class of requests: settles a failed attempt that it left unsettled."""
+
+    def on_failure(
+        self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False
+    ) -> Any:
+        """See `TaskRequest.on_failure`."""
+        request: Any = self
+        own: Any = super()
+        arguments = {"send_failed_event": send_failed_event, "return_ok": return_ok}
+        try:
+            return own.on_failure(exc_info, **arguments)
+        finally:
+            if not (request.acknowledged or request._already_cancelled):  # noqa: SLF001 -- Celery's mark
+                TaskRequest.on_failure(request, exc_info, **arguments)
+
+
 def _request_class(name: str, reference: Any) -> type:
-    """The class of a task's requests: this worker's, before the task's own if it has one.
+    """The class of a task's requests: this worker's, or the task's own on top of it.
 
     Raises:
         RefusedSettingsError: The task's own is no class of requests.
@@ -252,7 +269,8 @@ def _request_class(name: str, reference: Any) -> type:
             f"Request of task '{name}' is {quoted(reference)}: it must be, or name, a class "
             "derived from celery.worker.request.Request."
         )
-    return type(own.__name__, (TaskRequest, own), {})
+    bases: tuple[Any, ...] = (Settling, own, TaskRequest)
+    return type(own.__name__, bases, {})
 
 
 def _is_declared(app: Any, task: Any, attribute: str) -> bool:

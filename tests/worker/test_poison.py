@@ -141,7 +141,7 @@ def test_a_long_error_of_a_task_is_logged_shortened(site):
     worker = site.start(TASKPACKS_IDLE_SECONDS="2", TASKPACKS_MAX_ATTEMPTS="2")
     assert worker.wait() == ExitCode.DRAINED
     lines = worker.log.splitlines()
-    assert any("next try in" in line for line in lines)
+    assert any("it is tried again in" in line for line in lines)
     assert any("DeadLetter" in line for line in lines)
     assert max(len(line) for line in lines) < 16 * 1024
 
