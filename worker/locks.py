@@ -67,7 +67,7 @@ class TaskLock:
 
     @property
     def facts(self) -> dict[str, object]:
-        """What the task's process is told of this attempt, in the headers of the message."""
+        """The headers of the message that describe this attempt to the task's process."""
         return {
             "attempts": self.attempts,
             "failure": self.failure,

@@ -1,4 +1,4 @@
-"""What a failed attempt means: the task is tried again, or has failed for good.
+"""Decides on a failed attempt: the task is tried again, or has failed for good.
 
 Decided where the attempt ends (in the task's process; in the main one for time limits and lost
 processes), noted in the result table, and only then reported. Only a final failure is one to
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 
 class Verdict(Enum):
-    """What becomes of a task whose attempt has failed."""
+    """The fate of a task whose attempt has failed."""
 
     FINAL = "it has failed"
     AGAIN = "it is tried again"

@@ -66,7 +66,7 @@ class Receive:
 
 @dataclass(frozen=True)
 class Claim:
-    """What the table knows of a task that may run.
+    """The table's knowledge of a task that may run.
 
     Attributes:
         attempts: Failed attempts so far.

@@ -117,7 +117,7 @@ class FaultProxy:
         self.rates: dict[str, Mapping[Fault, float]] = {}
         self.calls: list[Call] = []
         self.actions: set[str] = set()
-        """What was asked for, of any service, by the names that permissions have."""
+        """The actions that were asked for, of any service, by the names that permissions have."""
         self.keys: set[str] = set()
         """The keys of the items in DynamoDB that were read, written or deleted."""
         self._scripts: dict[str, deque[Fault | None]] = defaultdict(deque)
