@@ -52,7 +52,11 @@ def register(app: Celery[Any]) -> None:
         time.sleep(seconds)
         note("end")
 
-    del nothing, mark, count, sleep  # the application has them
+    @app.task(name="probe.nap")
+    def nap(seconds: float) -> None:
+        time.sleep(seconds)
+
+    del nothing, mark, count, sleep, nap  # the application has them
 
 
 def note(event: str) -> None:

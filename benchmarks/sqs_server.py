@@ -2,7 +2,8 @@
 
     python -m benchmarks.sqs_server
 
-Prints its port. `GET /benchmark/calls/QUEUE` answers with what came for that queue. It ends
+Prints its port. `GET /benchmark/calls/QUEUE` answers with what came for that queue, and without a
+name with what came for DynamoDB. It ends
 when its standard input does, so it never outlives who started it.
 """
 
@@ -47,7 +48,7 @@ class Call:
         at: When it came, in monotonic seconds, which all processes of a machine share.
         action: Such as "ReceiveMessage".
         is_heartbeat: It extends the time for which a message is hidden.
-        messages: How many it is about; 1 where the call does not say.
+        messages: How many messages or items it is about; 1 where the call does not say.
     """
 
     at: float
@@ -85,7 +86,8 @@ class Recorder:
         is_heartbeat = (
             action == "ChangeMessageVisibility" and int(parameters.get("VisibilityTimeout", 0)) > 0
         )
-        messages = len(parameters.get("Entries", [None]))
+        puts = [put for table in parameters.get("RequestItems", {}).values() for put in table]
+        messages = len(parameters.get("Entries") or puts) or 1
         self._calls[queue].append((time.monotonic(), action, is_heartbeat, messages))
 
 
