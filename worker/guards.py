@@ -29,6 +29,7 @@ from taskpacks.errors import (
 )
 from worker import storable
 from worker.deadline import Ending
+from worker.memory import TaskMemoryError
 from worker.outcomes import AttemptFailedError, FencedOutError, UnreportedFailureError, Verdict
 from worker.policies import time_limits
 from worker.request import TaskRequest
@@ -40,10 +41,6 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
 
 logger = logging.getLogger(__name__)
-
-
-class TaskMemoryError(TaskpacksError):
-    """A task asked for more memory than there is."""
 
 
 class TaskExitedError(TaskpacksError):

@@ -230,6 +230,8 @@ class TaskRequest(Request):
             self._outcome = "interrupted"
             self.reject(requeue=True)
             return
+        if self._outcome == "lost":
+            error = self._services.memory.explained(error)
         verdict = self._failed(lease, error)
         if verdict is not Verdict.FINAL:
             self._come_back(lease, error, verdict)

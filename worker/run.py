@@ -33,6 +33,7 @@ from worker.deadline import Deadline
 from worker.guards import guard
 from worker.leases import Leases, LeaseState
 from worker.locks import Locks
+from worker.memory import OomWatch
 from worker.outcomes import Outcomes
 from worker.policies import DrainPolicy
 from worker.prefetch import Prefetched, PrefetchPolicy
@@ -193,6 +194,7 @@ class _Worker:
             telemetry=self._telemetry,
             running=running,
             usage=context.usage,
+            memory=OomWatch(settings.memory_mib),
             scratch_root=context.scratch_root,
             receiver=sqs.client(settings),
             on_drained=self._leave_drained,

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from worker.envelope import Envelope
     from worker.leases import Leases
     from worker.locks import Locks
+    from worker.memory import OomWatch
     from worker.outcomes import Outcomes
     from worker.policies import DrainPolicy
     from worker.prefetch import Prefetched, PrefetchPolicy
@@ -39,6 +40,7 @@ class Services:
     prefetched: Prefetched
     telemetry: Telemetry
     usage: UsageMeter
+    memory: OomWatch
     scratch_root: Path
     receiver: Any
     """A boto3 client of SQS for the main thread, which makes each call once."""
