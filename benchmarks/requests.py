@@ -1,4 +1,4 @@
-"""What a worker asks of SQS and DynamoDB for a million tasks, by how long they take, in dollars.
+"""Counts a worker's requests to SQS and DynamoDB by how long tasks take, with their price.
 
     python -m benchmarks.requests
 

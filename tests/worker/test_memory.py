@@ -1,4 +1,4 @@
-"""A kill for memory is told from others by the container's own counters."""
+"""A kill for memory differs from others by the container's own counters."""
 
 import pytest
 
