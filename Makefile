@@ -11,10 +11,10 @@ CHECKOV ?= build/checkov
 DECLARED = pyproject.toml requirements.lock $(wildcard taskpacks/*/requirements.txt taskpacks/*/demo-requirements.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test engine scan check words format lock pulumi clean
+.PHONY: help setup demo test engine celery-suite scan check words format lock pulumi clean
 
 help: ## List the targets.
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(READY) ## Set up the environment: uv where it is there, else venv and pip.
 
@@ -32,6 +32,9 @@ test: $(READY) ## Run the tests, as many at once as there are processors.
 engine: $(READY) ## Run whole lives of the shipped stacks on Pulumi's engine and on the local one.
 	@$(CLI)
 	$(RUN) pytest -q -n auto --dist worksteal -m engine tests/stack
+
+celery-suite: $(READY) ## Run Celery's own integration tests with a plain worker and with ours.
+	$(RUN) tests.celery_suite $(ARGUMENTS)
 
 pulumi: $(PULUMI) ## Build the Pulumi CLI (needs Go; a few minutes the first time).
 

@@ -124,10 +124,10 @@ class Site:
             "NO_PROXY": "127.0.0.1",
         }
 
-    def queue(self, max_receives: int = 3) -> Queue:
-        """Makes one that nobody has used."""
+    def queue(self, max_receives: int = 3, name: str | None = None) -> Queue:
+        """Makes one that nobody has used, with a name of its own or a given one."""
         self._made += 1
-        name = f"benchmark-{self._made}"
+        name = name or f"benchmark-{self._made}"
         folder = self.folder / name
         folder.mkdir()
         sqs: Any = boto3.client("sqs")
@@ -260,18 +260,20 @@ class Running:
                         os.kill(pid, signal.SIGKILL)
 
 
-def taskpacks(folder: Path) -> Contender:
-    """Taskpacks' worker, with the probe pack installed as a distribution in a folder."""
-    info = folder / "probe-1.0.dist-info"
+def taskpacks(
+    folder: Path, pack: str = "probe", module: str = "benchmarks.probe_pack"
+) -> Contender:
+    """Taskpacks' worker, with a pack's module installed as a distribution in a folder."""
+    info = folder / f"{pack}-1.0.dist-info"
     info.mkdir(parents=True)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: probe\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[taskpacks]\nprobe = benchmarks.probe_pack\n")
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {pack}\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[taskpacks]\n{pack} = {module}\n")
 
     def environment(queue: Queue) -> dict[str, str]:
         return {
             "PYTHONPATH": str(folder),
             "TASKPACKS_STACK": "benchmark",
-            "TASKPACKS_PACK": "probe",
+            "TASKPACKS_PACK": pack,
             "TASKPACKS_DEPLOYMENT": queue.name,
             "TASKPACKS_QUEUE_URL": queue.url,
             "TASKPACKS_VCPUS": "2",

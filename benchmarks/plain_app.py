@@ -7,19 +7,13 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Any, ClassVar
+from typing import Any
 
 from celery import Celery
 from kombu import Queue
-from kombu.transport import SQS
 
+from benchmarks.blocking_sqs import BlockingTransport
 from benchmarks.probe_pack import SETTINGS, register
-
-
-class BlockingTransport(SQS.Transport):
-    """kombu's own, without its asynchronous path, which needs pycurl."""
-
-    implements: ClassVar[Any] = SQS.Transport.implements.extend(asynchronous=False)
 
 
 def _made(settings: dict[str, Any]) -> Celery[Any]:

@@ -127,6 +127,14 @@ def test_a_task_whose_process_is_killed_is_told_what_was_seen_of_it(greedy):
     assert killed["CpuSeconds"] > 0
 
 
+def test_a_task_that_exceeds_its_time_limit_is_told_what_it_used(greedy):
+    greedy.environment["TASKPACKS_TASK_TIME_LIMIT_SECONDS"] = "2"
+    (ended,) = run(greedy, ("hold", {"mib": 400, "seconds": 30}))
+    assert ended["Outcome"] == "timed_out"
+    assert ended["PeakMemoryBytes"] > 400 * MIB
+    assert ended["CpuSeconds"] > 0
+
+
 def test_it_is_no_metric_that_costs(greedy):
     (report,) = run(greedy, ("nothing", {}))
     (metrics,) = report["_aws"]["CloudWatchMetrics"]
