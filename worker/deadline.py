@@ -51,6 +51,7 @@ class Deadline:
     """
 
     def __init__(self) -> None:
+        self._begun = False
         self._shared: Any = _Shared.from_buffer(mmap.mmap(-1, ctypes.sizeof(_Shared)))
         self.clear()
 
@@ -92,14 +93,27 @@ class Deadline:
         """Says whether a task that runs now has to end."""
         return boot_seconds() >= self.ends_at - MARGIN_SECONDS
 
+    def begun(self) -> None:
+        """Notes, in the process of tasks, that one has begun, which is ended when its time is over.
+
+        A process without one is left alone: else each would end itself, and the main process would
+        never hear from the task that waits for one.
+        """
+        self._begun = True
+        if self.passed:
+            self._end()
+
     def watch(self) -> None:
         """Begins to look, in the process of tasks: it leads a process group from now on."""
         os.setpgid(0, 0)
         threading.Thread(target=self._watch, name="deadline", daemon=True).start()
 
     def _watch(self) -> None:
-        while not self.passed:
+        while not (self._begun and self.passed):
             time.sleep(LOOK_SECONDS)
+        self._end()
+
+    def _end(self) -> None:
         self.ending = Ending.OVERDUE
         for pid in descendants(os.getpid()):  # a program may have left the process group
             _kill(pid)

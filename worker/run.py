@@ -372,6 +372,7 @@ def _celery_worker(app: Any) -> Any:
     def in_process(**_: Any) -> None:
         end_with(main)
         deadline.watch()
+        signals.task_prerun.connect(lambda **_: deadline.begun(), weak=False)
 
     signals.worker_process_init.connect(in_process, weak=False)
     worker = app.Worker(without_gossip=True, without_mingle=True, without_heartbeat=True)
