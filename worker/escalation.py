@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from billiard.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
 
+from worker.memory import TaskMemoryError
 from worker.routes import DEPLOYMENT_OPTION, on_behalf_of
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def death_of(error: BaseException) -> Death | None:
     """Returns what a task died of, as `queue.escalate_on` names it; None for all other errors."""
     if isinstance(error, TimeLimitExceeded | SoftTimeLimitExceeded):
         return "time_limit"
-    if isinstance(error, MemoryError) or getattr(error, "taskpacks_memory", False):
+    if isinstance(error, MemoryError | TaskMemoryError):
         return "memory"
     return None
 

@@ -19,6 +19,7 @@ from worker.task_table import TableUnavailableError
 
 if TYPE_CHECKING:
     from worker.attempts import RetryPolicy
+    from worker.escalation import Escalation
     from worker.task_table import Receive, TaskTable
 
 logger = logging.getLogger(__name__)
@@ -28,6 +29,7 @@ class Verdict(Enum):
     """The fate of a task whose attempt has failed."""
 
     FINAL = "it has failed"
+    ESCALATED = "it goes to a larger deployment"
     AGAIN = "it is tried again"
     CUT = "another worker has it: the attempt does not count"
     UNCOUNTED = "it is tried again: the result table could not be written"
@@ -39,6 +41,7 @@ class Outcomes:
 
     retry: RetryPolicy
     table: TaskTable | None
+    escalation: Escalation
 
     def failed(self, receive: Receive, attempts: int, error: BaseException) -> Verdict:
         """Decides on a failed attempt.
@@ -60,6 +63,8 @@ class Outcomes:
                 return Verdict.UNCOUNTED
             if not noted:
                 return Verdict.CUT
+        if final and not never_again(error) and self.escalation.takes(error):
+            return Verdict.ESCALATED
         return Verdict.FINAL if final else Verdict.AGAIN
 
 

@@ -25,8 +25,10 @@ from celery.worker.state import task_ready
 
 from taskpacks.errors import shortened
 from worker.deadline import Ending
+from worker.escalation import attempts_before
 from worker.outcomes import AttemptFailedError, FencedOutError, ResultNotStoredError, Verdict
 from worker.policies import time_limits
+from worker.routes import on_behalf_of
 from worker.services import services_of
 from worker.shutdown import CLEANUP_SECONDS, end_task
 from worker.task_output import ATTEMPT_HEADER
@@ -142,7 +144,10 @@ class TaskRequest(Request):
             verdict = self._failed(lease, error)
         if verdict is not Verdict.FINAL:
             task_ready(self)
-            self._come_back(lease, error, verdict)
+            if verdict is Verdict.ESCALATED:
+                self._escalate(lease, error, exc_info)
+            else:
+                self._come_back(lease, error, verdict)
             return True
         if isinstance(error, Reject):
             rejected: Any = error
@@ -233,12 +238,37 @@ class TaskRequest(Request):
         if self._outcome == "lost":
             error = self._services.memory.explained(error)
         verdict = self._failed(lease, error)
-        if verdict is not Verdict.FINAL:
+        if verdict is Verdict.ESCALATED:
+            self._escalate(lease, error, exc_info)
+        elif verdict is not Verdict.FINAL:
             self._come_back(lease, error, verdict)
+        else:
+            self._report(lease, error, exc_info)
+
+    def _escalate(self, lease: Lease, error: Any, exc_info: Any) -> None:
+        """Sends the task to a larger deployment; one that cannot be sent has failed."""
+        context, backend = self._what_follows, self.task.backend
+        attempts = (lease.lock.attempts if lease.lock else 0) + 1
+        try:
+            if self.store_errors:
+                # Before it is sent: what happens to it there is stored later.
+                hand_over = getattr(backend, "hand_over", backend.mark_as_retry)
+                hand_over(self.id, error, request=context)
+            self._services.outcomes.escalation.escalate(self.task, context, attempts)
+        except Exception:  # whatever it is, the caller must not wait for ever
+            logger.exception("task %s[%s] cannot be sent on", self.name, self.id)
+            self._report(lease, error, exc_info)
             return
-        self.task.backend.mark_as_failure(
-            self.id, error, request=context, store_result=self.store_errors
-        )
+        self._outcome = "escalated"
+        self.acknowledge()
+
+    def _report(self, lease: Lease, error: Any, exc_info: Any) -> None:
+        """Reports a final failure that the task's process did not."""
+        context = self._what_follows
+        with on_behalf_of(context.properties):
+            self.task.backend.mark_as_failure(
+                self.id, error, request=context, store_result=self.store_errors
+            )
         self.task.on_failure(error, self.id, self.args, self.kwargs, exc_info)
         signals.task_failure.send(
             sender=self.task,
@@ -284,7 +314,7 @@ class TaskRequest(Request):
             task_id=self.id,
             task_name=self.name,
             message_id=lease.message_id,
-            attempts=(lock.attempts if lock else 0) + 1,
+            attempts=attempts_before(self._what_follows) + (lock.attempts if lock else 0) + 1,
             error=f"{type(error).__name__}: {error}",
         )
         if services.locks.table is not None and lock is not None:

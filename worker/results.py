@@ -45,6 +45,7 @@ class FencedBackend(DynamoDBBackend):
     """Stores what the owner of a task's lock reports."""
 
     _part: Any = None
+    _hands_over = False
 
     @property
     def client(self) -> Any:
@@ -66,12 +67,13 @@ class FencedBackend(DynamoDBBackend):
         meta["task_id"] = bytes_to_str(task_id)
         key = str(ours.get_key_for_task(task_id))
         put = ours._prepare_put_request(key, ours.encode(meta))  # noqa: SLF001 -- as above
-        fence = 0 if state in _UNFENCED else services_of(ours.app).deadline.fence
+        unfenced = state in _UNFENCED or self._hands_over
+        fence = 0 if unfenced else services_of(ours.app).deadline.fence
         put["Item"]["fence"] = {"N": str(fence)}
         condition = "attribute_not_exists(succeeded)"
         if state == states.SUCCESS:
             put["Item"]["succeeded"] = {"BOOL": True}
-        if state not in _UNFENCED:
+        if not unfenced:
             condition += " AND (attribute_not_exists(fence) OR fence <= :fence)"
             put["ExpressionAttributeValues"] = {":fence": {"N": str(fence)}}
         held = self._patiently(
@@ -80,9 +82,18 @@ class FencedBackend(DynamoDBBackend):
             ConditionExpression=condition,
             ReturnValuesOnConditionCheckFailure="ALL_OLD",
         )
-        if held is None and state not in _UNFENCED:
+        if held is None and not unfenced:
             raise FencedOutError(f"task {task_id}: another worker has its lock", requeue=True)
         return result
+
+    def hand_over(self, task_id: str, error: Any, request: Any) -> None:
+        """Stores that a task is tried again elsewhere: locks have numbers of their own there."""
+        ours: Any = self
+        self._hands_over = True
+        try:
+            ours.mark_as_retry(task_id, error, request=request)
+        finally:
+            self._hands_over = False
 
     def _patiently(self, call: Any, **arguments: Any) -> dict[str, Any] | None:
         """Makes a call until it is answered.

@@ -30,6 +30,7 @@ from taskpacks.parent_death import end_with
 from worker import application, logs, results, routes, sqs
 from worker.checks import UnusableQueueError, check_queue
 from worker.deadline import Deadline
+from worker.escalation import Escalation
 from worker.guards import guard
 from worker.leases import Leases, LeaseState
 from worker.locks import Locks
@@ -186,7 +187,11 @@ class _Worker:
             leases=self._leases,
             locks=self._locks,
             deadline=deadline,
-            outcomes=Outcomes(settings.retry, table),
+            outcomes=Outcomes(
+                settings.retry,
+                table,
+                Escalation(to=settings.escalate_to, on=settings.escalate_on),
+            ),
             retry=settings.retry,
             drain=DrainPolicy(idle_seconds=settings.idle_seconds, busy_at=time.monotonic()),
             prefetch=PrefetchPolicy(),

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 ENDED: Final = ("SUCCEEDED", "FAILED")
-NOT_FINAL: Final = ("retried", "interrupted")
+NOT_FINAL: Final = ("retried", "interrupted", "escalated")
 """Outcomes after which the task comes again by itself."""
 DEPTH: Final = (
     "ApproximateNumberOfMessages",

@@ -51,9 +51,23 @@ def taskpack_register_tasks(app, context):
             (folder / "file").write_text("x")
             return [str(folder), context.thread_budget]
 
+    register_for_larger_workers(app, context)
     register_hazards(app, context)
     register_large_ones(app, context)
     register_followed_ones(app)
+
+
+def register_for_larger_workers(app, context):
+    @app.task(name="probe.memory_below")
+    def memory_below(mib, journal):
+        note(journal, name="memory_below", event="begin", mib=context.memory_mib)
+        if context.memory_mib < mib:
+            raise MemoryError("no more")
+        return mib
+
+    @app.task(name="probe.echo")
+    def echo(value):
+        return value
 
 
 def register_hazards(app, context):

@@ -2,12 +2,15 @@
 
 import json
 
+import boto3
 import pytest
 from billiard.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded, WorkerLostError
 from celery import Celery, chain, chord, signature
 from celery.app.task import Context
 
+from taskpacks.contract import ExitCode
 from worker.escalation import ATTEMPTS_BEFORE_HEADER, Escalation, attempts_before, death_of
+from worker.memory import TaskMemoryError
 from worker.routes import Routes, Sender
 
 LARGE = "large"
@@ -19,6 +22,7 @@ LARGE = "large"
         (TimeLimitExceeded(60), "time_limit"),
         (SoftTimeLimitExceeded(), "time_limit"),
         (MemoryError(), "memory"),
+        (TaskMemoryError("killed for memory"), "memory"),
         (WorkerLostError("signal 11 (SIGSEGV)"), None),
         (ValueError("x"), None),
     ],
@@ -117,3 +121,50 @@ def test_attempts_add_up_and_the_limit_of_the_deployment_stays_behind(site, depl
     found = messages(site, url)
     assert [body["headers"][ATTEMPTS_BEFORE_HEADER] for body, _ in found] == [5, 5]
     assert [body["headers"]["timelimit"] for body, _ in found] == [[None, None], [5, 4]]
+
+
+@pytest.mark.parametrize("death", ["memory", "time_limit"])
+def test_a_real_worker_sends_on_what_died_and_the_other_ends_it(site, journal, death):
+    """The larger deployment serves the same pack, and gives it as much as it needs."""
+    other = site.sqs.create_queue(
+        QueueName=f"{site.name}-large",
+        Attributes={
+            "VisibilityTimeout": "30",
+            "RedrivePolicy": site.attributes(site.url, "RedrivePolicy")["RedrivePolicy"],
+        },
+    )["QueueUrl"]
+    parameter = f"/{site.name}/producer"
+    document = {"broker_transport_options": {"predefined_queues": {LARGE: {"url": other}}}}
+    boto3.client("ssm").put_parameter(Name=parameter, Value=json.dumps(document), Type="String")
+    name, arguments = {
+        "memory": ("memory_below", {"mib": 2048, "journal": str(journal)}),
+        "time_limit": ("sleep", {"seconds": 4, "journal": str(journal), "name": "long"}),
+    }[death]
+    result = chain(
+        signature(f"probe.{name}", kwargs=arguments, app=site.producer),
+        signature("probe.echo", app=site.producer),
+    ).apply_async(MessageGroupId="customer-7")
+    task_id = result.parent.id
+    small = site.start(
+        TASKPACKS_ADDRESSES=parameter,
+        TASKPACKS_ESCALATE_TO=LARGE,
+        TASKPACKS_ESCALATE_ON=death,
+        TASKPACKS_TASK_TIME_LIMIT_SECONDS="2",
+        TASKPACKS_MAX_ATTEMPTS="2",
+        TASKPACKS_RETRY_BACKOFF_SECONDS="0",
+        TASKPACKS_IDLE_SECONDS="3",
+    )
+    assert small.wait() == ExitCode.DRAINED
+    assert [each["Outcome"] for each in small.reports if "Outcome" in each][-1] == "escalated"
+    assert [each for each in small.reports if "DeadLetter" in each] == []
+    assert site.producer.AsyncResult(task_id).state == "RETRY"
+    assert (site.depth(), site.depth(other), site.depth(site.dead_url)) == ((0, 0), (1, 0), (0, 0))
+    large = site.start(
+        TASKPACKS_DEPLOYMENT=LARGE,
+        TASKPACKS_QUEUE_URL=other,
+        TASKPACKS_MEMORY_MIB="4096",
+        TASKPACKS_IDLE_SECONDS="3",
+    )
+    assert site.producer.AsyncResult(task_id).get(timeout=40) == result.get(timeout=40)
+    assert large.wait() == ExitCode.DRAINED
+    assert (site.depth(other), site.depth(site.dead_url)) == ((0, 0), (0, 0))

@@ -86,3 +86,10 @@ def test_a_body_that_names_a_tenant_is_not_believed(site, notes, start):
     site.send_text(message["Body"])
     assert start().wait() == ExitCode.DRAINED
     assert sent(site, notes) == [("notes.note", None)]
+
+
+def test_the_errback_of_a_task_whose_process_was_killed_belongs_to_its_tenant(site, notes, start):
+    killed = task(site, "probe.kill", link_error=task(site, "notes.note", "error"))
+    killed.apply_async(MessageGroupId=TENANT)
+    assert start(TASKPACKS_MAX_ATTEMPTS="1").wait() == ExitCode.DRAINED
+    assert sent(site, notes) == [("notes.note", TENANT)]
