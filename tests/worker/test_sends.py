@@ -92,10 +92,6 @@ class Pair:
         own = self.environment(self.other, "notes", self.url, *others)
         return self.site.start(**own, **changes)
 
-    def start(self):
-        """Starts both, each of which may send to the other."""
-        return self.start_probe(self.other), self.start_notes(self.site.name)
-
     def depths(self):
         return [self.site.depth(url) for url in (self.site.url, self.url, self.site.dead_url)]
 
@@ -123,7 +119,7 @@ def drained(*workers):
 def test_chains_callbacks_groups_and_chords_pass_results_across_two_deployments(
     pair, journal, wait_until
 ):
-    idle = {"TASKPACKS_IDLE_SECONDS": "4"}
+    idle = {"TASKPACKS_IDLE_SECONDS": "8"}  # neither leaves before the other has sent
     workers = pair.start_probe(pair.other, **idle), pair.start_notes(pair.site.name, **idle)
     there_and_back = chain(pair.add(1, 2), pair.task("notes.double"), pair.task("notes.double"))
     called_back = pair.add(20, 2, link=pair.task("notes.write", str(journal)))
@@ -134,12 +130,12 @@ def test_chains_callbacks_groups_and_chords_pass_results_across_two_deployments(
     groups = chain(pair.add(3, 4), group(pair.task("notes.double"), pair.task("notes.double")))
     sent = there_and_back.delay(), called_back.delay(), in_both.delay(), groups.delay()
     back = pair.task("notes.send_back", 30, 3).delay()
-    assert sent[0].get(timeout=30) == 12
-    assert sent[1].get(timeout=30) == 22
+    assert sent[0].get(timeout=60) == 12
+    assert sent[1].get(timeout=60) == 22
     assert wait_until(lambda: journal.lines("written"))[0]["name"] == "22"
-    assert sent[2].get(timeout=30) == 26
-    assert sent[3].get(timeout=30) == [14, 14]
-    assert pair.site.producer.AsyncResult(back.get(timeout=30)).get(timeout=30) == 33
+    assert sent[2].get(timeout=60) == 26
+    assert sent[3].get(timeout=60) == [14, 14]
+    assert pair.site.producer.AsyncResult(back.get(timeout=60)).get(timeout=60) == 33
     assert drained(*workers)
     assert pair.depths() == [(0, 0)] * 3
 
@@ -148,9 +144,10 @@ def test_a_queue_that_is_asked_for_is_a_deployment_and_goes_before_the_name(pair
     # The name alone would go to the probe's own queue, where there is no such task.
     asked = pair.task("notes.double", queue=pair.other)
     result = chain(pair.add(1, 1), asked).delay()
-    workers = pair.start()
-    assert result.get(timeout=30) == 4
-    assert drained(*workers)
+    assert drained(pair.start_probe(pair.other))
+    worker = pair.start_notes()
+    assert result.get(timeout=60) == 4
+    assert drained(worker)
 
 
 @pytest.mark.parametrize("follower", ["chain", "link", "link_error", "chord", "group in a chain"])
@@ -171,7 +168,7 @@ def test_a_task_whose_follower_has_no_place_fails_before_its_work_and_so_does_wh
         result = work.set(**{follower: [lost]}).delay()
     worker = pair.start_probe(pair.other)
     with pytest.raises(Exception, match=r"'emails\.notify' with queue 'emails' cannot be sent"):
-        result.get(timeout=30)
+        result.get(timeout=60)
     assert worker.wait() == ExitCode.DRAINED
     assert journal.lines() == []
     assert [each["Outcome"] for each in worker.reports if "Outcome" in each] == ["failed"]
@@ -183,7 +180,7 @@ def test_a_task_that_sends_where_it_may_not_fails_once_with_the_sentence(pair):
     result = pair.task("notes.send_back", 1, 2).delay()
     worker = pair.start_notes()
     with pytest.raises(Exception, match=r"'probe\.add' cannot be sent from deployment"):
-        result.get(timeout=30)
+        result.get(timeout=60)
     assert worker.wait() == ExitCode.DRAINED
     assert [each["Outcome"] for each in worker.reports if "Outcome" in each] == ["failed"]
     assert pair.depths() == [(0, 0), (0, 0), (1, 0)]
@@ -296,10 +293,10 @@ def test_a_served_application_keeps_its_own_broker_for_what_is_not_the_packs(sho
         shop.task("shop.video.tell", 3).delay(),
     ]
     worker = shop.site.start(TASKPACKS_IDLE_SECONDS="3")
-    assert ended[1].get(timeout=30) == 2
+    assert ended[1].get(timeout=60) == 2
     assert (shop.module.parent / "encoded").exists()
-    notified, audited, again = ended[2].get(timeout=30)
-    assert shop.site.producer.AsyncResult(again).get(timeout=30) == 3
+    notified, audited, again = ended[2].get(timeout=60)
+    assert shop.site.producer.AsyncResult(again).get(timeout=60) == 3
     assert worker.wait() == ExitCode.DRAINED
     assert notified != audited
     elsewhere = ("serialize", [None, None])
