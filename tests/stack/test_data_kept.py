@@ -160,11 +160,12 @@ def taskpack_infrastructure(context):
 
 
 def test_the_table_of_a_pack_is_not_deleted_by_a_setting_that_has_just_been_taken_back(
-    project, up, stores, monkeypatch
+    project, up, stores, request
 ):
     module = project.folder.parent / "site" / "other_test_pack.py"
     module.write_text(module.read_text() + TABLE)
-    monkeypatch.delitem(sys.modules, "other_test_pack", raising=False)
+    sys.modules.pop("other_test_pack", None)
+    request.addfinalizer(lambda: sys.modules.pop("other_test_pack", None))  # nor in later tests
     up("delete", packs=("small", "other"))
     made = stores()
     with pytest.raises(HookError, match=f"table {made['other-items']} is not deleted: taskpacks"):
@@ -172,7 +173,6 @@ def test_the_table_of_a_pack_is_not_deleted_by_a_setting_that_has_just_been_take
     assert stores() == made
     up("delete", packs=("small",))
     assert set(stores()) == {"data-bucket", "results-table"}
-    monkeypatch.delitem(sys.modules, "other_test_pack")
 
 
 def test_the_end_of_a_stack_goes_by_what_the_setting_says_now(select, up, stores):
