@@ -57,7 +57,7 @@ class Deadline:
 
     @property
     def fence(self) -> int:
-        """The number of the lock on the running task; 0 without one."""
+        """Orders the attempts of a task: a result never replaces a later attempt's."""
         return self._shared.fence
 
     @fence.setter

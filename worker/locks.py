@@ -39,6 +39,9 @@ LOOK_SECONDS: Final = 0.1
 PATIENCE_SECONDS: Final = 30
 """How long a message waits for a table that does not answer, before it is given back."""
 PAUSE_SECONDS: Final = 1.0
+FENCES_MAX: Final = 10**6
+"""Results are ordered by a message's generation first, and by its locks within it: a retry that is
+not locked yet is newer than the locked run that sent it."""
 DONE_TRIES: Final = 3
 """To note that tasks are done; then their messages are deleted without."""
 
@@ -101,11 +104,16 @@ class Locks:
         self._running: set[TaskLock] = set()
         self._lock = threading.Lock()
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="locks", daemon=True)
+        # Two, because the first one waits for the table.
+        self._threads = [
+            threading.Thread(target=self._run, args=(do,), name=do.__name__, daemon=True)
+            for do in (self.look, self.tell)
+        ]
 
     def start(self) -> None:
         """Begins to renew."""
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def stop(self) -> None:
         """Ends the renewing; locks end by themselves."""
@@ -193,10 +201,14 @@ class Locks:
                 refusal = None
             with self._lock:
                 runs = lock in self._running
-                if runs:
-                    self._tell(lock)
             if runs and refusal is not None and self._deadline.ending is Ending.NONE:
                 self._on_refused(lock, refusal)
+
+    def tell(self) -> None:
+        """Tells the task's process until when it may run, and the number of its lock."""
+        with self._lock:
+            for lock in self._running:
+                self._tell(lock)
 
     def _due(self, lock: TaskLock) -> Refusal | None:
         if self.table is None or lock.runs_since is None or self._deadline.ending:
@@ -246,15 +258,15 @@ class Locks:
 
     def _tell(self, lock: TaskLock) -> None:
         """Another worker would need the message and the lock: the later end counts."""
-        self._deadline.fence = lock.fence
+        self._deadline.fence = lock.receive.generation * FENCES_MAX + lock.fence
         self._deadline.ends_at = max(lock.lease.ends_at, lock.until)
 
-    def _run(self) -> None:
+    def _run(self, do: Callable[[], None]) -> None:
         while not self._stopped.wait(LOOK_SECONDS):
             try:
-                self.look()
+                do()
             except Exception:  # whatever it is, the other locks must be renewed
-                logger.exception("a look at the locks failed, and the next one comes")
+                logger.exception("%s failed for the locks, and the next one comes", do.__name__)
 
 
 def _epoch(boottime: float) -> float:

@@ -76,7 +76,7 @@ class OneProcessPool(Pool):
         """Writes a task to the process's pipe; one that cannot be written ends as a failure."""
         try:
             self._write(work)
-        except Exception:
+        except Exception:  # pickling runs the task's data, and the pipe may be gone
             if work is None:  # no task, but the word that there are no more
                 raise
             pool: Any = self

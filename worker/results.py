@@ -16,9 +16,11 @@ from celery import states
 from celery.backends.dynamodb import DynamoDBBackend
 from kombu.utils.encoding import bytes_to_str
 
+from taskpacks import limits
 from worker.envelope import ONCE_HEADER
 from worker.outcomes import FencedOutError, ResultNotStoredError
 from worker.services import services_of
+from worker.storable import UnstorableResultError
 from worker.task_table import CONDITION_FAILED, client
 
 if TYPE_CHECKING:
@@ -30,6 +32,8 @@ SCHEME: Final = "dynamodb://"
 STORE_SECONDS: Final = 30
 """How long a result waits for a table that does not answer; then the attempt is cut."""
 PAUSES_SECONDS: Final = (0.2, 0.5, 1, 2)
+INVALID: Final = "ValidationException"
+"""DynamoDB's answer to an item that is too large, among others; trying again does not help."""
 _UNFENCED: Final = frozenset({states.FAILURE, states.REVOKED})
 """States that are written once the lock is given up, and that a task run again may replace."""
 
@@ -104,6 +108,7 @@ class FencedBackend(DynamoDBBackend):
 
         Raises:
             ResultNotStoredError: It was not for `STORE_SECONDS`.
+            UnstorableResultError: The table never takes it.
         """
         give_up_at = time.monotonic() + STORE_SECONDS
         failures = 0
@@ -111,8 +116,15 @@ class FencedBackend(DynamoDBBackend):
             try:
                 return call(**arguments)
             except ClientError as error:
-                if error.response.get("Error", {}).get("Code") == CONDITION_FAILED:
+                code = error.response.get("Error", {}).get("Code")
+                if code == CONDITION_FAILED:
                     return {} if "succeeded" in error.response.get("Item", {}) else None
+                if code == INVALID:
+                    raise UnstorableResultError(
+                        f"a state or result is larger than an item of the result table holds "
+                        f"({limits.ITEM_BYTES_MAX} bytes), or invalid: {error}; store data in "
+                        "TASKPACKS_DATA_URI, and its address here."
+                    ) from error
                 said: Exception = error
             except BotoCoreError as error:
                 said = error

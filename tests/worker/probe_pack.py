@@ -55,6 +55,7 @@ def taskpack_register_tasks(app, context):
     register_hazards(app, context)
     register_large_ones(app, context)
     register_followed_ones(app)
+    register_retries(app)
 
 
 def register_for_larger_workers(app, context):
@@ -124,6 +125,10 @@ def register_large_ones(app, context):
             "a moment": datetime(2026, 1, 1, tzinfo=UTC),
         }[what]
 
+    @app.task(name="probe.progress", bind=True)
+    def progress(self, characters):
+        self.update_state(state="PROGRESS", meta="x" * characters)
+
     @app.task(name="probe.give_to_itself", bind=True)
     def give_to_itself(self, outer=True):
         return str(self(outer=False)) if outer else object()
@@ -176,6 +181,17 @@ def register_followed_ones(app):
     def note_down(values, journal, name):
         note(journal, name=name, event="begin", values=values)
         return values
+
+
+def register_retries(app):
+    @app.task(name="probe.late_again", bind=True)
+    def late_again(self, journal):
+        """Retries itself at once, after a run that is long enough to be locked."""
+        note(journal, name="late_again", event="begin")
+        if not self.request.retries:
+            time.sleep(2)
+            raise self.retry(countdown=0)
+        return self.request.retries
 
 
 def register_long_ones(app, context):

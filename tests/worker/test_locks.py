@@ -2,13 +2,28 @@
 
 import os
 import signal
+import threading
 import time
 
 import boto3
 import pytest
-from faults import DELETE, DENIED, DROP_AFTER, PUT, PUT_SEVERAL, RECEIVE, UPDATE, Fault, Kind
+from faults import (
+    DELETE,
+    DENIED,
+    DROP_AFTER,
+    PUT,
+    PUT_SEVERAL,
+    RECEIVE,
+    UPDATE,
+    Fault,
+    Kind,
+)
 
 from taskpacks.contract import ExitCode, attempts_key
+from worker.deadline import Deadline
+from worker.lease import boot_seconds, lease_of
+from worker.locks import Locks, TaskLock
+from worker.task_table import Claim, Receive
 
 LEASE_SECONDS = 10
 BROKEN = Fault(Kind.ANSWER, 500, "InternalServerError")
@@ -172,3 +187,51 @@ def test_a_task_of_many_leases_keeps_its_lock(site, journal):
     assert time.time() > first_end
     assert {"done", "fence"} <= item_of(site, result.id).keys()
     assert len(journal.lines("end")) == 1
+
+
+def test_the_tasks_process_learns_of_an_extension_while_the_table_hangs(wait_until):
+    asked, answers = threading.Event(), threading.Event()
+
+    class Hanging:
+        def claim(self, _receive, _until):
+            asked.set()
+            answers.wait(10)
+            return Claim(attempts=0, fence=1, failure=None)
+
+    lease = lease_of({"ReceiptHandle": "handle", "MessageId": "id"}, boot_seconds())
+    lease.ends_at = boot_seconds() + 30
+    lock = TaskLock(receive=Receive("task", "id", 0, "owner"), lease=lease)
+    deadline = Deadline()
+    locks = Locks(Hanging(), deadline, lambda *_: None)
+    locks.runs(lock)
+    locks.start()
+    try:
+        assert asked.wait(5)
+        lease.ends_at += 30
+        wait_until(lambda: deadline.ends_at == lease.ends_at, seconds=2)
+        assert not answers.is_set()
+    finally:
+        answers.set()
+        locks.stop()
+
+
+def test_a_retry_in_a_new_worker_needs_one_receive(site, journal, wait_until):
+    result = site.send("late_again", journal=str(journal))
+    first = site.start()
+    wait_until(lambda: journal.lines("begin"))
+    first.signal(signal.SIGTERM)  # it finishes the run, which was locked, and leaves
+    assert first.wait(30) == ExitCode.STOPPED
+    second = site.start(TASKPACKS_IDLE_SECONDS="3")
+    assert second.wait(30) == ExitCode.DRAINED
+    assert result.get(timeout=1) == 1
+    tasks = [line for line in second.reports if "Outcome" in line]
+    assert [(line["Outcome"], line["Receives"]) for line in tasks] == [("done", 1)]
+
+
+def test_progress_that_no_item_holds_fails_its_task_and_not_the_worker(site):
+    result = site.send("progress", characters=500_000)
+    with site.worker() as worker:
+        with pytest.raises(Exception, match="an item of the result table holds"):
+            result.get(timeout=20)
+        assert worker.wait(30) == ExitCode.DRAINED
+    assert site.depth(site.dead_url) == (1, 0)

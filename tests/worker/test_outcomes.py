@@ -3,6 +3,7 @@
 import pytest
 from celery import chain, chord, signature
 from celery.exceptions import TimeoutError as NoResultError
+from faults import BLACK_HOLE
 
 from taskpacks.contract import ExitCode
 
@@ -20,7 +21,7 @@ def of(site, journal):
 
 
 def drain(site, **changes):
-    with site.worker(TASKPACKS_IDLE_SECONDS="3", **changes) as worker:
+    with site.worker(**{"TASKPACKS_IDLE_SECONDS": "3", **changes}) as worker:
         assert worker.wait(60) == ExitCode.DRAINED
 
 
@@ -104,3 +105,18 @@ def test_a_task_that_takes_too_long_each_time_fails_for_whoever_waits(site, of, 
             result.get(timeout=30)
         assert worker.wait(30) == ExitCode.DRAINED
     assert names(journal) == ["s", "s", "errback"]
+
+
+def test_a_failure_whose_worker_died_before_reporting_it_is_reported_without_a_run(
+    site, proxy, of, journal, wait_until
+):
+    site.configure_queue(lease_seconds=10, max_receives=10)
+    result = of("flaky", name="f", failures=9).apply_async(link_error=of("note", name="errback"))
+    proxy.script("PutItem", None, BLACK_HOLE, BLACK_HOLE)  # that it started; its failure
+    first = site.start(**site.through(proxy), TASKPACKS_MAX_ATTEMPTS="1")
+    wait_until(lambda: proxy.count("PutItem") == 2)
+    first.kill()
+    drain(site, TASKPACKS_MAX_ATTEMPTS="1", TASKPACKS_IDLE_SECONDS="12")
+    with pytest.raises(Exception, match="RuntimeError: f 1"):
+        result.get(timeout=1)
+    assert names(journal) == ["f", "errback"]
