@@ -112,6 +112,7 @@ def simulate(  # noqa: PLR0917 -- typer makes each an option, given by name
         )
     setting = Setting(
         capacity=limits.workers,
+        processes=limits.processes,
         startup_seconds=limits.startup_seconds if start_seconds is None else start_seconds,
         startup_spread=start_spread,
         idle_seconds=limits.idle_seconds,

@@ -179,20 +179,21 @@ def wanted(limits: Limits, observation: Observation) -> Want:
         SHORTEST_TASK_SECONDS,
         limits.task_seconds if observation.task_seconds is None else observation.task_seconds,
     )
-    busy = min(observation.in_flight, observation.running)
-    free = observation.active - busy  # each of these takes one visible message without our help
+    # Of processes: each runs one task, and each that is free takes one visible message.
+    busy = min(observation.in_flight, observation.running * limits.processes)
+    free = observation.active * limits.processes - busy
     unclaimed = max(0, observation.visible - free)
     horizon, share = _horizon(limits, observation)
-    work = (observation.visible + observation.in_flight) * task_seconds
+    work = (observation.visible + observation.in_flight) * task_seconds / limits.processes
     desired = math.floor(work / horizon + 0.5)
-    # Until a new worker is up, each busy one takes a message more, if tasks are that short.
+    # Until a new worker is up, each busy process takes a message more, if tasks are that short.
     helped = busy * min(1.0, limits.startup_seconds / task_seconds)
-    worth = min(desired - observation.active, math.ceil(unclaimed - helped))
+    worth = min(desired - observation.active, limits.workers_for(unclaimed - helped))
     late = not free and _late(limits, observation)
     if late or not observation.active:
         worth = max(1, worth)
     room = max(0, limits.workers - observation.active)
-    start = max(0, min(worth, unclaimed, room))
+    start = max(0, min(worth, limits.workers_for(unclaimed), room))
     figures = {
         "task_seconds": task_seconds,
         "work_seconds": work,
@@ -202,9 +203,10 @@ def wanted(limits: Limits, observation: Observation) -> Want:
         "room": room,
         "late": late,
     }
+    at_a_time = f" and {limits.processes} at a time" if limits.processes > 1 else ""
     seen = (
         f"{observation.visible} messages visible, {observation.in_flight} in flight, "
-        f"{task_seconds:.3g} s each, are worth {desired} workers at {share}; "
+        f"{task_seconds:.3g} s each{at_a_time}, are worth {desired} workers at {share}; "
         f"{observation.running} running, {observation.starting} starting"
     )
     if not room:

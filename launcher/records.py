@@ -59,6 +59,7 @@ class Limits(Record):
         breaker_cooldown_seconds: From the newest failure until one probe worker may start.
         vcpu_hours_per_day: The cap: reached, nothing more is started.
         round_seconds: The pause between two decisions.
+        processes: The tasks that one worker runs at a time.
     """
 
     vcpus: float
@@ -74,11 +75,16 @@ class Limits(Record):
     breaker_cooldown_seconds: float
     vcpu_hours_per_day: float
     round_seconds: float
+    processes: int = 1
 
     @property
     def workers(self) -> int:
         """How many may be active at once."""
         return max(0, min(self.max_workers, math.floor(self.max_vcpus / self.vcpus + 1e-9)))
+
+    def workers_for(self, messages: float) -> int:
+        """How many workers run the tasks of so many messages at the same time."""
+        return math.ceil(messages / self.processes)
 
 
 @dataclass(frozen=True, kw_only=True)

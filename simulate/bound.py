@@ -34,24 +34,34 @@ def clairvoyant(load: Load, setting: Setting) -> Figures:
     def latency() -> float:
         return setting.startup_seconds * math.exp(latencies.gauss(0, 1) * setting.startup_spread)
 
-    free: list[float] = []  # when each worker is free
+    free: list[tuple[float, int]] = []  # when each process is free, and its worker
+    ends: dict[int, float] = {}  # until when each worker that is there has work
+    leaving: list[tuple[float, int]] = []  # the same in order, with what is outdated
     waits: list[float] = []
     figures = Figures()
     upcoming, last = latency(), 0.0
     for arrived, seconds in zip(load.arrivals, load.task_seconds, strict=True):
-        while free and free[0] < arrived - setting.idle_seconds:
+        while leaving and leaving[0][0] < arrived - setting.idle_seconds:
+            end, worker = heappop(leaving)
+            if ends.get(worker) == end:
+                del ends[worker]
+        while free and free[0][1] not in ends:
             heappop(free)
-        if len(free) < setting.capacity and (not free or free[0] > arrived + upcoming):
-            begun = arrived + upcoming
+        if len(ends) < setting.capacity and (not free or free[0][0] > arrived + upcoming):
+            worker = figures.started
+            begun = ends[worker] = arrived + upcoming
             figures.started += 1
             figures.billed_seconds += upcoming
-            heappush(free, begun + seconds)
+            for _ in range(setting.processes):
+                heappush(free, (begun, worker))
             upcoming = latency()
         else:
-            begun = max(arrived, free[0])
-            figures.billed_seconds += begun - free[0]
-            heapreplace(free, begun + seconds)
-        figures.billed_seconds += seconds
+            worker = free[0][1]
+            begun = max(arrived, free[0][0])
+        heapreplace(free, (begun + seconds, worker))
+        figures.billed_seconds += max(0.0, begun + seconds - ends[worker])
+        ends[worker] = max(ends[worker], begun + seconds)
+        heappush(leaving, (ends[worker], worker))
         waits.append(begun - arrived)
         last = max(last, begun + seconds)
     figures.waits = sorted(waits)

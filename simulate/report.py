@@ -87,7 +87,8 @@ def rows(summaries: Sequence[dict[str, Any]], limits: Limits) -> list[list[str]]
 def _cell(summary: dict[str, Any], key: str, limits: Limits) -> str:
     if key == "share":
         hours = summary["vcpu_hours"]
-        return f"{summary['work_seconds'] * limits.vcpus / 3600 / hours:.0%}" if hours else "-"
+        work = summary["work_seconds"] / limits.processes * limits.vcpus / 3600
+        return f"{work / hours:.0%}" if hours else "-"
     value = summary[key]
     if value is None:
         return "never" if summary["messages"] else "-"
@@ -107,9 +108,10 @@ def duration(seconds: float) -> str:
 
 def title(load: Load, limits: Limits) -> str:
     """One line that says what was simulated."""
+    at_a_time = f", {limits.processes} tasks at a time" if limits.processes > 1 else ""
     return (
         f"{load.name}: {len(load.arrivals)} messages, {load.work_seconds / 3600:.2f} hours of work;"
-        f" at most {limits.workers} workers of {limits.vcpus:g} vCPU"
+        f" at most {limits.workers} workers of {limits.vcpus:g} vCPU{at_a_time}"
     )
 
 

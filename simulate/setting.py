@@ -12,6 +12,7 @@ class Setting:
 
     Attributes:
         capacity: How many workers the machines hold at once; further jobs wait.
+        processes: How many tasks a worker runs at a time; they do not slow each other down.
         startup_seconds: The median time from a job's placement to its worker's first receive.
         startup_spread: The standard deviation of its logarithm (log-normal).
         idle_seconds: How long a worker that finds nothing stays.
@@ -24,6 +25,7 @@ class Setting:
     """
 
     capacity: int = 100
+    processes: int = 1
     startup_seconds: float = 120
     startup_spread: float = 0.25
     idle_seconds: float = 30

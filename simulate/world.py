@@ -2,8 +2,9 @@
 
 A discrete-event loop. Faithful where scaling depends on it: SQS's counts lag, starts take a time
 drawn from a distribution, jobs beyond the machines' limit wait, idle workers leave, Spot takes
-workers away and their messages come back after the lease. A worker has one task at a time.
-Left out: the time a receive takes, and failing tasks.
+workers away and their messages come back after the lease. A worker has as many tasks at a time as
+it has processes. Left out: the time a receive takes, failing tasks, and that tasks of one worker
+share its processors and memory.
 """
 
 from __future__ import annotations
@@ -61,16 +62,19 @@ class World:
         self._queue: deque[int] = deque()
         self._first_start = [-1.0] * len(load.arrivals)
         self._left = len(load.arrivals)
+        # Of each process, by number: the first worker's come first.
+        self._message: list[int] = []
+        self._turn: list[int] = []
         # Of each worker, by number.
+        self._free: list[list[int]] = []  # processes
         self._generation: list[int] = []
         self._since: list[float] = []
-        self._message: list[int] = []
         self._worked: list[bool] = []
         self._state: list[int] = []
         self._runnable: deque[int] = deque()
         self._placed = 0
         self._placed_since = 0.0  # the sum of when each was placed
-        self._idle: list[int] = []
+        self._idle: list[int] = []  # workers with a free process
         self._idle_place: dict[int, int] = {}
         self._latencies = Random(f"{setting.seed} start")  # noqa: S311 -- a simulation's, not a secret
         self._taking = Random(f"{setting.seed} spot")  # noqa: S311 -- a simulation's, not a secret
@@ -124,7 +128,9 @@ class World:
             self._state.append(_CALL)
             self._generation.append(0)
             self._since.append(0.0)
-            self._message.append(-1)
+            self._free.append([])
+            self._message += [-1] * self.setting.processes
+            self._turn += [0] * self.setting.processes
             self._worked.append(False)
             self._runnable.append(worker)
         self.figures.started += workers
@@ -138,11 +144,14 @@ class World:
             workers: How many.
             spare_busy: Whether workers with a task are left alone.
         """
-        idle = self._idle[-workers:] if workers else []
-        for worker in tuple(idle):
-            self._leave(worker)
+        idle = [worker for worker in self._idle if self._is_idle(worker)][-workers:]
+        idle = idle if workers else []
+        for worker in idle:
+            self._end(worker)
         if not spare_busy and len(idle) < workers:
-            busy = [worker for worker, message in enumerate(self._message) if message >= 0]
+            busy = sorted(
+                {self._worker_of(at) for at, message in enumerate(self._message) if message >= 0}
+            )
             for worker in self._choice.sample(busy, min(len(busy), workers - len(idle))):
                 self._cut(worker)
 
@@ -214,33 +223,50 @@ class World:
             self.visible += 1
 
     def _begin(self, worker: int, message: int) -> None:
-        if worker in self._idle_place:
+        process = self._free[worker].pop()
+        if not self._free[worker]:
             self._unidle(worker)
         if self._first_start[message] < 0:
             self._first_start[message] = self.now
-        self._message[worker] = message
+        self._message[process] = message
         self._worked[worker] = True
         self.in_flight += 1
-        generation = self._generation[worker] = self._generation[worker] + 1
-        self._push(self.now + self._load.task_seconds[message], _DONE, worker, generation)
+        self._generation[worker] += 1
+        turn = self._turn[process] = self._turn[process] + 1
+        self._push(self.now + self._load.task_seconds[message], _DONE, process, turn)
+
+    def _worker_of(self, process: int) -> int:
+        return process // self.setting.processes
+
+    def _processes_of(self, worker: int) -> range:
+        first = worker * self.setting.processes
+        return range(first, first + self.setting.processes)
+
+    def _is_idle(self, worker: int) -> bool:
+        return len(self._free[worker]) == self.setting.processes
 
     def _unidle(self, worker: int) -> None:
-        place = self._idle_place.pop(worker)
+        place = self._idle_place.pop(worker, None)
+        if place is None:
+            return
         last = self._idle.pop()
         if last != worker:
             self._idle[place] = last
             self._idle_place[last] = place
 
-    def _next(self, worker: int) -> None:
-        """A worker that has no task takes a message, or waits for one."""
+    def _next(self, process: int) -> None:
+        """A process that has no task takes a message, or waits for one."""
+        worker = self._worker_of(process)
+        self._free[worker].append(process)
         if self._queue:
             self.visible -= 1
             self._begin(worker, self._queue.popleft())
             return
-        self._idle_place[worker] = len(self._idle)
-        self._idle.append(worker)
+        if worker not in self._idle_place:
+            self._idle_place[worker] = len(self._idle)
+            self._idle.append(worker)
         generation = self._generation[worker] = self._generation[worker] + 1
-        if self.idle_seconds < math.inf:
+        if self._is_idle(worker) and self.idle_seconds < math.inf:
             self._push(self.now + self.idle_seconds, _IDLE, worker, generation)
 
     def _place(self) -> None:
@@ -267,27 +293,26 @@ class World:
         if self.setting.spot_per_hour:
             life = self._taking.expovariate(self.setting.spot_per_hour / 3600)
             self._push(self.now + life, _TAKEN, worker, 0)
-        self._next(worker)
+        for process in self._processes_of(worker):
+            self._next(process)
 
-    def _done(self, _sequence: int, worker: int, generation: int) -> None:
-        if generation != self._generation[worker]:
+    def _done(self, _sequence: int, process: int, turn: int) -> None:
+        if turn != self._turn[process]:
             return
-        message, self._message[worker] = self._message[worker], -1
+        message, self._message[process] = self._message[process], -1
         self.in_flight -= 1
         self._left -= 1
         self._finished_seconds += self._load.task_seconds[message]
         self._finished.append((self.now, self._finished_seconds))
-        self._next(worker)
+        self._next(process)
 
     def _idle_long(self, _sequence: int, worker: int, generation: int) -> None:
         if generation == self._generation[worker]:
-            self._leave(worker)
-
-    def _leave(self, worker: int) -> None:
-        self._unidle(worker)
-        self._end(worker)
+            self._end(worker)
 
     def _end(self, worker: int) -> None:
+        self._unidle(worker)
+        self._free[worker].clear()
         self._generation[worker] += 1
         self._state[worker] = _DONE
         self.running -= 1
@@ -301,13 +326,12 @@ class World:
         self._place()
 
     def _cut(self, worker: int) -> None:
-        """Ends a worker whatever it does; its message comes back after the lease."""
-        message = self._message[worker]
-        if message >= 0:
-            self._message[worker] = -1
-            self._push(self.now + self.setting.lease_seconds, _BACK, message, 0)
-        elif worker in self._idle_place:
-            self._unidle(worker)
+        """Ends a worker whatever it does; its messages come back after the lease."""
+        for process in self._processes_of(worker):
+            message, self._message[process] = self._message[process], -1
+            self._turn[process] += 1
+            if message >= 0:
+                self._push(self.now + self.setting.lease_seconds, _BACK, message, 0)
         self._end(worker)
 
     def _take(self, _sequence: int, worker: int, _generation: int) -> None:

@@ -1,5 +1,6 @@
 import json
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -25,6 +26,7 @@ seconds = st.floats(0, 100_000)
 some_limits = st.builds(
     limits_with,
     vcpus=st.sampled_from([0.25, 0.5, 1, 4, 16]),
+    processes=st.integers(1, 32),
     max_vcpus=st.integers(0, 1000),
     max_workers=st.integers(0, 1000),
     task_seconds=st.floats(0, 10_000),
@@ -109,6 +111,41 @@ def test_a_deadline_that_presses_starts_more_than_break_even_would():
     load = Observation(visible=500)
     assert decide(slack, load).start == 20
     assert decide(pressed, load).start == 100
+
+
+def test_a_worker_with_four_processes_takes_four_messages():
+    four = limits_with(processes=4)
+    started = [
+        decide(four, Observation(visible=n, task_seconds=3600)).start for n in (1, 4, 5, 8, 9)
+    ]
+    assert started == [1, 1, 2, 2, 3]
+
+
+def test_processes_that_are_free_or_will_be_take_messages_without_another_worker():
+    four = limits_with(processes=4)
+    two = {"in_flight": 3, "running": 2, "task_seconds": 3600}  # five of eight processes are free
+    assert decide(four, Observation(visible=5, **two)).start == 0
+    assert decide(four, Observation(visible=6, **two)).start == 1
+    assert decide(four, Observation(visible=9, **two)).start == 1
+    assert decide(four, Observation(visible=6, **two, starting=1)).start == 0
+    busy = Observation(visible=1, in_flight=4, running=1, oldest_age_seconds=500)
+    assert decide(four, busy).start == 1
+    assert decide(four, replace(busy, in_flight=3)).start == 0  # it has a free process
+
+
+def test_a_backlog_is_worth_a_quarter_of_the_workers_where_each_has_four_processes():
+    assert decide(LIMITS, Observation(visible=900, task_seconds=3)).start == 12
+    four = replace(LIMITS, processes=4)
+    decision = decide(four, Observation(visible=900, task_seconds=3))
+    assert decision.start == 3
+    assert "3 s each and 4 at a time, are worth 3 workers" in decision.reason
+
+
+def test_the_limit_and_the_cap_count_workers_and_not_processes():
+    four = limits_with(processes=4, vcpus=2, max_vcpus=6, max_workers=100)
+    assert decide(four, Observation(visible=1000)).start == 3
+    used = Observation(visible=1000, vcpu_hours_last_day=four.vcpu_hours_per_day)
+    assert decide(four, used).halted_by == "cap"
 
 
 def test_fractions_of_vcpus_are_counted_exactly():

@@ -151,3 +151,53 @@ def test_a_percentile_is_the_value_that_a_share_does_not_exceed():
     values = [float(value) for value in range(1, 101)]
     assert [percentile(values, share) for share in (0.5, 0.95, 0.99, 1)] == [50, 95, 99, 100]
     assert math.isnan(percentile([], 0.5))
+
+
+FOUR = replace(EXACT, processes=4)
+
+
+def test_a_worker_runs_as_many_tasks_at_a_time_as_it_has_processes():
+    figures = run(at_once(6, durations(60)), StartsAt(1), FOUR)
+    assert figures.waits == [100, 100, 100, 100, 160, 160]
+    assert figures.billed_seconds == 100 + 120 + 30  # one container, not four
+
+
+def test_a_worker_lingers_from_the_end_of_the_last_of_its_tasks():
+    figures = run(Load("two", [0, 0], [10, 60]), StartsAt(1), FOUR)
+    assert figures.billed_seconds == 100 + 60 + 30
+
+
+def test_a_worker_with_a_free_process_takes_what_comes():
+    figures = run(Load("two", [0, 120], [60, 60]), StartsAt(1), FOUR)
+    assert figures.waits == [0, 100]
+    assert figures.billed_seconds == 100 + 20 + 60 + 30
+
+
+def test_what_spot_takes_of_a_worker_with_several_processes_comes_back():
+    setting = Setting(spot_per_hour=20, capacity=10, seed=3, processes=4)
+    figures = run(at_once(80, durations(300)), StartsAt(5), setting)
+    assert figures.taken > 0
+    assert figures.never == 0
+
+
+def test_the_controller_starts_a_quarter_of_the_workers_where_each_has_four_processes():
+    limits = limits_with(processes=4)
+    scaler = LauncherLoop(limits)
+    figures = run(at_once(8, durations(3600)), scaler, replace(FOUR, seed=1))
+    assert (figures.started, figures.surplus, figures.never) == (2, 0, 0)
+    most = max(decision.figures["vcpu_hours_last_day"] for _, decision in scaler.decisions)
+    assert most <= 2 * (3600 + 100 + 30) / 3600
+
+
+def test_the_bound_fills_the_processes_of_a_worker_before_it_starts_another():
+    bound = clairvoyant(at_once(8, durations(600)), FOUR)
+    assert bound.started == 2
+    assert bound.billed_seconds == 2 * (100 + 600)
+    assert bound.waits == [100] * 8
+
+
+def test_the_bound_lets_a_worker_go_when_all_its_processes_are_free():
+    load = Load("three", [0, 0, 620, 2000], [10, 600, 10, 10])
+    bound = clairvoyant(load, replace(FOUR, processes=2))
+    assert bound.waits == [0, 100, 100, 100]  # the third finds the worker, the fourth does not
+    assert bound.billed_seconds == (100 + 600) + (100 + 10)
