@@ -63,11 +63,21 @@ class Ended:
 
 @dataclass
 class Workers:
-    """A deployment's workers now, and those that ended within a day."""
+    """A deployment's workers now, and those that ended within a day.
 
-    starting: int = 0
+    Attributes:
+        starting_since: When each that is not RUNNING yet was submitted, in seconds since 1970.
+        running_since: When each that is RUNNING began to be.
+        ended: The others.
+    """
+
+    starting_since: list[float] = field(default_factory=list[float])
     running_since: list[float] = field(default_factory=list[float])
     ended: list[Ended] = field(default_factory=list[Ended])
+
+    def younger_than(self, seconds: float, now: float) -> int:
+        """Counts those that were submitted, or that run, for less than so long."""
+        return sum(now - since < seconds for since in (*self.starting_since, *self.running_since))
 
     def vcpu_hours_last_day(self, vcpus: float, now: float) -> float:
         """Returns what they used in the 24 hours before now.
@@ -140,13 +150,11 @@ class JobBook:
             elif job["status"] == "RUNNING":
                 workers.running_since.append(_started(job, now))
             else:
-                workers.starting += 1
+                workers.starting_since.append(_created(job))
         self._read_arrays(arrays, workers, now)
-        workers.starting += sum(
-            each.workers
-            for each in submitted
-            if each.job_id not in jobs and now - each.at_seconds < LISTED_WITHIN_SECONDS
-        )
+        for each in submitted:
+            if each.job_id not in jobs and now - each.at_seconds < LISTED_WITHIN_SECONDS:
+                workers.starting_since += [each.at_seconds] * each.workers
         return workers
 
     def _all_jobs(self) -> Iterator[Mapping[str, Any]]:
@@ -179,7 +187,7 @@ class JobBook:
                     # A child that the listing does not show yet has just begun.
                     workers.running_since += [now] * (running - len(since))
                 gone = sum(known.get(status, 0) for status in _ENDED)
-                workers.starting += size - running - gone
+                workers.starting_since += [_created(job)] * (size - running - gone)
                 ended = self._ended_children(job_id, at_least=gone)
             workers.ended += [each for each in ended if each.stopped_at > now - DAY_SECONDS]
         listed = {job["jobId"] for job in arrays}
@@ -215,7 +223,7 @@ class JobBook:
         return Ended(
             started_at=started / 1000 if started else None,
             # A job that was cancelled before it began has no other time.
-            stopped_at=(job.get("stoppedAt") or job["createdAt"]) / 1000,
+            stopped_at=job["stoppedAt"] / 1000 if job.get("stoppedAt") else _created(job),
             failed=None if failed and self._excuses.cover(job) else failed,
         )
 
@@ -226,8 +234,12 @@ def _definition_name(definition: str) -> str:
 
 
 def _ended_before(job: Mapping[str, Any], when: float) -> bool:
-    stopped = job.get("stoppedAt") or job["createdAt"]
-    return job["status"] in _ENDED and stopped / 1000 < when
+    stopped = job["stoppedAt"] / 1000 if job.get("stoppedAt") else _created(job)
+    return job["status"] in _ENDED and stopped < when
+
+
+def _created(job: Mapping[str, Any]) -> float:
+    return job["createdAt"] / 1000
 
 
 def _started(job: Mapping[str, Any], now: float) -> float:

@@ -113,8 +113,9 @@ class Observer:
             in_flight=in_flight,
             delayed=delayed,
             oldest_age_seconds=newest(measured.get("age", {}), began),
-            starting=workers.starting,
+            starting=len(workers.starting_since),
             running=len(workers.running_since),
+            young=workers.younger_than(self._settings.limits.patience_seconds, began),
             task_seconds=mean(measured.get("run", {}), measured.get("tasks", {})),
             recently_done=since(
                 measured.get("done", {}), began - self._settings.limits.start_within_seconds

@@ -89,6 +89,7 @@ def _doubt(observation: Observation) -> str:
         ("delayed", observation.delayed),
         ("starting", observation.starting),
         ("running", observation.running),
+        ("young", observation.young),
         ("oldest_age_seconds", observation.oldest_age_seconds or 0),
         ("recently_done", observation.recently_done or 0),
         ("task_seconds", observation.task_seconds or 0),
@@ -189,11 +190,12 @@ def wanted(limits: Limits, observation: Observation) -> Want:
     # Until a new worker is up, each busy process takes a message more, if tasks are that short.
     helped = busy * min(1.0, limits.startup_seconds / task_seconds)
     worth = min(desired - observation.active, limits.workers_for(unclaimed - helped))
-    late = not free and _late(limits, observation)
-    if late or not observation.active:
+    # A free worker that has had time to take the late message has shown that it does not.
+    overdue = _late(limits, observation) and not min(free, observation.young)
+    if overdue or not observation.active:
         worth = max(1, worth)
     room = max(0, limits.workers - observation.active)
-    start = max(0, min(worth, limits.workers_for(unclaimed), room))
+    start = max(0, min(worth, max(limits.workers_for(unclaimed), int(overdue)), room))
     figures = {
         "task_seconds": task_seconds,
         "work_seconds": work,
@@ -201,7 +203,7 @@ def wanted(limits: Limits, observation: Observation) -> Want:
         "desired": desired,
         "unclaimed": unclaimed,
         "room": room,
-        "late": late,
+        "overdue": overdue,
     }
     at_a_time = f" and {limits.processes} at a time" if limits.processes > 1 else ""
     seen = (
@@ -215,7 +217,7 @@ def wanted(limits: Limits, observation: Observation) -> Want:
         why = f", and the limit is {limits.workers}"
     elif start and start > desired - observation.active:
         too_long = f", and one would wait longer than {limits.start_within_seconds:g} s"
-        why = too_long if late else ", and no worker is active"
+        why = too_long if overdue else ", and no worker is active"
     elif start or desired <= observation.active:
         why = ""
     elif not unclaimed:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, field, fields
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 Verb = Literal["start", "wait", "done", "halt"]
 HaltedBy = Literal["breaker", "cap"]
+COUNTS_LAG_SECONDS: Final = 60
+"""SQS's counts are right at least a minute after the last change."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +88,14 @@ class Limits(Record):
         """How many workers run the tasks of so many messages at the same time."""
         return math.ceil(messages / self.processes)
 
+    @property
+    def patience_seconds(self) -> float:
+        """How long a worker has time to take a message: two starts, and the lag of SQS's counts.
+
+        https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_GetQueueAttributes.html
+        """
+        return 2 * self.startup_seconds + COUNTS_LAG_SECONDS
+
 
 @dataclass(frozen=True, kw_only=True)
 class Ending:
@@ -111,6 +121,8 @@ class Observation(Record):
             unknown. It tells a message that waits from one whose task takes long.
         starting: Workers from SUBMITTED to STARTING; an array's children count one by one.
         running: Workers that are RUNNING.
+        young: Of both, those that have not had `Limits.patience_seconds` since their submission,
+            or since they run, to take a message.
         task_seconds: The mean of what tasks took recently: work is messages times mean, at any
             spread. None when nothing has been learned.
         endings: The newest workers' ends, newest first.
@@ -129,6 +141,7 @@ class Observation(Record):
     recently_done: int | None = None
     starting: int = 0
     running: int = 0
+    young: int = 0
     task_seconds: float | None = None
     endings: tuple[Ending, ...] = ()
     deleted_since_first_of_those_failures: int | None = None

@@ -136,6 +136,7 @@ class LauncherLoop:
             recently_done=world.done_within(limits.start_within_seconds),
             starting=world.starting,
             running=world.running,
+            young=world.younger_than(limits.patience_seconds),
             task_seconds=world.learned_task_seconds(),
             endings=tuple(Ending(seconds_ago=world.now - end, failed=False) for end in newest),
             vcpu_hours_last_day=world.worker_hours_last_day() * limits.vcpus,

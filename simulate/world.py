@@ -71,6 +71,8 @@ class World:
         self._since: list[float] = []
         self._worked: list[bool] = []
         self._state: list[int] = []
+        self._begun: list[float] = []  # when it was submitted, or came up
+        self._beginnings: deque[tuple[float, int]] = deque()  # the same, of all, oldest first
         self._runnable: deque[int] = deque()
         self._placed = 0
         self._placed_since = 0.0  # the sum of when each was placed
@@ -115,6 +117,19 @@ class World:
         before = bisect_right(self._finished, (self.now - seconds, math.inf))
         return len(self._finished) - before
 
+    def younger_than(self, seconds: float) -> int:
+        """How many workers were submitted, or came up, less than so many seconds ago."""
+        while self._beginnings and self._beginnings[0][0] <= self.now - seconds:
+            self._beginnings.popleft()
+        return sum(
+            self._begun[worker] == time and self._state[worker] != _DONE
+            for time, worker in self._beginnings
+        )
+
+    def _begins(self, worker: int) -> None:
+        self._begun[worker] = self.now
+        self._beginnings.append((self.now, worker))
+
     def worker_hours_last_day(self) -> float:
         """Returns the hours of all workers that run, or that ended in the last day."""
         while self._ended and self._ended[0][0] < self.now - 86_400:
@@ -132,6 +147,8 @@ class World:
             self._message += [-1] * self.setting.processes
             self._turn += [0] * self.setting.processes
             self._worked.append(False)
+            self._begun.append(0.0)
+            self._begins(worker)
             self._runnable.append(worker)
         self.figures.started += workers
         self.starting += workers
@@ -290,6 +307,7 @@ class World:
         self.starting -= 1
         self.running += 1
         self._state[worker] = _UP
+        self._begins(worker)
         if self.setting.spot_per_hour:
             life = self._taking.expovariate(self.setting.spot_per_hour / 3600)
             self._push(self.now + life, _TAKEN, worker, 0)

@@ -41,6 +41,17 @@ def test_a_running_job_is_a_running_worker(aws, observe):
     assert (observe().starting, observe().running) == (0, 1)
 
 
+def test_a_worker_is_young_until_it_has_had_time_to_take_a_message(aws, observe):
+    patience = SETTINGS.limits.patience_seconds
+    assert patience == 2 * 120 + 60
+    for ago in (patience - 1, patience + 1):
+        aws.job(f"waits-{ago}", "RUNNABLE", createdAt=int((NOW - ago) * 1000))
+        aws.job(f"runs-{ago}", "RUNNING", startedAt=int((NOW - ago) * 1000))
+    assert observe().young == 2
+    aws.array("array", [("STARTING", {}), ("RUNNING", {"startedAt": int((NOW - 9) * 1000)})])
+    assert observe().young == 3
+
+
 def test_children_of_an_array_are_counted_one_by_one_and_their_parent_not_at_all(aws, observe):
     started = {"startedAt": int((NOW - 60) * 1000)}
     done = {**started, "stoppedAt": int((NOW - 30) * 1000)}

@@ -45,6 +45,7 @@ some_observations = st.builds(
     recently_done=st.none() | counts,
     starting=few,
     running=few,
+    young=few,
     task_seconds=st.none() | seconds,
     endings=st.lists(st.builds(Ending, seconds_ago=seconds, failed=st.booleans()), max_size=8).map(
         tuple
@@ -96,8 +97,27 @@ def test_a_message_that_waited_too_long_gets_a_worker_though_others_should_have_
     stuck = {"visible": 1, "in_flight": 5, "running": 5, "oldest_age_seconds": 500}
     assert decide(LIMITS, Observation(**stuck, recently_done=0)).start == 1
     assert decide(LIMITS, Observation(**stuck)).start == 1  # unknown: better one too many
-    assert decide(LIMITS, Observation(**stuck | {"running": 6})).start == 0  # it is free
-    assert decide(LIMITS, Observation(**stuck | {"starting": 1})).start == 0
+    assert decide(LIMITS, Observation(**stuck | {"running": 6}, young=1)).start == 0  # it is free
+    assert decide(LIMITS, Observation(**stuck | {"starting": 1}, young=1)).start == 0
+
+
+@pytest.mark.parametrize(
+    "idle",
+    [
+        {"visible": 1, "running": 1},
+        {"visible": 50, "running": 50},
+        {"visible": 1, "starting": 1},
+        {"visible": 9, "in_flight": 3, "running": 3, "starting": 9},
+    ],
+)
+def test_workers_that_have_had_time_and_took_nothing_do_not_excuse_a_late_message(idle):
+    late = Observation(**idle, oldest_age_seconds=23 * 3600, recently_done=0)
+    decision = decide(LIMITS, late)
+    assert (decision.verb, decision.start) == ("start", 1)
+    assert "one would wait longer than 600 s" in decision.reason
+    # The one that was started for it has time again.
+    assert decide(LIMITS, replace(late, starting=late.starting + 1, young=1)).start == 0
+    assert decide(LIMITS, replace(late, oldest_age_seconds=300)).start == 0
 
 
 def test_an_old_task_is_no_late_message_while_others_come_and_go():
@@ -236,7 +256,9 @@ def test_no_limit_is_ever_passed_and_nothing_is_negative(limits, observation):
 def test_no_more_workers_start_than_messages_can_use(limits, observation):
     idle = max(0, observation.running - observation.in_flight)
     taken = observation.starting + idle
-    assert decide(limits, observation).start <= max(0, observation.visible - taken)
+    decision = decide(limits, observation)
+    more = 1 if decision.figures.get("overdue") else 0
+    assert decision.start <= max(0, observation.visible - taken) + more
 
 
 @given(some_limits, some_observations, counts)
