@@ -82,7 +82,7 @@ class Escalation:
         )
         headers = dict(signature.options.get("headers") or {})
         headers[ATTEMPTS_BEFORE_HEADER] = before + attempts
-        with on_behalf_of(request.properties):
+        with on_behalf_of(request):
             signature.apply_async(headers=headers, add_to_parent=False)
         logger.warning(
             "task %s[%s] is sent on to %s after %d attempts here",

@@ -27,7 +27,7 @@ from taskpacks.errors import (
     quoted,
     shortened,
 )
-from worker import storable
+from worker import followers, storable
 from worker.deadline import Ending
 from worker.memory import TaskMemoryError
 from worker.outcomes import AttemptFailedError, FencedOutError, UnreportedFailureError, Verdict
@@ -93,7 +93,7 @@ class _Noting:
 @contextmanager
 def _noting(task: Any) -> Generator[None]:
     """Around a task's own code: an attempt that fails is noted before Celery reports it."""
-    facts = task.request.get("taskpacks")
+    facts = task.request.get(followers.FACTS_HEADER)
     if facts is None or _Noting.runs:  # called by a task's code, or for an eager one
         yield
         return
@@ -131,6 +131,8 @@ class Guarded:
     def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
         """See `celery.Task.before_start`; an attempt that fails here is noted too."""
         before: Any = super()
+        task: Any = self
+        followers.name(task.request)
         with _noting(self):
             before.before_start(task_id, args, kwargs)
 

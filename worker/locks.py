@@ -77,6 +77,7 @@ class TaskLock:
             "message_id": self.receive.message_id,
             "generation": self.receive.generation,
             "owner": self.receive.owner,
+            "receives": self.lease.receives,
         }
 
 

@@ -24,6 +24,7 @@ from celery.worker.request import Request
 from celery.worker.state import task_ready
 
 from taskpacks.errors import shortened
+from worker import followers
 from worker.deadline import Ending
 from worker.escalation import attempts_before
 from worker.outcomes import AttemptFailedError, FencedOutError, ResultNotStoredError, Verdict
@@ -210,7 +211,7 @@ class TaskRequest(Request):
     def _what_follows(self) -> Any:
         """The task's chord, chain and errbacks, as Celery's backends take them."""
         ours: Any = self
-        return ours._context  # noqa: SLF001 -- Celery's, which its stub lacks
+        return followers.name(ours._context)  # noqa: SLF001 -- Celery's, which its stub lacks
 
     def _failed(self, lease: Lease, error: BaseException) -> Verdict:
         """Decides on, and notes, an attempt whose process could not do so itself."""
@@ -265,7 +266,7 @@ class TaskRequest(Request):
     def _report(self, lease: Lease, error: Any, exc_info: Any) -> None:
         """Reports a final failure that the task's process did not."""
         context = self._what_follows
-        with on_behalf_of(context.properties):
+        with on_behalf_of(context):
             self.task.backend.mark_as_failure(
                 self.id, error, request=context, store_result=self.store_errors
             )

@@ -32,10 +32,12 @@ from celery.exceptions import QueueNotFound
 from kombu import Queue
 
 from taskpacks.errors import RefusedSettingsError, TaskpacksError, nearest, quoted
+from worker import followers
 from worker.checks import UnusableQueueError
+from worker.envelope import ONCE_HEADER
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Mapping
+    from collections.abc import Generator, Mapping
 
     from taskpacks.manager import Pack
     from worker.settings import WorkerSettings
@@ -53,10 +55,8 @@ REFUSED_HEADER: Final = "taskpacks_refused"
 DEPLOYMENT_OPTION: Final = "taskpacks_deployment"
 """An option of the worker's own sends: the deployment, whatever the rule says."""
 _OF_CELERY: Final = "celery."
-_CANVAS: Final = ("celery.chain", "celery.group", "celery.chord")
-"""Never sent themselves: their tasks are."""
 
-_tenant: ContextVar[str | None] = ContextVar("tenant", default=None)
+_reported: ContextVar[Any] = ContextVar("reported", default=None)
 
 
 class NoPlaceError(TaskpacksError):
@@ -166,24 +166,33 @@ def _addresses(settings: WorkerSettings) -> dict[str, str]:
 
 
 @contextmanager
-def on_behalf_of(properties: Mapping[str, Any] | None) -> Generator[None]:
-    """Sends what is sent inside for the tenant of a message; for the worker's main process.
+def on_behalf_of(request: Any) -> Generator[None]:
+    """Sends what is sent inside for a task; for the worker's main process.
 
     Args:
-        properties: Of the message, as kombu has them.
+        request: The task's (`celery.app.task.Context`).
     """
-    token = _tenant.set((properties or {}).get(TENANT))
+    token = _reported.set(request)
     try:
         yield
     finally:
-        _tenant.reset(token)
+        _reported.reset(token)
 
 
 def tenant() -> str | None:
-    """The tenant of the message whose task runs here; None where it names none."""
+    """The tenant of the message whose task runs or is reported here; None where it names none."""
     task: Any = get_current_worker_task()
-    properties: Any = task.request.properties if task else None
-    return (properties or {}).get(TENANT) or _tenant.get()
+    request = task.request if task else _reported.get()
+    return (getattr(request, "properties", None) or {}).get(TENANT)
+
+
+def _may_be_sent_twice() -> bool:
+    """Says whether what is sent now was perhaps sent before, by an earlier run of its task."""
+    task: Any = get_current_worker_task()
+    if task is None:  # its process may have reported before it was killed
+        return _reported.get() is not None
+    facts = task.request.get(followers.FACTS_HEADER)
+    return bool(facts) and facts["receives"] > 1
 
 
 def check_mark(request: Any) -> None:
@@ -246,6 +255,8 @@ class Sender:
             options.pop(option, None)
         if TENANT not in options and (sender := tenant()):
             options[TENANT] = sender
+        if options.get("task_id") and _may_be_sent_twice():
+            options["headers"] = {**(options.get("headers") or {}), ONCE_HEADER: True}
         # kombu would ask for the depth of a queue that it declares.
         return self._send(
             name,
@@ -280,7 +291,7 @@ class Sender:
             headers[REFUSED_HEADER] = refused
 
     def _refused_follower(self, embedded: Mapping[str, Any]) -> str | None:
-        for each in _followers(embedded):
+        for each in followers.tasks_in(embedded):
             options = each.get("options")
             given = options.get("queue") if isinstance(options, dict) else None
             task = self._app.tasks.get(each["task"])
@@ -350,27 +361,3 @@ def _with_own_words(task: Any, options: dict[str, Any]) -> dict[str, Any]:
         if task is not None and name in changed and changed[name] == getattr(task, name, None):
             changed[name] = getattr(bases[-1], name, None)
     return changed
-
-
-def _followers(value: Any) -> Iterator[dict[str, Any]]:
-    """Every signature in what a message embeds, however deep, but for the canvas's own.
-
-    What is none is passed over: Celery refuses it itself.
-    """
-    waiting = [value]
-    while waiting:
-        each = waiting.pop()
-        if isinstance(each, list):
-            waiting.extend(each)
-        elif isinstance(each, dict):
-            if isinstance(each.get("task"), str) and "options" in each:
-                if each["task"] not in _CANVAS:
-                    yield each
-                waiting += [each.get("options"), _canvas_parts(each)]
-            else:
-                waiting.extend(each.values())
-
-
-def _canvas_parts(signature: dict[str, Any]) -> Any:
-    """The tasks of a chain, group or chord; arguments of other tasks are data."""
-    return signature.get("kwargs") if signature["task"] in _CANVAS else None

@@ -20,6 +20,7 @@ from kombu.transport import SQS, virtual
 
 from taskpacks import limits
 from worker import envelope
+from worker.followers import FACTS_HEADER
 from worker.leases import LeaseState
 from worker.prefetch import AHEAD_SECONDS, Received
 from worker.routes import TENANT
@@ -200,7 +201,7 @@ class Channel(SQS.Channel):
             raise Empty
         self._begin(lease, read)
         payload = read.payload
-        payload["headers"]["taskpacks"] = lease.lock.facts if lease.lock else None
+        payload["headers"][FACTS_HEADER] = lease.lock.facts if lease.lock else None
         payload["headers"][ATTEMPT_HEADER] = (lease.lock.attempts if lease.lock else 0) + 1
         options[SENDER_OPTION].mark(payload["headers"], read.embedded)
         properties = payload["properties"]

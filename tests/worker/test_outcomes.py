@@ -1,7 +1,7 @@
 """Only the final outcome of a task is one to Celery: its state, errbacks, chains and chords."""
 
 import pytest
-from celery import chain, chord, signature
+from celery import chain, chord, group, signature
 from celery.exceptions import TimeoutError as NoResultError
 from faults import BLACK_HOLE
 
@@ -119,4 +119,48 @@ def test_a_failure_whose_worker_died_before_reporting_it_is_reported_without_a_r
     drain(site, TASKPACKS_MAX_ATTEMPTS="1", TASKPACKS_IDLE_SECONDS="12")
     with pytest.raises(Exception, match="RuntimeError: f 1"):
         result.get(timeout=1)
+    assert names(journal) == ["f", "errback"]
+
+
+FOLLOWERS = {
+    "callback": (["a"], lambda a, *_: {"link": a}),
+    "group": (["a", "b"], lambda a, b, _: {"link": group(a, b)}),
+    "chord": (["a", "b", "c"], lambda a, b, c: {"link": chord([a, b], c)}),
+    "chain": (["a", "b"], lambda a, b, _: {"link": chain(a, b)}),
+    "next in its chain": (["a"], lambda a, *_: {"chain": [a.set(task_id="next")]}),
+}
+"""Signatures that follow a task, and the names of the tasks that are then run."""
+
+
+@pytest.mark.parametrize("what", FOLLOWERS)
+def test_what_follows_a_task_runs_once_though_a_task_that_was_cut_off_sends_it_twice(
+    site, proxy, of, journal, what
+):
+    site.configure_queue(lease_seconds=10, max_receives=10)
+    expected, options = FOLLOWERS[what]
+    after = [of("note", name=name) for name in "abc"]
+    result = of("flaky", name="f", failures=0).apply_async(**options(*after))
+
+    def kill_once_done(call):  # what follows is sent before
+        if "succeeded" in call.parameters["Item"]:
+            first.kill()
+
+    proxy.before("PutItem", kill_once_done)
+    first = site.start(**site.through(proxy))
+    first.wait(60)
+    assert sum(site.depth()) > 1
+    drain(site, TASKPACKS_IDLE_SECONDS="12")
+    assert sorted(names(journal)) == [*expected, "f", "f"]
+    assert result.state == "SUCCESS"
+
+
+def test_an_errback_is_run_once_though_its_worker_died_and_reports_twice(
+    site, proxy, of, journal, wait_until
+):
+    site.configure_queue(lease_seconds=10, max_receives=10)
+    of("flaky", name="f", failures=9).apply_async(link_error=of("note", name="errback"))
+    proxy.after("SendMessage", lambda _: first.kill())
+    first = site.start(**site.through(proxy), TASKPACKS_MAX_ATTEMPTS="1")
+    wait_until(lambda: first.code is not None)
+    drain(site, TASKPACKS_MAX_ATTEMPTS="1", TASKPACKS_IDLE_SECONDS="12")
     assert names(journal) == ["f", "errback"]
