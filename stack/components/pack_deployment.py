@@ -171,6 +171,8 @@ class PackDeployment(pulumi.ComponentResource):
         Watch(
             name,
             WatchArgs(
+                queue_name=self.queue.name,
+                scaling=spec.scaling,
                 dead_letter_name=self.queue.dead_letter_name,
                 worker_log_group=log_group.name,
                 rule_names=scaling.rule_names,

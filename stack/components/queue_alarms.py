@@ -50,6 +50,18 @@ def age_alarm(scaling: Scaling) -> QueueAlarm:
     )
 
 
+def late_alarm(scaling: Scaling) -> QueueAlarm:
+    """Enters ALARM when a message has waited too long: what should have prevented it did not."""
+    return QueueAlarm(
+        name="late",
+        metric=OLDEST,
+        only_while_visible=True,
+        threshold=scaling.start_within_seconds,
+        meaning=f"a message waits for longer than {scaling.start_within_seconds} s "
+        "(scaling.start_within_seconds)",
+    )
+
+
 def event_pattern(alarm_arn: str) -> dict[str, Any]:
     """Matches the event that CloudWatch emits when this alarm enters ALARM.
 

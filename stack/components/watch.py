@@ -9,11 +9,16 @@ import pulumi
 import pulumi_aws as aws
 
 from stack.components.json_text import as_json
+from stack.components.queue_alarms import late_alarm, measured
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from taskpacks.types import Scaling
+
 PERIOD_SECONDS: Final = 300
+LATE_PERIODS: Final = 5
+"""For so many minutes in a row: a message that comes while an old task runs is seen for one."""
 
 
 def blocked_pattern(job_queue_arn: str) -> dict[str, Any]:
@@ -68,6 +73,8 @@ def failed_invocations(rule_names: Sequence[pulumi.Input[str]]) -> dict[str, Any
 class WatchArgs:
     """The resources that are watched, and where notices go."""
 
+    queue_name: pulumi.Input[str]
+    scaling: Scaling
     dead_letter_name: pulumi.Input[str]
     worker_log_group: pulumi.Input[str]
     rule_names: Sequence[pulumi.Input[str]]
@@ -78,8 +85,9 @@ class WatchArgs:
 class Watch(pulumi.ComponentResource):
     """Notifies people when a deployment needs them.
 
-    Consists of: an alarm on messages in the dead-letter queue, one on rules that could not
-    invoke their target, and a rule that passes on Batch's word of a blocked job queue.
+    Consists of: an alarm on messages in the dead-letter queue, one on a message that waits too
+    long, one on rules that could not invoke their target, and a rule that passes on Batch's
+    word of a blocked job queue.
     """
 
     def __init__(
@@ -102,6 +110,20 @@ class Watch(pulumi.ComponentResource):
             statistic="Maximum",
             **_above_zero(args),
             period=PERIOD_SECONDS,
+            opts=child,
+        )
+        late = late_alarm(args.scaling)
+        aws.cloudwatch.MetricAlarm(
+            f"{name}-{late.name}",
+            alarm_description=f"{name}: {late.meaning}. Look whether workers start, and whether "
+            "they take messages (docs/operations.md)",
+            **measured(late, args.queue_name),
+            comparison_operator="GreaterThanThreshold",
+            threshold=late.threshold,
+            evaluation_periods=LATE_PERIODS,
+            treat_missing_data="notBreaching",
+            alarm_actions=[args.topic_arn],
+            ok_actions=[args.topic_arn],
             opts=child,
         )
         aws.cloudwatch.MetricAlarm(

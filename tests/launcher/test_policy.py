@@ -150,7 +150,8 @@ def test_processes_that_are_free_or_will_be_take_messages_without_another_worker
     assert decide(four, Observation(visible=6, **two, starting=1)).start == 0
     busy = Observation(visible=1, in_flight=4, running=1, oldest_age_seconds=500)
     assert decide(four, busy).start == 1
-    assert decide(four, replace(busy, in_flight=3)).start == 0  # it has a free process
+    # It has a free process, and time to take the message.
+    assert decide(four, replace(busy, in_flight=3, young=1)).start == 0
 
 
 def test_a_backlog_is_worth_a_quarter_of_the_workers_where_each_has_four_processes():

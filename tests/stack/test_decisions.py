@@ -233,6 +233,15 @@ def test_the_age_alarm_looks_only_while_a_message_is_visible():
     assert [query["return_data"] for query in (math, visible, oldest)] == [True, False, False]
 
 
+def test_people_hear_of_a_message_that_waits_for_longer_than_it_should():
+    late = queue_alarms.late_alarm(Scaling(start_within_seconds=600))
+    assert (late.metric, late.threshold, late.only_while_visible) == (
+        queue_alarms.OLDEST,
+        600,
+        True,
+    )
+
+
 def test_other_partitions_of_aws_have_their_own_arns():
     document = worker_policy(Permissions(write=("s3://outbox/",)), CHINA)
     assert document["Statement"][2]["Resource"] == ["arn:aws-cn:s3:::outbox/*"]

@@ -430,7 +430,7 @@ def test_a_plan_for_machines_is_json_with_a_unit_in_every_name():
     assert made["at_rest_usd_per_month"] == pytest.approx(sum(made["at_rest"].values()))
 
 
-@pytest.mark.parametrize(("mode", "alarms", "pulses"), [("controller", 8, 0.66), ("alarms", 5, 0)])
+@pytest.mark.parametrize(("mode", "alarms", "pulses"), [("controller", 9, 0.66), ("alarms", 6, 0)])
 def test_the_page_on_costs_says_what_a_plan_counts_for_one_deployment(mode, alarms, pulses):
     page = (ROOT / "docs" / "costs.md").read_text()
     made = planned({"pi": {"scaling": {"mode": mode}}})

@@ -285,6 +285,21 @@ def test_applications_may_have_the_policy_of_one_deployment_or_of_all(recorded_o
     }
 
 
+def test_people_are_told_of_a_message_that_waits_for_too_long(recorded):
+    alarms = {
+        each.name: each.inputs
+        for each in recorded.of_type("aws:cloudwatch/metricAlarm:MetricAlarm")
+    }
+    served = [each.removesuffix("-age") for each in alarms if each.endswith("-age")]
+    assert served
+    for name in served:
+        late, wakes = alarms[f"{name}-late"], alarms[f"{name}-age"]
+        assert late["metricQueries"] == wakes["metricQueries"]
+        assert late["threshold"] > wakes["threshold"]
+        assert late["evaluationPeriods"] == 5
+        assert late["alarmActions"] == late["okActions"] != []
+
+
 def test_people_are_told_of_dead_letters_failed_rules_and_blocked_jobs(smallest):
     (topic,) = smallest.of_type("aws:sns/topic:Topic")
     told = {
@@ -293,7 +308,7 @@ def test_people_are_told_of_dead_letters_failed_rules_and_blocked_jobs(smallest)
         if each.inputs.get("alarmActions") == [topic.outputs["arn"]]
     }
     for name in ("pi", "csv_sort", "video_encoding"):
-        assert {f"{name}-dead-letters", f"{name}-failed-invocations"} <= told
+        assert {f"{name}-{what}" for what in ("dead-letters", "failed-invocations", "late")} <= told
     blocked = [
         each
         for each in smallest.of_type("aws:cloudwatch/eventTarget:EventTarget")
