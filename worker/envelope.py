@@ -61,12 +61,12 @@ class PoisonError(Exception):
     """A message that no worker can run, whatever it tries; its text is the reason.
 
     Attributes:
-        task_id: The id of the result that somebody may wait for; None when the message has none.
+        request: Of the task that somebody may wait for, with its "id"; None when there is none.
     """
 
-    def __init__(self, reason: str, task_id: str | None = None) -> None:
+    def __init__(self, reason: str, request: dict[str, Any] | None = None) -> None:
         super().__init__(reason)
-        self.task_id = task_id
+        self.request = request
 
 
 @dataclass(frozen=True)
@@ -122,8 +122,24 @@ def read(text: object, known_tasks: Collection[str]) -> Envelope:
         return _checked(payload, headers, known_tasks)
     except PoisonError as error:
         with suppress(PoisonError):
-            error.task_id = error.task_id or _word(headers, "id")
+            if error.request is None and _word(payload["headers"], "id"):
+                error.request = request_of(payload)
         raise
+
+
+def request_of(payload: dict[str, Any]) -> dict[str, Any]:
+    """Returns what Celery's `Context` of a task is made of; arguments are not.
+
+    Args:
+        payload: kombu's, with headers. What Celery embeds is left out where it cannot be read.
+    """
+    embedded: dict[str, Any] = {}
+    with suppress(PoisonError):
+        _check_properties(payload)
+        embedded = _object(_body_of(payload)[2], "embedded")
+        _check_nesting(embedded, "embedded")
+    properties = payload.get("properties")
+    return {**payload["headers"], "properties": properties, "delivery_info": {}, **embedded}
 
 
 def _checked(
@@ -280,9 +296,7 @@ def _decompressed(text: str, compression: object) -> str:
 
 def _parts(payload: dict[str, Any]) -> tuple[list[Any], dict[str, Any], dict[str, Any]]:
     """Checks the body, and returns its arguments, keyword arguments and what Celery embeds."""
-    parts = _from_json(_text_of_body(payload), "body")
-    if not isinstance(parts, list) or len(parts) != PARTS_OF_A_BODY:
-        raise PoisonError("body: [arguments, keyword arguments, embedded] were expected")
+    parts = _body_of(payload)
     _check_nesting(parts, "body")
     arguments, keywords, embedded = parts
     if not isinstance(arguments, list):
@@ -294,13 +308,20 @@ def _parts(payload: dict[str, Any]) -> tuple[list[Any], dict[str, Any], dict[str
     )
 
 
-def _body_of_chord(arguments: list[Any], keywords: dict[str, Any]) -> str | None:
-    """Returns the id of the result of a chord, from the arguments of `celery.chord_unlock`."""
+def _body_of(payload: dict[str, Any]) -> list[Any]:
+    parts = _from_json(_text_of_body(payload), "body")
+    if not isinstance(parts, list) or len(parts) != PARTS_OF_A_BODY:
+        raise PoisonError("body: [arguments, keyword arguments, embedded] were expected")
+    return parts
+
+
+def _body_of_chord(arguments: list[Any], keywords: dict[str, Any]) -> dict[str, Any] | None:
+    """Returns the request of a chord's body, from the arguments of `celery.chord_unlock`."""
     body: Any = keywords.get("callback") or (arguments[1] if len(arguments) > 1 else None)
     try:
         while body.get("subtask_type") == "chain":
             body = body["kwargs"]["tasks"][-1]
-        return _word(body["options"], "task_id")
+        return {"id": _word(body["options"], "task_id")}
     except (PoisonError, LookupError, TypeError, AttributeError):
         return None  # it is not as Celery sends it
 

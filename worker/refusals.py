@@ -2,21 +2,27 @@
 
 The message itself goes the way of poison; its task's id is what its sender wrote. So the result is
 written only where there is nothing yet that belongs to another task: no result, and no count of
-attempts.
+attempts. What follows the task fails with it: its chord, the rest of its chain, its errbacks.
 """
 
 from __future__ import annotations
 
 import logging
-from typing import Any
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import ClientError
+from celery.app.task import Context
 from celery.backends.base import DisabledBackend
-from celery.backends.dynamodb import DynamoDBBackend
 from celery.states import FAILURE, PENDING
 
 from taskpacks.contract import attempts_key
 from taskpacks.errors import TaskpacksError
+from worker import followers
+from worker.results import FencedBackend
+from worker.routes import on_behalf_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 logger = logging.getLogger(__name__)
 
@@ -38,57 +44,49 @@ class Refusals:
         self._app = app
         self._deployment = deployment
 
-    def store(self, task_id: str, reason: str) -> bool:
+    def store(self, request: Mapping[str, Any], reason: str) -> bool:
         """Stores a FAILURE, unless the task has a result, or attempts of this deployment.
 
         In DynamoDB that is one step. In another backend a result that comes at the same time may
         be overwritten, and attempts are not counted where they could be looked for.
 
         Args:
-            task_id: The task's id, as its message says.
+            request: The task's, as its message says (`envelope.request_of`).
             reason: A sentence for the caller.
 
         Returns:
-            Whether it is stored, or need not be; False when the backend does not answer.
+            Whether it is stored, or need not be; False when the backend does not answer, or what
+            follows the task did not get its failure: call it again then.
         """
-        backend = self._app.backend
+        backend, context = self._app.backend, Context(dict(request))
         if isinstance(backend, DisabledBackend):
             return True
-        error = RefusedMessageError(reason)
         try:
-            if isinstance(backend, DynamoDBBackend):
-                self._write(backend, task_id, error)
-            elif backend.get_task_meta(task_id)["status"] == PENDING:
-                backend.store_result(task_id, error, FAILURE)
+            self._store(backend, followers.name(context), RefusedMessageError(reason))
         except Exception as failure:  # noqa: BLE001 -- each backend has errors of its own
-            logger.warning("why task %s was refused cannot be stored: %s", task_id, failure)
+            logger.warning("why task %s was refused cannot be stored: %s", context.id, failure)
             return False
         return True
 
-    def _write(self, backend: Any, task_id: str, error: RefusedMessageError) -> None:
-        meta = backend._get_result_meta(  # noqa: SLF001 -- Celery's own form of a result
-            backend.encode_result(error, FAILURE), FAILURE, None, None
-        )
-        put = backend._prepare_put_request(  # noqa: SLF001 -- as above
-            str(backend.get_key_for_task(task_id)), backend.encode({**meta, "task_id": task_id})
-        )
-        attempts = {"id": {"S": attempts_key(self._deployment, task_id)}}
-        absent = "attribute_not_exists(id)"
-        try:
-            backend.client.transact_write_items(
-                TransactItems=[
-                    {
-                        "ConditionCheck": {
-                            "TableName": backend.table_name,
-                            "Key": attempts,
-                            "ConditionExpression": absent,
-                        }
-                    },
-                    {"Put": {**put, "ConditionExpression": absent}},
-                ]
-            )
-        except ClientError as failure:
-            reasons: Any = failure.response.get("CancellationReasons", [])
-            if not any(each.get("Code") == "ConditionalCheckFailed" for each in reasons):
-                raise
+    def _store(self, backend: Any, context: Context, error: RefusedMessageError) -> None:
+        task_id: Any = context.id
+        if isinstance(backend, FencedBackend):
+            unless = attempts_key(self._deployment, task_id)
+            first = backend.store_first(task_id, error, context, unless=unless)
+            storing = backend.refusing()
+        else:
+            first = backend.get_task_meta(task_id, cache=False)["status"] == PENDING
+            if first:
+                backend.store_result(task_id, error, FAILURE, request=context)
+            storing = nullcontext()
+        # A worker may have ended after it had stored this, and before it told what follows.
+        if not first and not _is_stored(backend, task_id, error):
             logger.warning("task %s was refused and has a result or attempts, which stay", task_id)
+            return
+        with storing, on_behalf_of(context):
+            backend.mark_as_failure(task_id, error, request=context)
+
+
+def _is_stored(backend: Any, task_id: str, error: RefusedMessageError) -> bool:
+    stored = backend.get_task_meta(task_id, cache=False)["result"]
+    return isinstance(stored, RefusedMessageError) and str(stored) == str(error)

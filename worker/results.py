@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -24,6 +25,8 @@ from worker.storable import UnstorableResultError
 from worker.task_table import CONDITION_FAILED, client
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from celery.app.task import Context
 
 logger = logging.getLogger(__name__)
@@ -38,6 +41,9 @@ _UNFENCED: Final = frozenset({states.FAILURE, states.REVOKED})
 """States that are written once the lock is given up, and that a task run again may replace."""
 
 
+_ABSENT: Final = "attribute_not_exists(id)"
+
+
 def backend_url(url: str | None) -> str:
     """The `result_backend` setting of the worker's application."""
     if not url:
@@ -50,6 +56,7 @@ class FencedBackend(DynamoDBBackend):
 
     _part: Any = None
     _hands_over = False
+    _refuses = False
 
     @property
     def client(self) -> Any:
@@ -67,14 +74,11 @@ class FencedBackend(DynamoDBBackend):
         **_: Any,
     ) -> Any:
         ours: Any = self
-        meta = ours._get_result_meta(result, state, traceback, request)  # noqa: SLF001 -- overridden
-        meta["task_id"] = bytes_to_str(task_id)
-        key = str(ours.get_key_for_task(task_id))
-        put = ours._prepare_put_request(key, ours.encode(meta))  # noqa: SLF001 -- as above
+        put = self._put_of(task_id, result, state, traceback, request)
         unfenced = state in _UNFENCED or self._hands_over
         fence = 0 if unfenced else services_of(ours.app).deadline.fence
         put["Item"]["fence"] = {"N": str(fence)}
-        condition = "attribute_not_exists(succeeded)"
+        condition = _ABSENT if self._refuses else "attribute_not_exists(succeeded)"
         if state == states.SUCCESS:
             put["Item"]["succeeded"] = {"BOOL": True}
         if not unfenced:
@@ -89,6 +93,55 @@ class FencedBackend(DynamoDBBackend):
         if held is None and not unfenced:
             raise FencedOutError(f"task {task_id}: another worker has its lock", requeue=True)
         return result
+
+    def _put_of(
+        self, task_id: Any, result: Any, state: str, traceback: Any, request: Any
+    ) -> dict[str, Any]:
+        ours: Any = self
+        meta = ours._get_result_meta(result, state, traceback, request)  # noqa: SLF001 -- overridden
+        meta["task_id"] = bytes_to_str(task_id)
+        key = str(ours.get_key_for_task(task_id))
+        return ours._prepare_put_request(key, ours.encode(meta))  # noqa: SLF001 -- as above
+
+    def store_first(self, task_id: str, error: Exception, request: Any, *, unless: str) -> bool:
+        """Stores a failure where nothing is stored yet, in one step.
+
+        Args:
+            task_id: The task's id.
+            error: Why it failed.
+            request: The task's.
+            unless: The key of an item that must not be there either.
+
+        Returns:
+            Whether it is stored now.
+        """
+        ours: Any = self
+        put = self._put_of(
+            task_id, ours.encode_result(error, states.FAILURE), states.FAILURE, None, request
+        )
+        check = {"TableName": self.table_name, "Key": {"id": {"S": unless}}}
+        try:
+            self.client.transact_write_items(
+                TransactItems=[
+                    {"ConditionCheck": {**check, "ConditionExpression": _ABSENT}},
+                    {"Put": {**put, "ConditionExpression": _ABSENT}},
+                ]
+            )
+        except ClientError as failure:
+            reasons: Any = failure.response.get("CancellationReasons", [])
+            if not any(each.get("Code") == "ConditionalCheckFailed" for each in reasons):
+                raise
+            return False
+        return True
+
+    @contextmanager
+    def refusing(self) -> Generator[None]:
+        """Stores what is stored inside only where a task has no result yet."""
+        self._refuses = True
+        try:
+            yield
+        finally:
+            self._refuses = False
 
     def hand_over(self, task_id: str, error: Any, request: Any) -> None:
         """Stores that a task is tried again elsewhere: locks have numbers of their own there."""

@@ -30,6 +30,7 @@ from taskpacks.parent_death import end_with
 from worker import application, logs, results, routes, sqs
 from worker.checks import UnusableQueueError, check_queue
 from worker.deadline import Deadline
+from worker.envelope import request_of
 from worker.escalation import Escalation
 from worker.guards import guard
 from worker.leases import Leases, LeaseState
@@ -297,7 +298,7 @@ class _Worker:
 
     def _revoke(self, message: Envelope) -> None:
         """Tells who waits for a task that was cancelled before it began."""
-        context = Context({**message.payload["headers"], **message.embedded})
+        context = Context(request_of(message.payload))
         current_app.backend.mark_as_revoked(message.task_id, "cancelled", request=context)
 
     def _settle(self) -> None:

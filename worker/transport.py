@@ -127,8 +127,8 @@ class Channel(SQS.Channel):
             # Celery stumbled over what the envelope's check let pass: it must cost this
             # message only, and must be known.
             logger.exception("message %s could not be started", lease.message_id)
-            task_id = payload["headers"]["id"]
-            self._poison(lease, f"Celery refuses it: {type(error).__name__}", task_id)
+            reason = f"Celery refuses it: {type(error).__name__}"
+            self._poison(lease, reason, envelope.request_of(payload))
             self._release(lease.receipt_handle)
 
     def _receive_ahead(self, queue: str) -> Received:
@@ -191,25 +191,29 @@ class Channel(SQS.Channel):
             Empty: It is poison, not due yet, or has used its attempts.
         """
         options: dict[str, Any] = self.transport_options or {}
+        # SQS's word on the tenant counts, not the body's.
+        said = message.get("Attributes", {}).get(TENANT)
+        tenant = {TENANT: said} if said else {}
         try:
             read = envelope.read(message.get("Body"), options[KNOWN_TASKS_OPTION])
         except envelope.PoisonError as error:
-            self._poison(lease, str(error), error.task_id)
-            raise Empty from None
+            read = error  # handled outside, so that no trace of what follows has this one
+        if isinstance(read, envelope.PoisonError):
+            request = read.request and {**read.request, "properties": tenant}
+            self._poison(lease, str(read), request)
+            raise Empty
+        properties = read.payload["properties"]
+        properties.pop(TENANT, None)
+        properties.update(tenant)
         if read.eta is not None and (wait_seconds := read.eta - time.time()) > 0:
-            self._postpone(lease, read.task_id, wait_seconds)
+            self._postpone(lease, read, wait_seconds)
             raise Empty
         self._begin(lease, read)
         payload = read.payload
         payload["headers"][FACTS_HEADER] = lease.lock.facts if lease.lock else None
         payload["headers"][ATTEMPT_HEADER] = (lease.lock.attempts if lease.lock else 0) + 1
         options[SENDER_OPTION].mark(payload["headers"], read.embedded)
-        properties = payload["properties"]
         properties["delivery_tag"] = lease.receipt_handle
-        # SQS's word on the tenant counts, not the body's.
-        properties.pop(TENANT, None)
-        if tenant := message.get("Attributes", {}).get(TENANT):
-            properties[TENANT] = tenant
         properties["delivery_info"] = {"exchange": "", "routing_key": queue}
         return payload
 
@@ -244,19 +248,19 @@ class Channel(SQS.Channel):
             services.leases.give_back(lease, 2 * refusal.seconds)
         raise Empty
 
-    def _postpone(self, lease: Lease, task_id: str, wait_seconds: float) -> None:
+    def _postpone(self, lease: Lease, read: envelope.Envelope, wait_seconds: float) -> None:
         if wait_seconds > limits.VISIBILITY_SECONDS_MAX:
             self._poison(
                 lease,
-                f"task {task_id} is to start in {wait_seconds:.0f} s: SQS hides a message for at "
-                f"most {limits.VISIBILITY_SECONDS_MAX} s; send it later",
-                task_id,
+                f"task {read.task_id} is to start in {wait_seconds:.0f} s: SQS hides a message "
+                f"for at most {limits.VISIBILITY_SECONDS_MAX} s; send it later",
+                envelope.request_of(read.payload),
             )
             return
-        logger.info("task %s is not due for %.0f s, hiding its message", task_id, wait_seconds)
+        logger.info("task %s is not due for %.0f s, hiding its message", read.task_id, wait_seconds)
         self._services.leases.give_back(lease, wait_seconds)
 
-    def _poison(self, lease: Lease, reason: str, task_id: str | None = None) -> None:
+    def _poison(self, lease: Lease, reason: str, request: dict[str, Any] | None = None) -> None:
         """Puts a message on its way to the dead-letter queue, and answers whoever waits for it.
 
         It is visible at once, received again until SQS has counted max_receives, and moved by
@@ -266,7 +270,9 @@ class Channel(SQS.Channel):
         # receive whose answer was lost, or that was a postponement, was reported to nobody.
         reported = lease.message_id in self._reported
         options: dict[str, Any] = self.transport_options or {}
-        if not reported and (task_id is None or options[REFUSALS_OPTION].store(task_id, reason)):
+        if request is not None:
+            request = {**request, FACTS_HEADER: {"message_id": lease.message_id}}
+        if not reported and (request is None or options[REFUSALS_OPTION].store(request, reason)):
             self._reported.append(lease.message_id)
         logger.log(
             logging.DEBUG if reported else logging.ERROR,

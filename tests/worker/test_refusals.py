@@ -5,8 +5,9 @@ from datetime import UTC, datetime, timedelta
 
 import boto3
 import pytest
-from celery import Celery, chain, chord
-from faults import RECEIVE, SEND
+from celery import Celery, chain, chord, signature
+from celery.exceptions import ChordError
+from faults import BLACK_HOLE, RECEIVE, SEND
 from messages import nested, spoilt_in
 
 from taskpacks.contract import ExitCode, attempts_key
@@ -131,3 +132,78 @@ def test_the_polling_of_a_chord_is_answered_at_its_first_receive(site, proxy, wa
     assert answered_after[:2] == ["PENDING", "FAILURE"]
     assert proxy.count(SEND) == 0
     assert not [report for report in worker.reports if "Outcome" in report]
+
+
+@pytest.fixture
+def refused(site):
+    """Makes a task, by the kind of its refusal."""
+    add = signature("probe.add", args=(1, 1), app=site.producer)
+    unknown = signature("probe.unknown", app=site.producer)
+    return {
+        "an unknown task": unknown,
+        "the first of a chain": chain(unknown, signature("probe.echo", app=site.producer)),
+        "deep arguments": add.clone(args=(nested(300),)),
+        "due in a year": add.clone().set(countdown=365 * 24 * 3600),
+        "a time limit that is none": add.clone().set(time_limit="soon"),
+    }
+
+
+def chord_of(site, journal, *parts):
+    """Sends a chord whose body and errback write into the journal."""
+    body, errback = (
+        signature("probe.note", kwargs={"journal": str(journal), "name": name}, app=site.producer)
+        for name in ("body", "errback")
+    )
+    return chord(parts)(body.on_error(errback))
+
+
+def check_failed(result, journal):
+    assert result.state == "FAILURE"
+    assert isinstance(result.result, ChordError)
+    assert "RefusedMessageError" in str(result.result)
+    assert [line["name"] for line in journal.lines("begin")] == ["errback"]
+
+
+@pytest.mark.parametrize("at", ["first", "last"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "an unknown task",
+        "the first of a chain",
+        "deep arguments",
+        "due in a year",
+        "a time limit that is none",
+    ],
+)
+def test_a_refused_part_of_a_chord_fails_the_chord_once(site, journal, refused, kind, at):
+    parts = [signature("probe.add", args=(1, number), app=site.producer) for number in range(2)]
+    parts.insert(0 if at == "first" else 2, refused[kind])
+    result = chord_of(site, journal, *parts)
+    assert site.start(TASKPACKS_IDLE_SECONDS="2").wait() == ExitCode.DRAINED
+    check_failed(result, journal)
+    assert (site.depth(), site.depth(site.dead_url)) == ((0, 0), (1, 0))
+
+
+def test_a_refused_part_counts_though_its_worker_died_before_it_was_counted(
+    site, proxy, journal, refused, wait_until
+):
+    site.configure_queue(lease_seconds=5, max_receives=10)
+    result = chord_of(site, journal, refused["an unknown task"], refused["deep arguments"])
+    proxy.script("UpdateItem", BLACK_HOLE)  # the first part is counted
+    first = site.start(**site.through(proxy))
+    wait_until(lambda: proxy.count("UpdateItem") == 1)
+    first.kill()
+    assert site.start(TASKPACKS_IDLE_SECONDS="7").wait() == ExitCode.DRAINED
+    check_failed(result, journal)
+
+
+def test_what_follows_a_refused_task_fails_with_it(site, journal, refused):
+    errback = signature(
+        "probe.note", kwargs={"journal": str(journal), "name": "errback"}, app=site.producer
+    )
+    last = refused["the first of a chain"].apply_async(link_error=errback)
+    assert site.start(TASKPACKS_IDLE_SECONDS="2").wait() == ExitCode.DRAINED
+    assert last.state == "FAILURE"
+    with pytest.raises(Exception, match=r"there is no task 'probe\.unknown'"):
+        last.get(timeout=5)
+    assert [line["name"] for line in journal.lines("begin")] == ["errback"]
