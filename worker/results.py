@@ -8,6 +8,7 @@ not a count, so that a part that reports twice counts once; and the body is sent
 from __future__ import annotations
 
 import logging
+import sys
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
@@ -152,6 +153,16 @@ class FencedBackend(DynamoDBBackend):
         finally:
             self._hands_over = False
 
+    def get(self, key: Any) -> Any:
+        """See Celery's; a chord whose parts cannot be read for a moment has not failed."""
+        return self._patiently(super().get, key=key)
+
+    def chord_error_from_stack(self, callback: Any, exc: Any = None) -> Any:
+        """See Celery's; called in the middle of an error."""
+        if isinstance(error := sys.exc_info()[1], ResultNotStoredError):
+            raise error  # the table is away: the attempt is cut, and the chord goes on after it
+        return super().chord_error_from_stack(callback, exc)
+
     def _patiently(self, call: Any, **arguments: Any) -> dict[str, Any] | None:
         """Makes a call until it is answered.
 
@@ -185,7 +196,7 @@ class FencedBackend(DynamoDBBackend):
             failures += 1
             if time.monotonic() + pause >= give_up_at:
                 raise ResultNotStoredError(
-                    f"result table {self.table_name} takes no result: {said}", requeue=True
+                    f"result table {self.table_name} does not serve results: {said}", requeue=True
                 ) from said
             logger.warning("result table %s, trying again: %s", self.table_name, said)
             time.sleep(pause)

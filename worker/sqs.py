@@ -48,9 +48,9 @@ _SERVER_ERROR_STATUS: Final = 500
 
 
 class MangledAnswerError(HTTPClientError):
-    """The answer is not SQS's whole one: whether the call was executed is not known."""
+    """The answer is not the service's whole one: whether the call was executed is not known."""
 
-    fmt = "the answer is truncated or not SQS's: {status}, {received} bytes of {announced}"
+    fmt = "the answer is truncated or not AWS's: {status}, {received} bytes of {announced}"
 
 
 def client(settings: WorkerSettings, *, tries: int = 1) -> Any:
@@ -65,10 +65,14 @@ def client(settings: WorkerSettings, *, tries: int = 1) -> Any:
     return checked(boto3.client("sqs", region_name=settings.region, config=config))
 
 
-def checked(sqs: Any) -> Any:
-    """Has a client raise `MangledAnswerError` for what is no whole answer; returns the client."""
-    sqs.meta.events.register("before-parse.sqs", _check_answer)
-    return sqs
+def checked(client: Any) -> Any:
+    """Has a client raise `MangledAnswerError` for what is no whole answer; returns the client.
+
+    Args:
+        client: boto3's of a service that answers with JSON, as SQS and DynamoDB do.
+    """
+    client.meta.events.register("before-parse", _check_answer)
+    return client
 
 
 def _check_answer(response_dict: dict[str, Any], **_: Any) -> None:

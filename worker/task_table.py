@@ -20,6 +20,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from taskpacks.contract import TASK_ITEM_SECONDS, attempts_key, cancels_key
 from taskpacks.errors import TaskpacksError
+from worker.sqs import checked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -99,7 +100,7 @@ def _client(region: str, _pid: int) -> Any:
         read_timeout=CALL_SECONDS,
         retries={"mode": "standard", "total_max_attempts": 2},
     )
-    return boto3.client("dynamodb", region_name=region, config=config)
+    return checked(boto3.client("dynamodb", region_name=region, config=config))
 
 
 class TaskTable:

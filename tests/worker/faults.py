@@ -38,9 +38,11 @@ DELETE_ONE = "DeleteMessage"
 VISIBILITY = "ChangeMessageVisibility"
 ATTRIBUTES = "GetQueueAttributes"
 SEND = "SendMessage"
+GET = "GetItem"
 PUT = "PutItem"
 UPDATE = "UpdateItem"
 PUT_SEVERAL = "BatchWriteItem"
+DELETE_ITEM = "DeleteItem"
 
 
 class Kind(Enum):
@@ -77,6 +79,7 @@ class Fault:
 UNAVAILABLE = Fault(Kind.ANSWER, 503, "ServiceUnavailable")
 EXPIRED = Fault(Kind.ANSWER, 403, "ExpiredToken")
 DENIED = Fault(Kind.ANSWER, 403, "AccessDenied")
+THROTTLED = Fault(Kind.ANSWER, 400, "ProvisionedThroughputExceededException")
 NOT_IN_FLIGHT = Fault(Kind.ANSWER, 400, "AWS.SimpleQueueService.MessageNotInflight")
 INVALID_HANDLE = Fault(Kind.ANSWER, 400, "ReceiptHandleIsInvalid")
 DROP_BEFORE = Fault(Kind.DROP_BEFORE)

@@ -128,7 +128,7 @@ def test_a_receive_whose_answer_is_not_sqss_is_no_empty_one(site, proxy, wait_un
     wait_until(lambda: worker.serving)
     proxy.script(RECEIVE, fault, fault)
     result = site.send("add", left=1, right=1)
-    wait_until(lambda: worker.log.count("the answer is truncated or not SQS's") == 2)
+    wait_until(lambda: worker.log.count("the answer is truncated or not AWS's") == 2)
     assert result.get(timeout=20) == 2
     assert worker.wait(30) == ExitCode.DRAINED
 

@@ -167,7 +167,7 @@ def test_a_result_table_that_is_gone_ends_the_worker_which_holds_no_message(site
     site.send("sleep", seconds=0, journal=str(journal), name="after")
     assert worker.wait(80) == ExitCode.QUEUE_UNUSABLE
     assert (site.depth(), site.depth(site.dead_url)) == ((1, 0), (0, 0))
-    assert "takes no result" in worker.log
+    assert "does not serve results" in worker.log
 
 
 def test_celerys_own_tasks_run_once(site):

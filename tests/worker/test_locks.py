@@ -11,23 +11,27 @@ from faults import (
     DELETE,
     DENIED,
     DROP_AFTER,
+    GET,
+    HTML,
     PUT,
     PUT_SEVERAL,
     RECEIVE,
+    THROTTLED,
+    TRUNCATED,
     UPDATE,
     Fault,
     Kind,
 )
 
 from taskpacks.contract import ExitCode, attempts_key
+from worker import task_table
 from worker.deadline import Deadline
 from worker.lease import boot_seconds, lease_of
 from worker.locks import Locks, TaskLock
-from worker.task_table import Claim, Receive
+from worker.task_table import Claim, Receive, TableUnavailableError, TaskTable
 
 LEASE_SECONDS = 10
 BROKEN = Fault(Kind.ANSWER, 500, "InternalServerError")
-THROTTLED = Fault(Kind.ANSWER, 400, "ProvisionedThroughputExceededException")
 TABLE_CALLS = (PUT, PUT_SEVERAL, UPDATE)
 
 
@@ -37,6 +41,34 @@ def runs(journal):
     for line in journal.lines(name="s"):
         found.setdefault(line["pid"], []).append(line["at"])
     return sorted(found.values())
+
+
+@pytest.mark.parametrize("fault", [HTML, TRUNCATED], ids=str)
+@pytest.mark.parametrize("action", [GET, PUT_SEVERAL, UPDATE])
+def test_what_is_not_the_tables_whole_answer_is_none(site, proxy, monkeypatch, action, fault):
+    # botocore takes it for an empty answer, and a write for done.
+    monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
+    task_table._client.cache_clear()
+    table = TaskTable(f"{site.name}-results", "us-east-1", site.name)
+    receive = Receive("task", "message", 0, "owner")
+    proxy.script(action, fault, fault)
+    try:
+        with pytest.raises(TableUnavailableError):
+            {
+                GET: table.has_cancels,
+                PUT_SEVERAL: lambda: table.finish([(receive, 0)]),
+                UPDATE: lambda: table.claim(receive, time.time() + 10),
+            }[action]()
+    finally:
+        task_table._client.cache_clear()
+
+
+def test_a_result_whose_store_is_answered_by_a_page_of_html_is_stored(site, proxy):
+    proxy.script(PUT, None, HTML)  # that it started; its result
+    result = site.send("add", left=1, right=2)
+    worker = site.start(**site.through(proxy))
+    assert result.get(timeout=20) == 3
+    assert worker.wait(30) == ExitCode.DRAINED
 
 
 def item_of(site, task_id):

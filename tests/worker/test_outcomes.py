@@ -3,7 +3,7 @@
 import pytest
 from celery import chain, chord, group, signature
 from celery.exceptions import TimeoutError as NoResultError
-from faults import BLACK_HOLE
+from faults import BLACK_HOLE, EXPIRED, GET
 
 from taskpacks.contract import ExitCode
 
@@ -73,6 +73,26 @@ def test_a_chord_of_tasks_that_fail_once_has_its_body_run_once(site, of, journal
     expected = [f"f{index}" for index in range(5)] + ["lived"] * kill
     assert [line["values"] for line in body] == [expected]
     assert result.state == "SUCCESS"
+
+
+IMPATIENT = "import worker.results\nworker.results.STORE_SECONDS = 1\n"
+
+
+def test_a_chord_whose_results_cannot_be_read_for_a_while_has_its_body_run_once(
+    site, proxy, of, journal
+):
+    (site.folder / "site" / "sitecustomize.py").write_text(IMPATIENT)
+    site.configure_queue(lease_seconds=10, max_receives=10)
+    header = [of("flaky", name=f"f{index}", failures=0) for index in range(3)]
+    result = chord(header)(of("note", name="body"))
+    proxy.outage(GET, EXPIRED, 60)
+    worker = site.start(**site.through(proxy), TASKPACKS_IDLE_SECONDS="3")
+    assert worker.wait(30) == ExitCode.QUEUE_UNUSABLE
+    assert proxy.count(GET) > 2
+    proxy.end_outage(GET)
+    with site.worker(TASKPACKS_IDLE_SECONDS="3"):
+        assert result.get(timeout=30) == [f"f{index}" for index in range(3)]
+    assert names(journal).count("body") == 1
 
 
 def test_a_chord_fails_once_with_a_task_of_its_header(site, of, journal):
