@@ -60,6 +60,11 @@ class Ended:
     stopped_at: float
     failed: bool | None
 
+    @property
+    def began_at(self) -> float:
+        """Returns when it began to run, or for one that never did, when it ended."""
+        return self.stopped_at if self.started_at is None else self.started_at
+
 
 @dataclass
 class Workers:
@@ -78,6 +83,19 @@ class Workers:
     def younger_than(self, seconds: float, now: float) -> int:
         """Counts those that were submitted, or that run, for less than so long."""
         return sum(now - since < seconds for since in (*self.starting_since, *self.running_since))
+
+    def at_work_before(self, moment: float) -> bool:
+        """Tells whether a worker that had started before then was at work after it."""
+        return any(since <= moment for since in self.running_since) or any(
+            each.began_at <= moment < each.stopped_at and not each.failed for each in self.ended
+        )
+
+    def started_after(self, moment: float, patience_seconds: float, now: float) -> int:
+        """Counts those that run since later, or were submitted later and may still come up."""
+        submitted = max(moment, now - patience_seconds)
+        return sum(since > submitted for since in self.starting_since) + sum(
+            since > moment for since in self.running_since
+        )
 
     def vcpu_hours_last_day(self, vcpus: float, now: float) -> float:
         """Returns what they used in the 24 hours before now.

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 OBSERVING_SECONDS_MAX: Final = 40
 """Longer than this and the counts at the beginning say little about the end."""
 ENDINGS_MAX: Final = 100
-"""Only the newest: more would add nothing, and the decision is kept in a history."""
+"""More would add nothing."""
 NAMESPACE: Final = "Taskpacks"
 """The namespace of the metrics that workers write: see worker/telemetry.py."""
 _COUNTS: Final = (
@@ -106,7 +106,10 @@ class Observer:
         # CloudWatch charges for every metric that is asked for, and none of them matters while
         # nothing waits: an idle deployment's pulses cost none.
         measured = self._measured(began) if visible else {}
-        progress = self._progress(endings, began) if visible else None
+        failing = newest_failures(endings, self._settings.limits.breaker_failures)
+        first = began - max((each.seconds_ago for each in failing), default=0)
+        last = began - min((each.seconds_ago for each in failing), default=0)
+        patience = self._settings.limits.patience_seconds
         return Observation(
             age_seconds=self._now() - began,
             visible=visible,
@@ -115,13 +118,18 @@ class Observer:
             oldest_age_seconds=newest(measured.get("age", {}), began),
             starting=len(workers.starting_since),
             running=len(workers.running_since),
-            young=workers.younger_than(self._settings.limits.patience_seconds, began),
+            young=workers.younger_than(patience, began),
             task_seconds=mean(measured.get("run", {}), measured.get("tasks", {})),
             recently_done=since(
                 measured.get("done", {}), began - self._settings.limits.start_within_seconds
             ),
             endings=endings,
-            deleted_since_first_of_those_failures=progress,
+            deleted_since_first_of_those_failures=self._deleted(first, began)
+            if visible and failing and not workers.at_work_before(first)
+            else None,
+            survived_seconds=began
+            - min((s for s in workers.running_since if s > first), default=began),
+            probes=workers.started_after(last, patience, began) if failing else 0,
             vcpu_hours_last_day=workers.vcpu_hours_last_day(self._settings.limits.vcpus, began),
         )
 
@@ -153,19 +161,11 @@ class Observer:
             until=now,
         )
 
-    def _progress(self, endings: Sequence[Ending], now: float) -> int | None:
-        """How many messages were done since the first failure that the breaker looks at.
-
-        None while it looks at none: fewer workers than it takes have failed in a row.
-        """
-        last = endings[: self._settings.limits.breaker_failures]
-        if len(last) < self._settings.limits.breaker_failures or not all(
-            ending.failed for ending in last
-        ):
-            return None
+    def _deleted(self, since: float, now: float) -> int:
+        """How many messages were done since then."""
         queue = {"QueueName": self._settings.queue_name}
         query = _query("NumberOfMessagesDeleted", "AWS/SQS", queue, "Sum", _MINUTE_SECONDS)
-        found = self._metrics({"deleted": query}, since=now - last[-1].seconds_ago, until=now)
+        found = self._metrics({"deleted": query}, since=since, until=now)
         return round(sum(found["deleted"].values()))
 
     def _metrics(
@@ -205,16 +205,29 @@ class Observer:
 
 
 def endings_of(workers: Workers, now: float) -> tuple[Ending, ...]:
-    """The newest ends of workers, newest first, without those that are excused."""
+    """The ends of the workers that started last, and the newest end, without excused ones."""
     ended = sorted(
         (each for each in workers.ended if each.failed is not None),
-        key=lambda each: each.stopped_at,
+        key=lambda each: (each.began_at, each.stopped_at),
         reverse=True,
     )
+    kept = ended[:ENDINGS_MAX]
+    if ended and (newest := max(ended, key=lambda each: each.stopped_at)) not in kept:
+        kept.append(newest)
     return tuple(
-        Ending(seconds_ago=max(0.0, now - each.stopped_at), failed=bool(each.failed))
-        for each in ended[:ENDINGS_MAX]
+        Ending(
+            seconds_ago=max(0.0, now - each.stopped_at),
+            failed=bool(each.failed),
+            lasted_seconds=max(0.0, each.stopped_at - each.began_at),
+        )
+        for each in kept
     )
+
+
+def newest_failures(endings: Sequence[Ending], count: int) -> Sequence[Ending]:
+    """Returns so many of the last to start, or none where one of them has not failed."""
+    last = endings[:count]
+    return last if len(last) == count and all(each.failed for each in last) else ()
 
 
 def mean(means: Points, tasks: Points) -> float | None:

@@ -106,7 +106,7 @@ def _without_messages(observation: Observation) -> tuple[Verb, str]:
         )
     if observation.active:
         return "wait", f"the task queue is empty; {observation.active} workers have not left yet"
-    ago = observation.endings[0].seconds_ago if observation.endings else SETTLE_SECONDS
+    ago = min((ending.seconds_ago for ending in observation.endings), default=SETTLE_SECONDS)
     if ago < SETTLE_SECONDS:
         return "wait", (
             f"the task queue is empty; the last worker left {ago:.0f} s ago, and the alarm needs "
@@ -116,20 +116,25 @@ def _without_messages(observation: Observation) -> tuple[Verb, str]:
 
 
 def _tripped(limits: Limits, observation: Observation) -> bool:
+    """Tells whether workers that start now fail, whatever older ones still do.
+
+    Progress is what workers did that started after the first failure: they did a task, or one of
+    them lives twice as long as the longest-lived of those that failed.
+    """
     newest = observation.endings[: limits.breaker_failures]
-    return (
-        len(newest) == limits.breaker_failures
-        and all(ending.failed for ending in newest)
-        and not observation.deleted_since_first_of_those_failures
-    )
+    if len(newest) < limits.breaker_failures or not all(ending.failed for ending in newest):
+        return False
+    longest = 2 * max(ending.lasted_seconds for ending in newest) + limits.startup_seconds
+    survived = observation.survived_seconds > longest
+    return not survived and not observation.deleted_since_first_of_those_failures
 
 
 def _after_failures(limits: Limits, observation: Observation) -> dict[str, Any]:
     """Returns a halt when the breaker is open, and one probe when it is half open."""
-    ago = observation.endings[0].seconds_ago
+    ago = min(each.seconds_ago for each in observation.endings[: limits.breaker_failures])
     what = (
-        f"the last {limits.breaker_failures} workers ended in failure, the newest {ago:.0f} s ago, "
-        "and no task was done since the first of them"
+        f"the last {limits.breaker_failures} workers that started and ended failed, the newest "
+        f"{ago:.0f} s ago, and none that started since the first of them is known to work"
     )
     if ago < limits.breaker_cooldown_seconds:
         return {
@@ -139,8 +144,9 @@ def _after_failures(limits: Limits, observation: Observation) -> dict[str, Any]:
             f"{limits.breaker_cooldown_seconds - ago:.0f} s from now",
             "halted_by": "breaker",
         }
-    if observation.active:
-        return {"verb": "wait", "reason": f"the breaker is half open: {what}; a probe is active"}
+    if observation.probes or observation.active >= limits.workers > 0:
+        why = "a probe is active" if observation.probes else f"the limit is {limits.workers}"
+        return {"verb": "wait", "reason": f"the breaker is half open: {what}; {why}"}
     if limits.workers < 1 or observation.vcpu_hours_last_day >= limits.vcpu_hours_per_day:
         return {
             "verb": "halt",
@@ -152,7 +158,7 @@ def _after_failures(limits: Limits, observation: Observation) -> dict[str, Any]:
     return {
         "verb": "start",
         "start": 1,
-        "desired": 1,
+        "desired": observation.active + 1,
         "reason": f"the breaker is half open: {what}; one probe is started",
     }
 

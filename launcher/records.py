@@ -99,10 +99,17 @@ class Limits(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Ending:
-    """How a worker ended. One that was taken away (Spot) has not failed."""
+    """How a worker ended. One that was taken away (Spot) has not failed.
+
+    Attributes:
+        seconds_ago: When it ended.
+        failed: In failure.
+        lasted_seconds: How long it was RUNNING; 0 when it never was.
+    """
 
     seconds_ago: float
     failed: bool
+    lasted_seconds: float = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,9 +132,14 @@ class Observation(Record):
             or since they run, to take a message.
         task_seconds: The mean of what tasks took recently: work is messages times mean, at any
             spread. None when nothing has been learned.
-        endings: The newest workers' ends, newest first.
+        endings: The ends of the workers that started last, the last to start first. The end that
+            is the newest is among them, too.
         deleted_since_first_of_those_failures: Messages done since the first of the newest
-            unbroken run of failures: progress. None when unknown, which counts as none.
+            `breaker_failures` workers failed, where all have failed and no worker was at work
+            that had started before it. None when unknown, which counts as none.
+        survived_seconds: The longest time for which a worker runs that started after the first
+            of those failures.
+        probes: Active workers that started after the newest of those failures.
         vcpu_hours_last_day: What all workers used.
     """
 
@@ -145,6 +157,8 @@ class Observation(Record):
     task_seconds: float | None = None
     endings: tuple[Ending, ...] = ()
     deleted_since_first_of_those_failures: int | None = None
+    survived_seconds: float = 0
+    probes: int = 0
     vcpu_hours_last_day: float = 0
 
     @classmethod

@@ -74,8 +74,8 @@ def controller_alarms(
     return (
         halted(
             "breaker",
-            f"{who}: {scaling.breaker_failures} workers in a row ended in failure and no task was "
-            "done: no more are started. Read their log ({worker_log}) and fix what ends them; "
+            f"{who}: {scaling.breaker_failures} workers that started one after the other "
+            "failed: no more are started. Read their log ({worker_log}) and fix what ends them; "
             f"{scaling.breaker_cooldown_seconds} s after the last failure one worker tries again",
         ),
         halted(

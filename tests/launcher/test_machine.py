@@ -204,7 +204,7 @@ def test_workers_that_always_die_halt_it_and_one_probes_after_the_cool_down(depl
     deployed.until(halts, seconds=60)
     began = sum(size or 1 for size in deployed.jobs)
     assert began in {2, 3}  # a third where a round came between the ends of the two
-    assert "the last 2 workers ended in failure" in halts()[0]["Reason"]
+    assert "the last 2 workers that started and ended failed" in halts()[0]["Reason"]
     told(cloud, "dies-halted-by-breaker")
     deployed.until(lambda: sum(size or 1 for size in deployed.jobs) > began, seconds=60)
     seen = len(halts())

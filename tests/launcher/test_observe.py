@@ -90,16 +90,16 @@ def test_any_revision_of_the_definition_is_ours_in_whatever_form_it_is_named(
     assert observe().starting == 1
 
 
-def test_endings_come_newest_first_from_jobs_and_arrays_alike(aws, observe):
+def test_endings_come_by_their_starts_newest_first_from_jobs_and_arrays_alike(aws, observe):
     aws.ended("a", 50, exit_code=0)
     aws.ended("b", 10)
     stopped = {"stoppedAt": int((NOW - 30) * 1000), "container": {"exitCode": 137}}
     aws.array("array", [("FAILED", stopped), ("FAILED", stopped)], status="FAILED")
     assert observe().endings == (
-        Ending(seconds_ago=10, failed=True),
         Ending(seconds_ago=30, failed=True),
         Ending(seconds_ago=30, failed=True),
-        Ending(seconds_ago=50, failed=False),
+        Ending(seconds_ago=10, failed=True, lasted_seconds=60),
+        Ending(seconds_ago=50, failed=False, lasted_seconds=60),
     )
 
 
@@ -107,7 +107,16 @@ def test_a_worker_that_was_asked_to_leave_has_not_failed(aws, observe):
     aws.ended("stopped", 10, exit_code=75)
     aws.ended("spot", 20, exit_code=137, statusReason="Host EC2 (instance i-1) terminated.")
     aws.ended("crashed", 30, exit_code=137, statusReason="Essential container in task exited")
-    assert observe().endings == (Ending(seconds_ago=30, failed=True),)
+    assert observe().endings == (Ending(seconds_ago=30, failed=True, lasted_seconds=60),)
+
+
+def test_the_newest_end_is_known_though_a_hundred_others_started_later(aws, observe):
+    for index in range(100):
+        aws.ended(f"new-{index}", 500)
+    aws.ended("old", 10, seconds=9000)
+    endings = observe().endings
+    assert len(endings) == 101
+    assert endings[-1].seconds_ago == 10
 
 
 def test_a_job_that_never_began_because_of_its_image_has_failed(aws, observe):

@@ -51,6 +51,8 @@ some_observations = st.builds(
         tuple
     ),
     deleted_since_first_of_those_failures=st.none() | counts,
+    survived_seconds=seconds,
+    probes=few,
     vcpu_hours_last_day=st.floats(0, 400),
 )
 
@@ -217,10 +219,13 @@ def test_the_breaker_opens_after_failures_in_a_row_without_progress():
 
 def test_four_failures_one_success_or_progress_keep_the_breaker_closed():
     fine = Ending(seconds_ago=1, failed=False)
-    for endings, deleted in ((FAILED[:4], 0), ((fine, *FAILED), 0), (FAILED, 1)):
-        observation = Observation(
-            visible=9, endings=endings, deleted_since_first_of_those_failures=deleted
-        )
+    for endings, progress in (
+        (FAILED[:4], {}),
+        ((fine, *FAILED), {}),
+        (FAILED, {"deleted_since_first_of_those_failures": 1}),
+        (FAILED, {"survived_seconds": 121}),
+    ):
+        observation = Observation(visible=9, endings=endings, **progress)
         assert decide(LIMITS, observation).verb == "start"
 
 
@@ -228,7 +233,7 @@ def test_after_the_cool_down_one_probe_starts_and_only_one():
     old = tuple(Ending(seconds_ago=1800.0 + i, failed=True) for i in range(5))
     decision = decide(LIMITS, Observation(visible=900, endings=old))
     assert (decision.verb, decision.start) == ("start", 1)
-    probing = decide(LIMITS, Observation(visible=900, endings=old, starting=1))
+    probing = decide(LIMITS, Observation(visible=900, endings=old, starting=1, probes=1))
     assert (probing.verb, probing.start) == ("wait", 0)
 
 
