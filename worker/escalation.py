@@ -11,9 +11,6 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from billiard.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
-
-from worker.memory import TaskMemoryError
 from worker.routes import DEPLOYMENT_OPTION, on_behalf_of
 
 if TYPE_CHECKING:
@@ -35,15 +32,6 @@ def attempts_before(request: Any) -> int:
     return said if isinstance(said, int) and said > 0 else 0
 
 
-def death_of(error: BaseException) -> Death | None:
-    """Returns what a task died of, as `queue.escalate_on` names it; None for all other errors."""
-    if isinstance(error, TimeLimitExceeded | SoftTimeLimitExceeded):
-        return "time_limit"
-    if isinstance(error, MemoryError | TaskMemoryError):
-        return "memory"
-    return None
-
-
 @dataclass(frozen=True)
 class Escalation:
     """Where tasks go that died here.
@@ -56,9 +44,9 @@ class Escalation:
     to: str | None
     on: frozenset[str]
 
-    def takes(self, error: BaseException) -> bool:
-        """Says whether a task whose last attempt ended so is sent there."""
-        return self.to is not None and death_of(error) in self.on
+    def takes(self, death: Death | None) -> bool:
+        """Says whether a task whose last attempt died of that is sent there; None is no death."""
+        return self.to is not None and death in self.on
 
     def escalate(self, task: Any, request: Any, attempts: int) -> None:
         """Sends a task there, and stores nothing.

@@ -52,8 +52,9 @@ class _Attempt:
 
     def __init__(self, task: Any, facts: Mapping[str, Any]) -> None:
         self._task = task
-        self._attempts = facts["attempts"] + 1
+        self._attempt = facts["attempt"]
         self._failure = facts["failure"]
+        self._death = facts["death"]
         self._receive = Receive(
             task_id=task.request.id,
             message_id=facts["message_id"],
@@ -64,20 +65,20 @@ class _Attempt:
     def begin(self) -> None:
         """Raises the failure that an earlier worker decided on, and did not report."""
         if self._failure:
-            raise UnreportedFailureError(self._failure)
+            raise UnreportedFailureError(self._failure, self._death)
 
     def failed(self, error: Exception) -> None:
         """Raises what Celery is to see, where that is not the error itself."""
         services = services_of(self._task.app)
         services.deadline.ending = Ending.FAILED
-        verdict = services.outcomes.failed(self._receive, self._attempts, error)
+        verdict = services.outcomes.failed(self._receive, self._attempt, error)
         if verdict is Verdict.FINAL:
             return
         if verdict is Verdict.CUT:
             raise FencedOutError(
                 f"task {self._receive.task_id}: another worker has its lock", requeue=True
             ) from error
-        said = f"attempt {self._attempts} failed: {type(error).__name__}: {error}"
+        said = f"attempt {self._attempt} failed: {type(error).__name__}: {error}"
         if not isinstance(error, self._task.throws):
             logger.warning(
                 "task %s[%s]: %s", self._task.name, self._receive.task_id, said, exc_info=error

@@ -26,6 +26,7 @@ from worker.task_table import Claim, Reason, Receive, Refusal, TableUnavailableE
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from taskpacks.types import Death
     from worker.deadline import Deadline
     from worker.envelope import Envelope
     from worker.lease import Lease
@@ -55,6 +56,7 @@ class TaskLock:
         lease: The lease on its message.
         attempts: Failed attempts before this one.
         failure: A final failure that was decided by a worker that ended before it was reported.
+        death: What that one was a death of, as `queue.escalate_on` names it.
         fence: The lock's number; 0 without a lock.
         until: When the lock ends, in seconds of `boot_seconds`.
         runs_since: When the task began, in the same seconds; None before.
@@ -64,16 +66,23 @@ class TaskLock:
     lease: Lease
     attempts: int = 0
     failure: str | None = None
+    death: Death | None = None
     fence: int = 0
     until: float = 0
     runs_since: float | None = None
 
     @property
+    def attempt(self) -> int:
+        """The number of this attempt, from 1: of the one whose failure was not reported, if any."""
+        return self.attempts + (self.failure is None)
+
+    @property
     def facts(self) -> dict[str, object]:
         """The headers of the message that describe this attempt to the task's process."""
         return {
-            "attempts": self.attempts,
+            "attempt": self.attempt,
             "failure": self.failure,
+            "death": self.death,
             "message_id": self.receive.message_id,
             "generation": self.receive.generation,
             "owner": self.receive.owner,
@@ -148,7 +157,8 @@ class Locks:
                 # Cancelled: it is settled here, and noted as done.
                 lease.lock = lock if claim.reason is Reason.CANCELLED else None
                 return claim
-            lock.attempts, lock.failure = claim.attempts, claim.failure
+            lock.attempts = claim.attempts
+            lock.failure, lock.death = claim.failure, claim.death
         lease.lock = lock
         return None
 

@@ -12,12 +12,15 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
+from billiard.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
 from celery.exceptions import Reject, Retry
 
 from taskpacks.errors import BadInputError, TaskpacksError
+from worker.memory import TaskMemoryError
 from worker.task_table import TableUnavailableError
 
 if TYPE_CHECKING:
+    from taskpacks.types import Death
     from worker.attempts import RetryPolicy
     from worker.escalation import Escalation
     from worker.task_table import Receive, TaskTable
@@ -52,10 +55,13 @@ class Outcomes:
             error: How it failed.
         """
         final = never_again(error) or self.retry.exhausted(attempts)
+        late = isinstance(error, UnreportedFailureError)
+        # What is reported late was one that trying again might have helped, if it was a death.
+        death = death_of(error) if late or not never_again(error) else None
         if self.table is not None:
-            failure = f"{type(error).__name__}: {error}" if final else None
+            failure = str(error) if late else f"{type(error).__name__}: {error}"
             try:
-                noted = self.table.fail(receive, attempts, failure)
+                noted = self.table.fail(receive, attempts, failure if final else None, death)
             except TableUnavailableError as unavailable:
                 logger.warning(
                     "an attempt of task %s is not counted: %s", receive.task_id, unavailable
@@ -63,9 +69,20 @@ class Outcomes:
                 return Verdict.UNCOUNTED
             if not noted:
                 return Verdict.CUT
-        if final and not never_again(error) and self.escalation.takes(error):
+        if final and self.escalation.takes(death):
             return Verdict.ESCALATED
         return Verdict.FINAL if final else Verdict.AGAIN
+
+
+def death_of(error: BaseException) -> Death | None:
+    """Returns what a task died of, as `queue.escalate_on` names it; None for all other errors."""
+    if isinstance(error, UnreportedFailureError):
+        return error.death
+    if isinstance(error, TimeLimitExceeded | SoftTimeLimitExceeded):
+        return "time_limit"
+    if isinstance(error, MemoryError | TaskMemoryError):
+        return "memory"
+    return None
 
 
 def never_again(error: BaseException) -> bool:
@@ -110,3 +127,17 @@ class UnreportedFailureError(TaskpacksError):
     """The final failure of an attempt whose worker ended before it was reported."""
 
     taskpacks_final = True
+
+    def __init__(self, text: str, death: Death | None = None) -> None:
+        """Takes what was noted of it.
+
+        Args:
+            text: How the attempt failed.
+            death: What it died of (`death_of`).
+        """
+        super().__init__(text)
+        self.death: Death | None = death
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """See `pickle`: it is sent to the worker's main process."""
+        return type(self), (str(self), self.death)

@@ -91,6 +91,10 @@ class TaskRequest(Request):
     def _lock(self) -> TaskLock | None:
         return None if self._taken is None else self._taken.lock
 
+    @property
+    def _attempt(self) -> int:
+        return 1 if self._lock is None else self._lock.attempt
+
     def acknowledge(self) -> None:
         """Has the message deleted: the task is done, or has sent itself again."""
         lease = self.lease
@@ -219,7 +223,7 @@ class TaskRequest(Request):
         if lock is None:
             return Verdict.UNCOUNTED
         self._services.deadline.ending = Ending.FAILED
-        return self._services.outcomes.failed(lock.receive, lock.attempts + 1, error)
+        return self._services.outcomes.failed(lock.receive, lock.attempt, error)
 
     def _killed(self, lease: Lease, error: Any, exc_info: Any) -> None:
         """Settles an attempt whose process was killed, and could report nothing."""
@@ -249,13 +253,12 @@ class TaskRequest(Request):
     def _escalate(self, lease: Lease, error: Any, exc_info: Any) -> None:
         """Sends the task to a larger deployment; one that cannot be sent has failed."""
         context, backend = self._what_follows, self.task.backend
-        attempts = (lease.lock.attempts if lease.lock else 0) + 1
         try:
             if self.store_errors:
                 # Before it is sent: what happens to it there is stored later.
                 hand_over = getattr(backend, "hand_over", backend.mark_as_retry)
                 hand_over(self.id, error, request=context)
-            self._services.outcomes.escalation.escalate(self.task, context, attempts)
+            self._services.outcomes.escalation.escalate(self.task, context, self._attempt)
         except Exception:  # whatever it is, the caller must not wait for ever
             logger.exception("task %s[%s] cannot be sent on", self.name, self.id)
             self._report(lease, error, exc_info)
@@ -286,17 +289,16 @@ class TaskRequest(Request):
     def _come_back(self, lease: Lease, error: Any, verdict: Verdict) -> None:
         """Has the task tried again; the message waits as long as its attempts say."""
         retry = self._services.retry
-        attempts = (lease.lock.attempts if lease.lock else 0) + 1
         if verdict is Verdict.CUT:
             self._outcome = "interrupted"
-        lease.return_after_seconds = retry.wait_seconds(attempts)
+        lease.return_after_seconds = retry.wait_seconds(self._attempt)
         if self._outcome in ("lost", "timed_out") and self.store_errors:
             self.task.backend.mark_as_retry(self.id, error, request=self._what_follows)
         logger.warning(
             "task %s[%s]: attempt %d of %d has failed, %s in %g s: %s: %s",
             self.name,
             self.id,
-            attempts,
+            self._attempt,
             retry.max_attempts,
             verdict.value,
             lease.return_after_seconds,
@@ -315,7 +317,7 @@ class TaskRequest(Request):
             task_id=self.id,
             task_name=self.name,
             message_id=lease.message_id,
-            attempts=attempts_before(self._what_follows) + (lock.attempts if lock else 0) + 1,
+            attempts=attempts_before(self._what_follows) + self._attempt,
             error=f"{type(error).__name__}: {error}",
         )
         if services.locks.table is not None and lock is not None:

@@ -25,6 +25,8 @@ from worker.sqs import checked
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from taskpacks.types import Death
+
 BATCH_MAX: Final = 25
 """Items that one BatchWriteItem puts.
 https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchWriteItem.html"""
@@ -73,11 +75,13 @@ class Claim:
         attempts: Failed attempts so far.
         fence: The number of this lock: results with a lower one are refused.
         failure: The text of a final failure that was decided and not reported yet.
+        death: What it was a death of (`worker.outcomes.death_of`).
     """
 
     attempts: int
     fence: int
     failure: str | None
+    death: Death | None = None
 
 
 @dataclass(frozen=True)
@@ -141,11 +145,13 @@ class TaskTable:
             return _refusal(answer.item, receive, now)
         item = answer
         dead = _text(item, "dead")
+        death: Any = _text(item, "death")
         return Claim(
             # A dead letter that was sent again has all its attempts before it.
             attempts=0 if dead not in (None, receive.message_id) else _number(item, "attempts"),
             fence=_number(item, "fence"),
             failure=_text(item, "failure") if dead == receive.message_id else None,
+            death=death,
         )
 
     def renew(self, receive: Receive, until: float) -> Refusal | None:
@@ -167,28 +173,36 @@ class TaskTable:
         """Gives up the lock, if it is this worker's: the task did not end."""
         self._update(receive, "SET #ttl = :ttl REMOVE #owner, #until", "#owner = :owner")
 
-    def fail(self, receive: Receive, attempts: int, failure: str | None) -> bool:
+    def fail(
+        self, receive: Receive, attempts: int, failure: str | None, death: Death | None
+    ) -> bool:
         """Notes a failed attempt, and gives up the lock.
 
         Args:
             receive: Which receive failed.
             attempts: Failed attempts, this one included.
             failure: The text of a failure that is final; None when the task is tried again.
+            death: What it died of (`worker.outcomes.death_of`).
 
         Returns:
             False when another worker has the lock: the attempt was cut, and does not count.
         """
-        values = {":attempts": {"N": str(attempts)}, ":now": {"N": repr(time.time())}}
+        values: dict[str, Any] = {
+            ":attempts": {"N": str(attempts)},
+            ":now": {"N": repr(time.time())},
+        }
         change = "SET #attempts = :attempts, #ttl = :ttl"
+        left = "#owner, #until, #reported"
         if failure is None:
-            change += " REMOVE #owner, #until, #reported, #dead, #failure"
+            left += ", #dead, #failure, #death"
         else:
-            change += ", #dead = :message, #failure = :failure REMOVE #owner, #until, #reported"
+            change += ", #dead = :message, #failure = :failure, #death = :death"
             values[":message"] = {"S": receive.message_id}
             values[":failure"] = {"S": failure[:ERROR_MAX]}
+            values[":death"] = {"S": death} if death else {"NULL": True}
         answer = self._update(
             receive,
-            change,
+            f"{change} REMOVE {left}",
             "attribute_not_exists(#until) OR #until < :now OR #owner = :owner",
             values,
         )
@@ -290,6 +304,7 @@ _ATTRIBUTES: Final = (
     "fence",
     "attempts",
     "dead",
+    "death",
     "failure",
     "reported",
     "done",
@@ -320,4 +335,4 @@ def _number(item: Mapping[str, Any], name: str) -> int:
 
 
 def _text(item: Mapping[str, Any], name: str) -> str | None:
-    return item[name]["S"] if name in item else None
+    return item.get(name, {}).get("S")

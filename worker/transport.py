@@ -211,7 +211,7 @@ class Channel(SQS.Channel):
         self._begin(lease, read)
         payload = read.payload
         payload["headers"][FACTS_HEADER] = lease.lock.facts if lease.lock else None
-        payload["headers"][ATTEMPT_HEADER] = (lease.lock.attempts if lease.lock else 0) + 1
+        payload["headers"][ATTEMPT_HEADER] = lease.lock.attempt if lease.lock else 1
         options[SENDER_OPTION].mark(payload["headers"], read.embedded)
         properties["delivery_tag"] = lease.receipt_handle
         properties["delivery_info"] = {"exchange": "", "routing_key": queue}

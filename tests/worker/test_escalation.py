@@ -7,10 +7,12 @@ import pytest
 from billiard.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded, WorkerLostError
 from celery import Celery, chain, chord, signature
 from celery.app.task import Context
+from faults import BLACK_HOLE, SEND
 
 from taskpacks.contract import ExitCode
-from worker.escalation import ATTEMPTS_BEFORE_HEADER, Escalation, attempts_before, death_of
+from worker.escalation import ATTEMPTS_BEFORE_HEADER, Escalation, attempts_before
 from worker.memory import TaskMemoryError
+from worker.outcomes import death_of
 from worker.routes import Routes, Sender
 
 LARGE = "large"
@@ -30,8 +32,8 @@ LARGE = "large"
 def test_a_task_is_sent_on_for_the_deaths_that_are_named(error, death):
     assert death_of(error) == death
     for on in ({"memory"}, {"time_limit"}, {"memory", "time_limit"}, set()):
-        assert Escalation(to=LARGE, on=frozenset(on)).takes(error) is (death in on)
-    assert not Escalation(to=None, on=frozenset({"memory", "time_limit"})).takes(error)
+        assert Escalation(to=LARGE, on=frozenset(on)).takes(death) is (death in on)
+    assert not Escalation(to=None, on=frozenset({"memory", "time_limit"})).takes(death)
 
 
 @pytest.mark.parametrize(("said", "attempts"), [(3, 3), (None, 0), (-1, 0), ("3", 0), ([], 0)])
@@ -123,48 +125,115 @@ def test_attempts_add_up_and_the_limit_of_the_deployment_stays_behind(site, depl
     assert [body["headers"]["timelimit"] for body, _ in found] == [[None, None], [5, 4]]
 
 
-@pytest.mark.parametrize("death", ["memory", "time_limit"])
-def test_a_real_worker_sends_on_what_died_and_the_other_ends_it(site, journal, death):
-    """The larger deployment serves the same pack, and gives it as much as it needs."""
-    other = site.sqs.create_queue(
+class Two:
+    """The site's deployment, and a larger one of the same pack."""
+
+    def __init__(self, site):
+        self.site = site
+        self.url = large_queue(site)
+        self.parameter = f"/{site.name}/producer"
+        document = {"broker_transport_options": {"predefined_queues": {LARGE: {"url": self.url}}}}
+        boto3.client("ssm").put_parameter(
+            Name=self.parameter, Value=json.dumps(document), Type="String"
+        )
+
+    def small(self, death, **changes):
+        return self.site.start(
+            **{
+                "TASKPACKS_ADDRESSES": self.parameter,
+                "TASKPACKS_ESCALATE_TO": LARGE,
+                "TASKPACKS_ESCALATE_ON": death,
+                "TASKPACKS_TASK_TIME_LIMIT_SECONDS": "2",
+                "TASKPACKS_MAX_ATTEMPTS": "2",
+                "TASKPACKS_RETRY_BACKOFF_SECONDS": "0",
+                "TASKPACKS_IDLE_SECONDS": "3",
+                **changes,
+            }
+        )
+
+    def large(self, **changes):
+        """Gives the tasks as much as they need."""
+        return self.site.start(
+            **{
+                "TASKPACKS_DEPLOYMENT": LARGE,
+                "TASKPACKS_QUEUE_URL": self.url,
+                "TASKPACKS_MEMORY_MIB": "4096",
+                "TASKPACKS_IDLE_SECONDS": "3",
+                **changes,
+            }
+        )
+
+    @property
+    def depths(self):
+        """Messages of the small one, of the large one, and dead letters."""
+        return tuple(map(self.site.depth, (self.site.url, self.url, self.site.dead_url)))
+
+
+def large_queue(site):
+    return site.sqs.create_queue(
         QueueName=f"{site.name}-large",
         Attributes={
             "VisibilityTimeout": "30",
             "RedrivePolicy": site.attributes(site.url, "RedrivePolicy")["RedrivePolicy"],
         },
     )["QueueUrl"]
-    parameter = f"/{site.name}/producer"
-    document = {"broker_transport_options": {"predefined_queues": {LARGE: {"url": other}}}}
-    boto3.client("ssm").put_parameter(Name=parameter, Value=json.dumps(document), Type="String")
-    name, arguments = {
-        "memory": ("memory_below", {"mib": 2048, "journal": str(journal)}),
-        "time_limit": ("sleep", {"seconds": 4, "journal": str(journal), "name": "long"}),
-    }[death]
-    result = chain(
-        signature(f"probe.{name}", kwargs=arguments, app=site.producer),
-        signature("probe.echo", app=site.producer),
-    ).apply_async(MessageGroupId="customer-7")
-    task_id = result.parent.id
-    small = site.start(
-        TASKPACKS_ADDRESSES=parameter,
-        TASKPACKS_ESCALATE_TO=LARGE,
-        TASKPACKS_ESCALATE_ON=death,
-        TASKPACKS_TASK_TIME_LIMIT_SECONDS="2",
-        TASKPACKS_MAX_ATTEMPTS="2",
-        TASKPACKS_RETRY_BACKOFF_SECONDS="0",
-        TASKPACKS_IDLE_SECONDS="3",
+
+
+@pytest.fixture
+def two(site):
+    return Two(site)
+
+
+@pytest.fixture
+def greedy(site, journal):
+    """Makes a task that dies in the small deployment, by what it dies of."""
+
+    def make(death):
+        name, arguments = {
+            "memory": ("memory_below", {"mib": 2048, "journal": str(journal)}),
+            "time_limit": ("sleep", {"seconds": 4, "journal": str(journal), "name": "long"}),
+        }[death]
+        return signature(f"probe.{name}", kwargs=arguments, app=site.producer)
+
+    return make
+
+
+@pytest.mark.parametrize("death", ["memory", "time_limit"])
+def test_a_real_worker_sends_on_what_died_and_the_other_ends_it(site, two, greedy, death):
+    result = chain(greedy(death), signature("probe.echo", app=site.producer)).apply_async(
+        MessageGroupId="customer-7"
     )
+    task_id = result.parent.id
+    small = two.small(death)
     assert small.wait() == ExitCode.DRAINED
     assert [each["Outcome"] for each in small.reports if "Outcome" in each][-1] == "escalated"
     assert [each for each in small.reports if "DeadLetter" in each] == []
     assert site.producer.AsyncResult(task_id).state == "RETRY"
-    assert (site.depth(), site.depth(other), site.depth(site.dead_url)) == ((0, 0), (1, 0), (0, 0))
-    large = site.start(
-        TASKPACKS_DEPLOYMENT=LARGE,
-        TASKPACKS_QUEUE_URL=other,
-        TASKPACKS_MEMORY_MIB="4096",
-        TASKPACKS_IDLE_SECONDS="3",
-    )
+    assert two.depths == ((0, 0), (1, 0), (0, 0))
+    large = two.large()
     assert site.producer.AsyncResult(task_id).get(timeout=40) == result.get(timeout=40)
     assert large.wait() == ExitCode.DRAINED
-    assert (site.depth(other), site.depth(site.dead_url)) == ((0, 0), (0, 0))
+    assert two.depths == ((0, 0), (0, 0), (0, 0))
+
+
+@pytest.mark.parametrize("death", ["memory", "time_limit"])
+def test_a_task_whose_worker_died_before_it_sent_it_on_is_sent_on_by_the_next(
+    two, greedy, proxy, wait_until, death
+):
+    two.site.configure_queue(lease_seconds=10, max_receives=10)
+    result = greedy(death).delay()
+    proxy.script(SEND, BLACK_HOLE)
+    first = two.small(death, **two.site.through(proxy))
+    wait_until(lambda: proxy.count(SEND) == 1)
+    first.kill()
+    assert two.small(death, TASKPACKS_IDLE_SECONDS="12").wait() == ExitCode.DRAINED
+    assert result.state == "RETRY"
+    assert two.depths == ((0, 0), (1, 0), (0, 0))
+    large = two.large(
+        TASKPACKS_MAX_ATTEMPTS="1",
+        TASKPACKS_MEMORY_MIB="1024",
+        TASKPACKS_TASK_TIME_LIMIT_SECONDS="1",
+    )
+    assert large.wait() == ExitCode.DRAINED
+    (letter,) = [report for report in large.reports if "DeadLetter" in report]
+    assert letter["Attempts"] == 3

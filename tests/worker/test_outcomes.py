@@ -136,10 +136,13 @@ def test_a_failure_whose_worker_died_before_reporting_it_is_reported_without_a_r
     first = site.start(**site.through(proxy), TASKPACKS_MAX_ATTEMPTS="1")
     wait_until(lambda: proxy.count("PutItem") == 2)
     first.kill()
-    drain(site, TASKPACKS_MAX_ATTEMPTS="1", TASKPACKS_IDLE_SECONDS="12")
+    second = site.start(TASKPACKS_MAX_ATTEMPTS="1", TASKPACKS_IDLE_SECONDS="12")
+    assert second.wait() == ExitCode.DRAINED
     with pytest.raises(Exception, match="RuntimeError: f 1"):
         result.get(timeout=1)
     assert names(journal) == ["f", "errback"]
+    (letter,) = [report for report in second.reports if "DeadLetter" in report]
+    assert letter["Attempts"] == 1
 
 
 FOLLOWERS = {
