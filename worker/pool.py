@@ -7,12 +7,14 @@ the process that replaces it is forked by a thread that ends when the pool is cl
 it dies, because Celery has the kernel kill it when its parent ends: to the kernel, the parent
 is that thread. So a signalled worker's running task was killed, within its grace. And a task
 that the dead process had read, and not said so, is waited for without end. So is a task that
-could not be written to the process.
+could not be written to the process, and the one after a task that a killed process had read in
+part.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import time
 from concurrent.futures import Future
@@ -21,7 +23,8 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Final
 
 from billiard.einfo import ExceptionInfo
-from billiard.pool import Pool, Worker
+from billiard.pool import RUN, Pool, Worker
+from billiard.reduction import ForkingPickler
 from celery.concurrency import prefork
 
 from worker.services import services_of
@@ -32,9 +35,13 @@ if TYPE_CHECKING:
 LOST_SECONDS: Final = 2
 """After a process's end, how long a result of its task may still be on its way; then the task
 is lost. billiard's own value is 10."""
+HEADER_BYTES: Final = 4
+"""Before each task in the pipe: its size."""
+READ_BYTES: Final = 2**16
 ON_ITS_WAY_SECONDS: Final = 0.25
 """For a task to be written to the process's pipe, or its acceptance to be read from it."""
 LOOK_SECONDS: Final = 0.01
+_PICKLER: Final[Any] = ForkingPickler  # its stub lacks `dumps`
 SUPERVISOR_SECONDS: Final = 1
 """Longer than billiard's thread takes to end, which looks for ended processes too."""
 PROCESS_SECONDS: Final = 2
@@ -62,6 +69,7 @@ class OneProcessPool(Pool):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._forker = _LastingThread("forker")
+        self._written: tuple[Any, int] = None, 0
         super().__init__(*args, **{**kwargs, "lost_worker_timeout": LOST_SECONDS})
 
     def _setup_queues(self) -> None:
@@ -69,20 +77,25 @@ class OneProcessPool(Pool):
         billiard: Any = super()
         billiard._setup_queues()  # noqa: SLF001 -- overridden
         queues: Any = self
-        self._write: Callable[[Any], None] = queues._quick_put  # noqa: SLF001 -- billiard offers no other way
-        queues._quick_put = self._hand_over  # noqa: SLF001 -- as above
+        queues._quick_put = self._hand_over  # noqa: SLF001 -- billiard offers no other way
 
     def _hand_over(self, work: Any) -> None:
         """Writes a task to the process's pipe; one that cannot be written ends as a failure."""
+        pool: Any = self
         try:
-            self._write(work)
-        except Exception:  # pickling runs the task's data, and the pipe may be gone
+            data = _PICKLER.dumps(work)
+            pool._inqueue.send_payload(data)  # noqa: SLF001 -- as above
+            self._written = work, len(data) + HEADER_BYTES
+        except Exception as error:  # pickling runs the task's data, and the pipe may be gone
             if work is None:  # no task, but the word that there are no more
                 raise
-            pool: Any = self
             job, index, *_ = work[1]
             pool._putlock.release()  # noqa: SLF001 -- as above
             pool._cache.pop(job)._set(index, (False, ExceptionInfo()))  # noqa: SLF001 -- as above
+            if isinstance(error, OSError):  # the process may have read a part of it
+                for process in pool._pool:  # noqa: SLF001 -- as above
+                    with suppress(ProcessLookupError):
+                        os.kill(process.pid, signal.SIGKILL)
 
     def _join_exited_workers(self, shutdown: bool = False) -> Any:
         """See billiard; called again and again, and before a process is replaced."""
@@ -97,22 +110,42 @@ class OneProcessPool(Pool):
         return exited
 
     def _miss_what_was_read(self, exitcode: int) -> None:
-        """Calls a task lost that is neither accepted nor in the pipe of the next process."""
+        """Empties the pipe of a process that has ended, and calls a task lost that it had read.
+
+        It may have read a part: the next process would take the rest for a task's begin, and wait.
+        A task that is there as a whole goes to the next process.
+        """
         pool: Any = self
-
-        def waiting() -> list[Any]:
-            return [
-                job
-                for job in tuple(pool._cache.values())  # noqa: SLF001 -- as above
-                if not (job._accepted or job._worker_lost or job.ready())  # noqa: SLF001 -- as above
-            ]
-
-        if not waiting():
-            return
-        time.sleep(ON_ITS_WAY_SECONDS)  # no process reads meanwhile: the next one is not made yet
-        if pool._taskqueue.empty() and not pool._inqueue._reader.poll():  # noqa: SLF001 -- as above
-            for job in waiting():
+        if self._waiting:
+            time.sleep(ON_ITS_WAY_SECONDS)  # no process reads meanwhile: the next is not made yet
+        left = self._emptied()
+        for job in self._waiting:
+            work, size = self._written
+            if work is None or work[1][0] != job._job:  # noqa: SLF001 -- as above
+                continue  # not written yet
+            if left >= size and pool._state == RUN:  # noqa: SLF001 -- as above
+                pool._taskqueue.put(([work], None))  # noqa: SLF001 -- as above
+            else:
                 pool.on_job_process_lost(job, None, exitcode)
+
+    @property
+    def _waiting(self) -> list[Any]:
+        """The tasks that no process has accepted."""
+        pool: Any = self
+        return [
+            job
+            for job in tuple(pool._cache.values())  # noqa: SLF001 -- as above
+            if not (job._accepted or job._worker_lost or job.ready())  # noqa: SLF001 -- as above
+        ]
+
+    def _emptied(self) -> int:
+        """Reads all that is, or is just being, written to the pipe; returns how many bytes."""
+        pool: Any = self
+        reader = pool._inqueue._reader  # noqa: SLF001 -- as above
+        size = 0
+        while reader.poll(ON_ITS_WAY_SECONDS if size else 0):
+            size += len(os.read(reader.fileno(), READ_BYTES))
+        return size
 
     def _repopulate_pool(self, exitcodes: Any) -> None:
         """See billiard; called to replace a process that has ended."""

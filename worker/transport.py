@@ -73,6 +73,11 @@ class Channel(SQS.Channel):
         """See kombu; for what tasks send."""
         return checked(super().new_sqs_client(*args, **kwargs))
 
+    def _size(self, queue: str) -> int:
+        """See kombu, which asks for the depth of each queue that it declares, and uses it not."""
+        del queue
+        return 0
+
     @property
     def _services(self) -> Services:
         options: dict[str, Any] = self.transport_options or {}

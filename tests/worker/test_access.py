@@ -13,6 +13,7 @@ from botocore.exceptions import (
     SSLError,
 )
 from faults import (
+    ATTRIBUTES,
     BLACK_HOLE,
     DELETE,
     DENIED,
@@ -51,6 +52,14 @@ def test_a_worker_that_may_not_receive_says_so_at_its_first_receive(site, proxy)
     (report,) = [report for report in worker.reports if "LeftBecause" in report]
     assert report["LeftBecause"] == "unusable"
     assert receives_of(site) == 1
+
+
+def test_a_worker_asks_about_its_task_queue_once_before_it_serves(site, proxy):
+    proxy.script(ATTRIBUTES, None, EXPIRED)  # a second answer would end it
+    result = site.send("add", left=1, right=1)
+    worker = site.start(**site.through(proxy))
+    assert result.get(timeout=20) == 2
+    assert worker.wait(20) == ExitCode.DRAINED
 
 
 @pytest.mark.timeout(120)

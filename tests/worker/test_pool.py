@@ -90,6 +90,67 @@ def test_a_task_that_cannot_be_handed_to_the_process_fails_and_the_next_one_runs
     assert (site.depth(), site.depth(site.dead_url)) == ((0, 0), (1, 0))
 
 
+WRITTEN_IN_PART = """
+import os
+from billiard.connection import Connection
+
+send_bytes = Connection._send_bytes
+
+def failing(self, buf, *args):
+    if b"not to be written" in bytes(buf) and not os.path.exists({mark!r}):
+        open({mark!r}, "x").close()
+        os.write(self.fileno(), {part!r})
+        raise OSError(5, "told not to write it")
+    return send_bytes(self, buf, *args)
+
+Connection._send_bytes = failing
+"""
+
+
+@pytest.mark.parametrize("part", [b"", b"\0\0\4\0half"], ids=["nothing", "half"])
+def test_a_task_that_is_not_written_to_the_processs_pipe_comes_back_and_runs(site, tmp_path, part):
+    text = WRITTEN_IN_PART.format(mark=str(tmp_path / "failed"), part=part)
+    (site.folder / "site" / "sitecustomize.py").write_text(text)
+    result = site.send("add", left="not to be written", right="")
+    worker = site.start(TASKPACKS_IDLE_SECONDS="4")
+    assert result.get(timeout=30) == "not to be written"
+    assert site.send("add", left=1, right=2).get(timeout=30) == 3
+    assert worker.wait() == ExitCode.DRAINED
+    outcomes = [report["Outcome"] for report in worker.reports if "Outcome" in report]
+    assert outcomes == ["failed", "done", "done"]
+    assert site.depth() == site.depth(site.dead_url) == (0, 0)
+
+
+DIES_ONCE_WHILE_IT_READS = """
+import os, signal
+from billiard.connection import Connection
+
+receive = Connection._recv
+
+def dying(self, size, *args):
+    if size > 200_000 and not os.path.exists({mark!r}):
+        open({mark!r}, "x").close()
+        os.read(self.fileno(), 1000)
+        os.kill(os.getpid(), signal.SIGKILL)
+    return receive(self, size, *args)
+
+Connection._recv = dying
+"""
+
+
+def test_a_task_whose_process_dies_while_it_reads_it_runs_in_the_next(site, tmp_path):
+    # The rest of it is still in the pipe, where the next process would take it for a task.
+    mark = tmp_path / "died"
+    text = DIES_ONCE_WHILE_IT_READS.format(mark=str(mark))
+    (site.folder / "site" / "sitecustomize.py").write_text(text)
+    result = site.send("add", left="x" * 250_000, right="")
+    worker = site.start(TASKPACKS_IDLE_SECONDS="4")
+    assert len(result.get(timeout=30)) == 250_000
+    assert mark.exists()
+    assert worker.wait() == ExitCode.DRAINED
+    assert site.depth() == site.depth(site.dead_url) == (0, 0)
+
+
 def test_a_task_in_a_replaced_process_may_finish_after_a_signal(site, journal, wait_until):
     # The process that replaces another is forked by a thread that ends with the pool.
     worker = site.start(TASKPACKS_STOP_GRACE_SECONDS="10")
