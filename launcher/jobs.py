@@ -84,6 +84,10 @@ class Workers:
         """Counts those that were submitted, or that run, for less than so long."""
         return sum(now - since < seconds for since in (*self.starting_since, *self.running_since))
 
+    def worked_between(self, begin: float, end: float) -> float:
+        """Sums the seconds for which the RUNNING workers ran between two moments."""
+        return sum(max(0.0, end - max(begin, since)) for since in self.running_since)
+
     def at_work_before(self, moment: float) -> bool:
         """Tells whether a worker that had started before then was at work after it."""
         return any(since <= moment for since in self.running_since) or any(

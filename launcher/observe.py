@@ -9,12 +9,14 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Final
 
+from launcher import learning
 from launcher.jobs import Excuses, JobBook, Submitted, Workers
 from launcher.policy import Ending, Observation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from launcher.learning import Points
     from launcher.settings import Settings
 
 OBSERVING_SECONDS_MAX: Final = 40
@@ -28,17 +30,9 @@ _COUNTS: Final = (
     "ApproximateNumberOfMessagesNotVisible",
     "ApproximateNumberOfMessagesDelayed",
 )
-_LEARNING_PERIOD_SECONDS: Final = 60 * 60
-_LEARNING_PERIODS: Final = 6
-"""So far back measured tasks are looked for."""
-_LEARNING_TASKS_MIN: Final = 5
-"""Fewer tasks say nothing: the prior is better."""
 _MINUTE_SECONDS: Final = 60
 _NEWS_SECONDS: Final = 5 * _MINUTE_SECONDS
 """A metric of SQS that is older says nothing of now."""
-
-Points = dict[float, float]
-"""A metric: seconds since 1970 -> value."""
 
 
 class TooSlowError(Exception):
@@ -106,6 +100,7 @@ class Observer:
         # CloudWatch charges for every metric that is asked for, and none of them matters while
         # nothing waits: an idle deployment's pulses cost none.
         measured = self._measured(began) if visible else {}
+        lately = began - self._settings.limits.start_within_seconds
         failing = newest_failures(endings, self._settings.limits.breaker_failures)
         first = began - max((each.seconds_ago for each in failing), default=0)
         last = began - min((each.seconds_ago for each in failing), default=0)
@@ -119,10 +114,9 @@ class Observer:
             starting=len(workers.starting_since),
             running=len(workers.running_since),
             young=workers.younger_than(patience, began),
-            task_seconds=mean(measured.get("run", {}), measured.get("tasks", {})),
-            recently_done=since(
-                measured.get("done", {}), began - self._settings.limits.start_within_seconds
-            ),
+            task_seconds=learning.mean(measured.get("run", {}), measured.get("tasks", {}), began),
+            recently_done=since(measured.get("done", {}), lately),
+            worked_seconds=workers.worked_between(lately, known_until(measured)),
             endings=endings,
             deleted_since_first_of_those_failures=self._deleted(first, began)
             if visible and failing and not workers.at_work_before(first)
@@ -147,19 +141,27 @@ class Observer:
         """Metrics of the recent past."""
         run = ("RunSeconds", NAMESPACE, self._settings.dimensions)
         queue = {"QueueName": self._settings.queue_name}
-        hour = _LEARNING_PERIOD_SECONDS
-        return self._metrics(
-            {
-                "run": _query(*run, "Average", hour),
-                "tasks": _query(*run, "SampleCount", hour),
-                "done": _query("NumberOfMessagesDeleted", "AWS/SQS", queue, "Sum", _MINUTE_SECONDS),
-                "age": _query(
-                    "ApproximateAgeOfOldestMessage", "AWS/SQS", queue, "Maximum", _MINUTE_SECONDS
-                ),
-            },
-            since=now - _LEARNING_PERIODS * hour,
-            until=now,
-        )
+        hour, minute = learning.PERIOD_SECONDS, _MINUTE_SECONDS
+        return {
+            **self._metrics(
+                {
+                    "run": _query(*run, "Average", hour),
+                    "tasks": _query(*run, "SampleCount", hour),
+                },
+                since=now - learning.SPAN_SECONDS,
+                until=now,
+            ),
+            **self._metrics(
+                {
+                    "done": _query("NumberOfMessagesDeleted", "AWS/SQS", queue, "Sum", minute),
+                    "age": _query(
+                        "ApproximateAgeOfOldestMessage", "AWS/SQS", queue, "Maximum", minute
+                    ),
+                },
+                since=now - max(_NEWS_SECONDS, self._settings.limits.start_within_seconds),
+                until=now,
+            ),
+        }
 
     def _deleted(self, since: float, now: float) -> int:
         """How many messages were done since then."""
@@ -230,26 +232,15 @@ def newest_failures(endings: Sequence[Ending], count: int) -> Sequence[Ending]:
     return last if len(last) == count and all(each.failed for each in last) else ()
 
 
-def mean(means: Points, tasks: Points) -> float | None:
-    """Returns the mean time of recent tasks: the work that one message stands for.
-
-    Args:
-        means: Of each hour.
-        tasks: How many tasks each hour measured.
-
-    Returns:
-        The mean of all hours' tasks; None when there were too few.
-    """
-    known = means.keys() & tasks.keys()
-    count = sum(tasks[moment] for moment in known)
-    if count < _LEARNING_TASKS_MIN:
-        return None
-    return sum(means[moment] * tasks[moment] for moment in known) / count
-
-
 def since(points: Points, moment: float) -> int | None:
     """The sum from a moment on; None when there is no value at all."""
     return round(sum(value for at, value in points.items() if at >= moment)) if points else None
+
+
+def known_until(measured: Mapping[str, Points]) -> float:
+    """Returns up to which moment SQS's metrics say what happened; 0 when they say nothing."""
+    moments = [*measured.get("done", ()), *measured.get("age", ())]
+    return max(moments) + _MINUTE_SECONDS if moments else 0.0
 
 
 def newest(points: Points, now: float) -> float | None:

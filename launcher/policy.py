@@ -93,6 +93,7 @@ def _doubt(observation: Observation) -> str:
         ("oldest_age_seconds", observation.oldest_age_seconds or 0),
         ("recently_done", observation.recently_done or 0),
         ("task_seconds", observation.task_seconds or 0),
+        ("worked_seconds", observation.worked_seconds),
         ("vcpu_hours_last_day", observation.vcpu_hours_last_day),
     )
     return "; ".join(f"{name} is {value}" for name, value in numbers if not (0 <= value < math.inf))
@@ -182,12 +183,9 @@ def wanted(limits: Limits, observation: Observation) -> Want:
     Returns:
         How many to start, within the limits, with the reason.
     """
-    task_seconds = max(
-        SHORTEST_TASK_SECONDS,
-        limits.task_seconds if observation.task_seconds is None else observation.task_seconds,
-    )
     # Of processes: each runs one task, and each that is free takes one visible message.
     busy = min(observation.in_flight, observation.running * limits.processes)
+    task_seconds = _task_seconds(limits, observation, busy)
     free = observation.active * limits.processes - busy
     unclaimed = max(0, observation.visible - free)
     horizon, share = _horizon(limits, observation)
@@ -231,6 +229,18 @@ def wanted(limits: Limits, observation: Observation) -> Want:
     else:
         why = ", and these will have taken the visible ones before a new one is up"
     return Want(start=start, reason=f"start {start or 'none'}: {seen}{why}", figures=figures)
+
+
+def _task_seconds(limits: Limits, observation: Observation, busy: int) -> float:
+    """Returns what a task takes: as was learned or declared, and no less than what is seen now.
+
+    Tasks that run long have not ended, and so are not measured. The time that busy processes
+    spent recently, over the tasks that ended and those in hand, is too low rather than too high.
+    """
+    known = limits.task_seconds if observation.task_seconds is None else observation.task_seconds
+    spent = observation.worked_seconds * busy / max(1, observation.running)
+    seen = spent / max(1, (observation.recently_done or 0) + busy)
+    return max(SHORTEST_TASK_SECONDS, known, seen)
 
 
 def _horizon(limits: Limits, observation: Observation) -> tuple[float, str]:

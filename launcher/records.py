@@ -130,8 +130,10 @@ class Observation(Record):
         running: Workers that are RUNNING.
         young: Of both, those that have not had `Limits.patience_seconds` since their submission,
             or since they run, to take a message.
-        task_seconds: The mean of what tasks took recently: work is messages times mean, at any
-            spread. None when nothing has been learned.
+        task_seconds: The mean of what tasks took: work is messages times mean, at any spread.
+            None when nothing has been learned.
+        worked_seconds: How long all RUNNING workers ran in that same time, as far as it is known
+            what was done.
         endings: The ends of the workers that started last, the last to start first. The end that
             is the newest is among them, too.
         deleted_since_first_of_those_failures: Messages done since the first of the newest
@@ -155,6 +157,7 @@ class Observation(Record):
     running: int = 0
     young: int = 0
     task_seconds: float | None = None
+    worked_seconds: float = 0
     endings: tuple[Ending, ...] = ()
     deleted_since_first_of_those_failures: int | None = None
     survived_seconds: float = 0

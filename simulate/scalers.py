@@ -138,6 +138,7 @@ class LauncherLoop:
             running=world.running,
             young=world.younger_than(limits.patience_seconds),
             task_seconds=world.learned_task_seconds(),
+            worked_seconds=world.worked_within(limits.start_within_seconds),
             endings=tuple(Ending(seconds_ago=world.now - end, failed=False) for end in newest),
             vcpu_hours_last_day=world.worker_hours_last_day() * limits.vcpus,
         )

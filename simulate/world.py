@@ -16,6 +16,7 @@ from heapq import heappop, heappush
 from random import Random
 from typing import TYPE_CHECKING, Final
 
+from launcher import learning
 from simulate.setting import Figures, Sample
 
 if TYPE_CHECKING:
@@ -28,10 +29,6 @@ PATIENCE_SECONDS: Final = 12 * 3600
 """After the last arrival: what is not drained then counts as never drained."""
 TAIL_SECONDS: Final = 1800
 """After the last task: workers that stay are billed so long, and the simulation ends."""
-LEARNED_SECONDS: Final = 6 * 3600
-"""How far back the finished tasks count for what a task takes."""
-LEARNED_TASKS_MIN: Final = 5
-"""The tasks below which no mean is taken."""
 
 _CALL, _UP, _DONE, _IDLE, _TAKEN, _BACK = range(6)
 
@@ -83,8 +80,10 @@ class World:
         self._choice = Random(f"{setting.seed} idle")  # noqa: S311 -- a simulation's, not a secret
         self._seen = (0, 0)
         self._next_look = 0.0
-        self._finished: list[tuple[float, float]] = []  # time, running sum of task seconds
-        self._finished_seconds = 0.0
+        self._up_now: dict[int, None] = {}  # workers, in the order in which they came up
+        self._finished: list[float] = []
+        self._tasks: dict[float, float] = {}  # by the hour: how many, and their mean
+        self._means: dict[float, float] = {}
         self._ended: deque[tuple[float, float]] = deque()
         self._ended_seconds = 0.0
 
@@ -104,18 +103,17 @@ class World:
         return self.now - min(candidates) if candidates else 0.0
 
     def learned_task_seconds(self) -> float | None:
-        """Returns the mean of what tasks took recently; None when too few have finished."""
-        finished = self._finished
-        before = bisect_right(finished, (self.now - LEARNED_SECONDS, math.inf))
-        if len(finished) - before < LEARNED_TASKS_MIN:
-            return None
-        earlier = finished[before - 1][1] if before else 0.0
-        return (finished[-1][1] - earlier) / (len(finished) - before)
+        """Returns the mean of what tasks took; None when too few have finished."""
+        return learning.mean(self._means, self._tasks, self.now)
 
     def done_within(self, seconds: float) -> int:
         """How many tasks were done in so many seconds."""
-        before = bisect_right(self._finished, (self.now - seconds, math.inf))
-        return len(self._finished) - before
+        return len(self._finished) - bisect_right(self._finished, self.now - seconds)
+
+    def worked_within(self, seconds: float) -> float:
+        """How long the workers that run now did so in the last so many seconds."""
+        begin = self.now - seconds
+        return sum(self.now - max(begin, self._begun[worker]) for worker in self._up_now)
 
     def younger_than(self, seconds: float) -> int:
         """How many workers were submitted, or came up, less than so many seconds ago."""
@@ -307,6 +305,7 @@ class World:
         self.starting -= 1
         self.running += 1
         self._state[worker] = _UP
+        self._up_now[worker] = None
         self._begins(worker)
         if self.setting.spot_per_hour:
             life = self._taking.expovariate(self.setting.spot_per_hour / 3600)
@@ -320,8 +319,11 @@ class World:
         message, self._message[process] = self._message[process], -1
         self.in_flight -= 1
         self._left -= 1
-        self._finished_seconds += self._load.task_seconds[message]
-        self._finished.append((self.now, self._finished_seconds))
+        self._finished.append(self.now)
+        hour = self.now // learning.PERIOD_SECONDS * learning.PERIOD_SECONDS
+        tasks = self._tasks[hour] = self._tasks.get(hour, 0) + 1
+        mean = self._means.get(hour, 0.0)
+        self._means[hour] = mean + (self._load.task_seconds[message] - mean) / tasks
         self._next(process)
 
     def _idle_long(self, _sequence: int, worker: int, generation: int) -> None:
@@ -333,6 +335,7 @@ class World:
         self._free[worker].clear()
         self._generation[worker] += 1
         self._state[worker] = _DONE
+        del self._up_now[worker]
         self.running -= 1
         self._placed -= 1
         billed = self.now - self._since[worker]

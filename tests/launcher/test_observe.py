@@ -2,7 +2,8 @@
 
 import pytest
 
-from launcher.observe import Observer, mean
+from launcher.learning import HALF_LIFE_SECONDS, mean
+from launcher.observe import Observer
 from launcher.policy import Ending
 from tests.launcher.fakes import DEFINITION, NOW, SETTINGS, throttled
 
@@ -175,17 +176,38 @@ def test_an_old_age_says_nothing_of_now(aws, observe):
     assert observe().oldest_age_seconds is None
 
 
-def test_what_a_task_takes_is_the_mean_of_all_that_were_measured(aws, observe):
+def test_what_a_task_takes_is_the_mean_of_two_weeks_in_which_the_newest_count_most(aws, observe):
     aws.visible = 1
     aws.metrics["RunSeconds", "Average"] = {600: 1.0, 4200: 21.0}
     aws.metrics["RunSeconds", "SampleCount"] = {600: 15.0, 4200: 5.0}
-    assert observe().task_seconds == 6
+    assert 5 < observe().task_seconds < 6
+    weeks = {NOW - HALF_LIFE_SECONDS: 10.0, NOW: 10.0}
+    assert mean({NOW - HALF_LIFE_SECONDS: 90.0, NOW: 60.0}, weeks, NOW) == pytest.approx(70)
+    hours = [call for call in aws.called("get_metric_data") if len(call["MetricDataQueries"]) == 2]
+    assert hours[0]["StartTime"] == pytest.approx(NOW - 14 * 86_400, abs=60)
+
+
+def test_what_was_learned_is_not_forgotten_over_a_quiet_week(aws, observe):
+    aws.visible = 1
+    aws.metrics["RunSeconds", "Average"] = {7 * 86_400: 1200.0}
+    aws.metrics["RunSeconds", "SampleCount"] = {7 * 86_400: 40.0}
+    assert observe().task_seconds == pytest.approx(1200)
+
+
+def test_the_time_that_workers_spent_is_known_as_far_as_the_queues_metrics_are(aws, observe):
+    aws.visible = 1
+    for ago in (5000, 400, 100):
+        aws.job(f"since-{ago}", "RUNNING", startedAt=int((NOW - ago) * 1000))
+    assert observe().worked_seconds == 0
+    aws.metrics["ApproximateAgeOfOldestMessage", "Maximum"] = {180: 40.0}
+    # Known until 120 s ago; of the last 600 s (start_within_seconds).
+    assert observe().worked_seconds == 480 + 280 + 0
 
 
 def test_a_handful_of_measured_tasks_says_nothing(aws, observe):
     aws.visible = 1
     assert observe().task_seconds is None
-    assert mean({1.0: 3.0}, {1.0: 4.0}) is None
+    assert mean({1.0: 3.0}, {1.0: 4.0}, NOW) is None
 
 
 def test_what_was_done_of_late_is_counted_within_start_within_seconds(aws, observe):

@@ -90,6 +90,26 @@ def test_busy_workers_count_with_the_messages_that_they_hold():
     assert decide(LIMITS, growing).start == 9  # 260 minutes of work, 225 s each: 69 workers
 
 
+def test_tasks_take_at_least_the_time_that_workers_have_spent_on_those_ended_and_in_hand():
+    """Forty tasks of twenty minutes, which were thought to take one: 11 workers began."""
+    begun = Observation(visible=29, in_flight=11, running=11, recently_done=0)
+    assert decide(LIMITS, begun).start == 0
+    decision = decide(LIMITS, replace(begun, worked_seconds=11 * 300))
+    assert decision.start == 25  # four of the busy ones are taken to be free before these
+    assert decision.figures["task_seconds"] == 300
+
+
+def test_time_that_went_into_many_short_tasks_does_not_make_them_long():
+    short = Observation(visible=200, in_flight=4, running=4, task_seconds=3)
+    assert decide(LIMITS, short).start == 0
+    assert decide(LIMITS, replace(short, worked_seconds=800, recently_done=260)).start == 0
+
+
+def test_idle_workers_spend_no_time_on_tasks():
+    idle = Observation(visible=3, in_flight=1, running=4, worked_seconds=2000, recently_done=0)
+    assert decide(LIMITS, idle).figures["task_seconds"] == 500  # one of four
+
+
 def test_starting_workers_count_as_those_that_run():
     assert decide(LIMITS, Observation(visible=1000, starting=150)).start == 50
     assert decide(LIMITS, Observation(visible=1000, starting=200)).start == 0

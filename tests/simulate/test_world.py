@@ -1,5 +1,7 @@
 import math
+from collections import Counter
 from dataclasses import replace
+from random import Random
 
 from simulate.bound import clairvoyant
 from simulate.loads import Load, at_once, durations
@@ -145,6 +147,40 @@ def test_the_controller_never_passes_its_limit():
     scaler = LauncherLoop(limits)
     run(at_once(500, durations(30)), scaler, Setting(capacity=100, seed=1))
     assert max(decision.desired for _, decision in scaler.decisions) == 7
+
+
+NIGHT_SECONDS = 24 * 3600.0
+
+
+def test_what_tasks_take_is_known_on_the_second_night():
+    """Forty tasks of 20 minutes a night, thought to take a minute."""
+    arrivals = [0.0] * 40 + [NIGHT_SECONDS] * 40
+    limits = limits_with(max_workers=100, max_vcpus=100)
+    for seed in range(5):
+        setting = Setting(capacity=100, seed=seed)
+        first, both = (
+            run(Load("nights", arrivals[:n], [1200.0] * n), LauncherLoop(limits), setting).waits
+            for n in (40, 80)
+        )
+        second = sorted((Counter(both) - Counter(first)).elements())
+        assert len(second) == 40
+        assert percentile(second, 0.95) <= 310  # the alarm up to 125 s, and a slow start-up
+
+
+def test_the_mean_of_a_mix_is_not_that_of_its_short_tasks():
+    rng = Random(1)
+    long_share = 0.1
+    seconds = [1200.0 if rng.random() < long_share else 2.0 for _ in range(500)]
+    load = Load("mix", [60.0 * n for n in range(500)], seconds)
+    scaler = LauncherLoop(limits_with(max_workers=100, max_vcpus=100))
+    run(load, scaler, Setting(capacity=100, seed=1))
+    learned = [
+        d.figures["task_seconds"]
+        for at, d in scaler.decisions
+        if "task_seconds" in d.figures and at > 4 * 3600
+    ]
+    assert min(learned) > 60
+    assert max(learned) < 300
 
 
 def test_a_percentile_is_the_value_that_a_share_does_not_exceed():
