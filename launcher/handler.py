@@ -152,7 +152,7 @@ class Handler:
 
         Args:
             settings: The deployment.
-            clients: boto3's of "sqs", "batch", "cloudwatch" and "stepfunctions".
+            clients: boto3's of "sqs", "batch", "cloudwatch", "stepfunctions" and "ssm".
             now: Seconds since 1970.
         """
         self._settings = settings
@@ -169,17 +169,22 @@ class Handler:
         """
         memory, trouble = recall(event.get("state"), self._now())
         try:
-            older = self._older_execution(event, memory.predecessor)
+            paused = self._paused_since()
+            older = None if paused else self._older_execution(event, memory.predecessor)
         except Exception as error:  # noqa: BLE001 - whatever it is: unseen, another may be at work
-            older = None
             observation = None
-            trouble = trouble or f"ListExecutions: {type(error).__name__}: {error}"
+            trouble = trouble or f"{type(error).__name__}: {error}"
             decision = Decision(
                 verb="wait",
                 wait_seconds=self._settings.limits.round_seconds,
                 reason=f"nothing is started: {trouble}",
             )
         else:
+            if paused:
+                decision = Decision(
+                    verb="halt", halted_by="pause", reason=f"it is paused since {paused}"
+                )
+                return self._logged(output(decision, memory, ""), memory, None)
             if older:
                 return self._logged(stand_down(older), memory, None)
             observation = self._observer.observe(memory.submitted)
@@ -187,6 +192,15 @@ class Handler:
                 trouble = trouble or observation.problem
             decision = settled(decide(self._settings.limits, observation), memory)
         return self._logged(output(decision, memory, trouble), memory, observation)
+
+    def _paused_since(self) -> str | None:
+        """When and why the deployment was paused; None when it is not."""
+        answer = self._clients["ssm"].get_parameters(Names=[self._settings.pause_parameter])
+        for each in answer["Parameters"]:
+            mark = json.loads(each["Value"])
+            if mark["queue_url"] == self._settings.queue_url:
+                return f"{mark['since']}: {mark['reason']}"
+        return None
 
     def _older_execution(self, event: Mapping[str, Any], predecessor: str | None) -> str | None:
         """The execution that was at work before this one; None when it is this one's turn."""
@@ -282,7 +296,7 @@ def _handler() -> Handler:
     config = Config(
         connect_timeout=3, read_timeout=10, retries={"total_max_attempts": 3, "mode": "standard"}
     )
-    names = ("sqs", "batch", "cloudwatch", "stepfunctions")
+    names = ("sqs", "batch", "cloudwatch", "stepfunctions", "ssm")
     return Handler(
         Settings.from_environment(), {name: boto3.client(name, config=config) for name in names}
     )

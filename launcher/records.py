@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 Verb = Literal["start", "wait", "done", "halt"]
-HaltedBy = Literal["breaker", "cap"]
+HaltedBy = Literal["breaker", "cap", "pause"]
 COUNTS_LAG_SECONDS: Final = 60
 """SQS's counts are right at least a minute after the last change."""
 

@@ -28,6 +28,7 @@ class Settings(Record):
         queue_name: The same, as CloudWatch's dimension.
         job_queue: Its Batch job queue's ARN.
         job_definition: Its job definition's ARN without the revision.
+        pause_parameter: Name of the SSM parameter that is there while it is paused.
         excused_exit_codes: With which a worker says that it was asked to leave.
         excused_reasons: Patterns of Batch's status reasons for machines that were taken away.
         limits: What it allows and aims at.
@@ -40,6 +41,7 @@ class Settings(Record):
     queue_name: str
     job_queue: str
     job_definition: str
+    pause_parameter: str
     excused_exit_codes: tuple[int, ...]
     excused_reasons: tuple[str, ...]
     limits: Limits

@@ -18,6 +18,8 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from taskpacks.contract import stack_parameter
+
 if TYPE_CHECKING:
     from taskpacks.manager import Pack
     from taskpacks.types import PackSpec
@@ -211,7 +213,7 @@ class StackContext:
 
     def parameter(self, name: str) -> str:
         """Returns the full name of one of the stack's SSM parameters."""
-        return f"/taskpacks/{self.stack}/{name}"
+        return stack_parameter(self.stack, name)
 
     @property
     def producer_parameter(self) -> str:

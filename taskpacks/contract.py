@@ -49,6 +49,24 @@ def cancels_key(deployment: str) -> str:
     return f"taskpacks-cancels/{deployment}"
 
 
+def stack_parameter(stack: str, name: str) -> str:
+    """The full name of one of a stack's SSM parameters."""
+    return f"/taskpacks/{stack}/{name}"
+
+
+def record_parameter(stack: str, deployment: str) -> str:
+    """The SSM parameter that says what a deployment consists of, as JSON."""
+    return stack_parameter(stack, f"deployments/{deployment}")
+
+
+def pause_parameter(stack: str, deployment: str) -> str:
+    """The SSM parameter that is there while a deployment is paused (`taskpacks.pause`).
+
+    JSON: "since", ISO 8601; "reason"; "queue_url", the deployment's. The launcher says them again.
+    """
+    return stack_parameter(stack, f"paused/{deployment}")
+
+
 def metric_dimensions(stack: str, deployment: str) -> dict[str, str]:
     """Returns the dimensions of the metrics of one deployment.
 

@@ -36,6 +36,10 @@ class UnknownPackError(TaskpacksError):
     """A stack or a worker names a pack that is neither a folder nor installed."""
 
 
+class UnknownDeploymentError(TaskpacksError):
+    """A stack has no deployment of that name."""
+
+
 class DuplicatePackError(TaskpacksError):
     """Two packs claim one name."""
 

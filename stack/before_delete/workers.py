@@ -63,6 +63,11 @@ class _Kind(NamedTuple):
     describe: str
     update: str
 
+    def command(self, name: str, state: str) -> str:
+        """The command that enables or disables one by hand."""
+        word = self.word.replace(" ", "-")
+        return f"aws batch update-{word} --{word} {name} --state {state}"
+
 
 KINDS: Final = {
     "aws:batch/jobQueue:JobQueue": _Kind(
@@ -92,7 +97,7 @@ def hook(how: Access, drain_seconds: int) -> pulumi.ResourceHook:
         ):
             batch = await asyncio.to_thread(client, how, "batch")
             if kind := KINDS.get(args.type):
-                switch = Switch(batch, kind, args.id, (args.old_inputs or {}).get("state"))
+                switch = Switch(batch, kind, args.id)
                 await switched_off(switch, drain_seconds, how.region)
             else:
                 record = json.loads((args.old_outputs or {})["insecureValue"])
@@ -146,7 +151,7 @@ async def _ended(
 async def switched_off(switch: Switch, drain_seconds: int, region: str) -> None:
     """Disables a job queue or compute environment and waits for its jobs.
 
-    What is refused is enabled again, so that the stack is as it was before.
+    What is refused gets its state back: the stack is as it was before, and a pause goes on.
 
     Raises:
         WorkersLeftError: Some are left when the time is over.
@@ -161,23 +166,23 @@ async def switched_off(switch: Switch, drain_seconds: int, region: str) -> None:
         await still(switch.unsettled, _SETTLES_SECONDS)
         await _ended(switch.jobs, what, drain_seconds, region)
     except BaseException:  # a program that is interrupted, too, leaves the stack as it was
-        await _switched_back(switch, what)
+        await _switched_back(switch, what, description["state"])
         raise
 
 
-async def _switched_back(switch: Switch, what: str) -> None:
-    """Enables it again, or says that nothing starts there."""
+async def _switched_back(switch: Switch, what: str, state: str) -> None:
+    """Gives it back its state, or says that nothing starts there."""
     from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - as in `client`
 
     for pause in (*_ENABLE_PAUSES_SECONDS, None):
         try:
             await still(switch.unsettled, _SETTLES_SECONDS)
-            await asyncio.to_thread(switch.back)
+            await asyncio.to_thread(switch.to, state)
         except (BotoCoreError, ClientError) as error:
             if pause is None:
                 pulumi.log.error(
-                    f"{what} was disabled and could not be enabled again: {error}. Nothing starts "
-                    "there: run `pulumi refresh`, then `pulumi up`."
+                    f"{what} was disabled and could not be set to {state} again: {error}. Nothing "
+                    f"starts there: run `{switch.kind.command(switch.id, state)}`."
                 )
                 return
             await asyncio.sleep(pause)
@@ -192,8 +197,6 @@ class Switch:
     batch: Any
     kind: _Kind
     id: str
-    wanted: str | None
-    """Its state as the stack says it."""
 
     def describe(self) -> Mapping[str, Any] | None:
         """Returns what Batch says of it; None when it is gone."""
@@ -206,15 +209,12 @@ class Switch:
         from botocore.exceptions import ClientError  # noqa: PLC0415 - as in `client`
 
         try:
-            self._to("DISABLED")
+            self.to("DISABLED")
         except ClientError as error:
             pulumi.log.warn(f"{self.kind.word} {self.id} could not be set to DISABLED: {error}")
 
-    def back(self) -> None:
-        """Sets it to what the stack says."""
-        self._to(self.wanted or "ENABLED")
-
-    def _to(self, state: str) -> None:
+    def to(self, state: str) -> None:
+        """Enables or disables it."""
         getattr(self.batch, self.kind.update)(**{self.kind.argument: self.id, "state": state})
 
     def unsettled(self) -> list[str]:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import pulumi
 import pulumi_aws as aws
 
+from taskpacks.contract import record_parameter
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
@@ -52,7 +54,7 @@ def record_deployment(
     """
     return aws.ssm.Parameter(
         f"{name}-record",
-        name=context.parameter(f"deployments/{name}"),
+        name=record_parameter(context.stack, name),
         description=f"{name}: what it consists of",
         type="String",
         # Nothing in it is secret, and the hooks must be able to read it.

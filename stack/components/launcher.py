@@ -82,7 +82,9 @@ class Launcher(pulumi.ComponentResource):
             role=role.name,
             policy=as_json(
                 pulumi.Output.all(args.queue.arn, log_group.arn).apply(
-                    lambda arns: scaling_policies.launcher(arns[0], arns[1], context=args.context)
+                    lambda arns: scaling_policies.launcher(
+                        name, arns[0], arns[1], context=args.context
+                    )
                 )
             ),
             opts=child,

@@ -168,7 +168,7 @@ class PackDeployment(pulumi.ComponentResource):
             opts=child,
         )
         scaling = self._scaling(name, args, fleet, log_group.name)
-        Watch(
+        watch = Watch(
             name,
             WatchArgs(
                 queue_name=self.queue.name,
@@ -216,6 +216,7 @@ class PackDeployment(pulumi.ComponentResource):
                 dollars_per_hour=costs.worker_hour_in(context.region, spec.resources),
             )
         )
+        self._muted_while_paused = watch.muted_while_paused
         self.register_outputs({"queue_url": self.queue.url})
 
     def record(self, shared: Sequence[pulumi.Resource]) -> pulumi.Resource:
@@ -226,7 +227,11 @@ class PackDeployment(pulumi.ComponentResource):
         """
         return record_deployment(
             self._name,
-            {**self.summary, "producer_policy": self.producer_policy_arn},
+            {
+                **self.summary,
+                "producer_policy": self.producer_policy_arn,
+                "muted_while_paused": self._muted_while_paused,
+            },
             self._args.guards,
             context=self._args.context,
             parent=self,

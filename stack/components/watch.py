@@ -90,6 +90,9 @@ class Watch(pulumi.ComponentResource):
     word of a blocked job queue.
     """
 
+    muted_while_paused: pulumi.Output[str]
+    """Names of the alarms that would ring only because nothing is started, with commas."""
+
     def __init__(
         self, name: str, args: WatchArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
@@ -113,7 +116,9 @@ class Watch(pulumi.ComponentResource):
             opts=child,
         )
         late = late_alarm(args.scaling)
-        aws.cloudwatch.MetricAlarm(
+        # `taskpacks.pause` mutes them, and `pulumi up --refresh` keeps it.
+        pausable = pulumi.ResourceOptions(parent=self, ignore_changes=["actions_enabled"])
+        waits = aws.cloudwatch.MetricAlarm(
             f"{name}-{late.name}",
             alarm_description=f"{name}: {late.meaning}. Look whether workers start, and whether "
             "they take messages (docs/operations.md)",
@@ -124,16 +129,18 @@ class Watch(pulumi.ComponentResource):
             treat_missing_data="notBreaching",
             alarm_actions=[args.topic_arn],
             ok_actions=[args.topic_arn],
-            opts=child,
+            opts=pausable,
         )
-        aws.cloudwatch.MetricAlarm(
+        undelivered = aws.cloudwatch.MetricAlarm(
             f"{name}-failed-invocations",
             alarm_description=f"{name}: EventBridge could not start the targets of its rules; the "
             "events wait in the queue of undelivered ones",
             **failed_invocations(args.rule_names),
             **_above_zero(args),
-            opts=child,
+            opts=pausable,
         )
+        # A disabled job queue takes no jobs from the rules of mode `alarms`.
+        self.muted_while_paused = pulumi.Output.concat(waits.name, ",", undelivered.name)
         blocked = aws.cloudwatch.EventRule(
             f"{name}-blocked",
             description=f"{name}: a job cannot start",

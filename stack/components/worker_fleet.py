@@ -73,6 +73,8 @@ class WorkerFleet(pulumi.ComponentResource):
             ],
             opts=pulumi.ResourceOptions(
                 parent=self,
+                # `taskpacks.pause` disables it, and `pulumi up --refresh` keeps that.
+                ignore_changes=["state"],
                 hooks=pulumi.ResourceHookBinding(before_delete=[args.guards.workers]),
             ),
         )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from stack.documents import key_policies
 from stack.documents.iam import allow, document
+from taskpacks.contract import pause_parameter
 
 if TYPE_CHECKING:
     from stack.model import StackContext
@@ -31,17 +32,22 @@ def _submit(job_queue_arn: str, job_definition_arn: str) -> dict[str, Any]:
     return allow(["batch:SubmitJob"], [job_queue_arn, definition, f"{definition}:*", jobs])
 
 
-def launcher(queue_arn: str, log_group_arn: str, *, context: StackContext) -> dict[str, Any]:
+def launcher(
+    deployment: str, queue_arn: str, log_group_arn: str, *, context: StackContext
+) -> dict[str, Any]:
     """Returns what the launcher looks at. It starts nothing itself.
 
     Args:
+        deployment: Its name.
         queue_arn: The deployment's task queue.
         log_group_arn: Where its output goes.
         context: Of the stack.
     """
+    pause = f"parameter{pause_parameter(context.stack, deployment)}"
     return document(
         [
             allow(["sqs:GetQueueAttributes"], [queue_arn]),
+            allow(["ssm:GetParameters"], [context.arn("ssm", pause)]),
             # Neither service knows a resource for these actions:
             # https://docs.aws.amazon.com/service-authorization/latest/reference/list_awsbatch.html
             # https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazoncloudwatch.html

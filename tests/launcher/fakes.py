@@ -25,6 +25,7 @@ SETTINGS = Settings(
     queue_name="pi-tasks",
     job_queue=QUEUE,
     job_definition=DEFINITION,
+    pause_parameter="/taskpacks/prod/paused/pi",
     excused_exit_codes=(75,),
     excused_reasons=("Host EC2*",),
     limits=limits_with(vcpus=2, max_vcpus=100_000, max_workers=50_000, breaker_failures=3),
@@ -51,6 +52,7 @@ class FakeAws:
         self.jobs = []
         self.children = {}
         self.metrics = {}
+        self.parameters = {}
         self.executions = {EXECUTION: NOW}
         self.fails = {}
         self.calls = []
@@ -99,6 +101,15 @@ class FakeAws:
 
     def called(self, operation):
         return [arguments for name, arguments in self.calls if name == operation]
+
+    def get_parameters(self, Names):  # noqa: N803 - AWS's name
+        known = [
+            {"Name": name, "Value": self.parameters[name]}
+            for name in Names
+            if name in self.parameters
+        ]
+        unknown = [*{*Names} - {*self.parameters}]
+        return {"Parameters": known} | ({"InvalidParameters": unknown} if unknown else {})
 
     def get_queue_attributes(self, **_):
         return {

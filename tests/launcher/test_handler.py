@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.launcher.fakes import EXECUTION, NOW, throttled
+from tests.launcher.fakes import EXECUTION, NOW, SETTINGS, throttled
 
 
 def second(answer, **more):
@@ -94,6 +94,40 @@ def test_what_was_submitted_and_never_shows_is_forgotten_in_the_end(aws, ask):
     assert answer["start"] == first["start"]
 
 
+PAUSE = "/taskpacks/prod/paused/pi"
+
+
+def paused(aws, queue_url=SETTINGS.queue_url):
+    aws.parameters[PAUSE] = json.dumps(
+        {"since": "2026-11-28T10:00:00+00:00", "reason": "bad input", "queue_url": queue_url}
+    )
+
+
+def test_a_paused_deployment_starts_nothing_and_says_why(aws, asked_again, capsys):
+    aws.visible = 50
+    paused(aws)
+    answer = asked_again()
+    assert (answer["verb"], answer["start"], answer["halted_by"]) == ("halt", 0, "pause")
+    assert answer["reason"] == "it is paused since 2026-11-28T10:00:00+00:00: bad input"
+    line = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert line["HaltedBy"] == "pause"
+
+
+def test_a_pause_is_heard_of_in_the_next_round_and_ends_with_its_parameter(aws, ask):
+    aws.visible = 50
+    first = ask()
+    paused(aws)
+    assert ask(second(first))["verb"] == "halt"
+    aws.parameters.clear()
+    assert ask(second(ask()))["verb"] == "start"
+
+
+def test_a_pause_of_an_earlier_deployment_of_this_name_is_none(aws, asked_again):
+    aws.visible = 50
+    paused(aws, "https://sqs.us-east-1.amazonaws.com/111122223333/pi-tasks-before")
+    assert asked_again()["verb"] == "start"
+
+
 def test_an_older_execution_at_work_has_this_one_stand_down(aws, ask):
     aws.visible = 100
     aws.executions["older"] = NOW - 1
@@ -137,7 +171,7 @@ def test_a_successor_starts_in_its_first_round(aws, ask):
 
 @pytest.mark.parametrize(
     "operation",
-    ["get_queue_attributes", "list_jobs", "get_metric_data", "list_executions"],
+    ["get_queue_attributes", "list_jobs", "get_metric_data", "list_executions", "get_parameters"],
 )
 def test_a_throttled_call_starts_nothing_and_asks_again(aws, ask, operation):
     aws.visible = 100

@@ -102,7 +102,7 @@ def test_alarms_for_people_say_which_pack_which_figure_and_what_to_do(project, d
         for alarm in project.client("cloudwatch").describe_alarms()["MetricAlarms"]
     }
     assert alarms["halted-by-breaker"]["AlarmDescription"].startswith(
-        "small (pack small): 5 workers in a row ended in failure"
+        "small (pack small): 5 workers that started one after the other failed"
     )
     groups = project.client("logs").describe_log_groups()["logGroups"]
     (log,) = [g["logGroupName"] for g in groups if g["logGroupName"].startswith("/taskpacks/")]

@@ -151,7 +151,7 @@ MACHINE = "arn:aws:states:us-east-1:1:stateMachine:pi-controller"
 
 
 def test_the_launcher_looks_and_starts_nothing():
-    document = scaling_policies.launcher(QUEUE, "arn:log", context=CONTEXT)
+    document = scaling_policies.launcher("pi", QUEUE, "arn:log", context=CONTEXT)
     assert not {name for name in actions(document) if name.endswith(("SubmitJob", "Execution"))}
     stars = [s["Action"] for s in document["Statement"] if "*" in s["Resource"]]
     # AWS knows no resource for these; the log group's ":*" is its streams.

@@ -6,6 +6,8 @@ import pytest
 
 from local.engine import Action, HookError
 from local.engine.cloud import Cloud
+from taskpacks.errors import UnknownDeploymentError
+from taskpacks.pause import pause, resume
 from tests.stack.inventory import INSIDE, KEYS, LISTS, inventory
 
 EC2 = {"platform": "ec2", "vcpus": 2, "memory_mib": 4096}
@@ -60,6 +62,7 @@ def test_the_controllers_threshold_is_an_update_of_its_alarm_and_of_what_decides
     summary = up("controller", scaling={"start_within_seconds": 1000})
     assert names(summary) == {
         "MetricAlarm small-age updated",
+        "MetricAlarm small-late updated",
         "Function small-launcher updated",
     }
 
@@ -416,6 +419,45 @@ def test_what_was_changed_behind_the_stack_is_seen_and_repaired(up, project):
     (alarm,) = cloudwatch.describe_alarms(AlarmNamePrefix="small-depth-low")["MetricAlarms"]
     assert alarm["Threshold"] == 5
     assert set(up("alarms").counts) == {Action.UNCHANGED}
+
+
+@BOTH_MODES
+def test_a_pause_outlives_up_and_refresh_and_ends_with_its_resumption(up, project, mode):
+    up(mode)
+    late, failed = (f"small-{each}" for each in ("late", "failed-invocations"))
+
+    def state():
+        alarms = project.client("cloudwatch").describe_alarms()["MetricAlarms"]
+        muted = {
+            each["AlarmName"].rpartition("-")[0] for each in alarms if not each["ActionsEnabled"]
+        }
+        (queue,) = project.client("batch").describe_job_queues()["jobQueues"]
+        parameters = project.client("ssm").get_parameters(Names=["/taskpacks/test/paused/small"])
+        return muted, queue["state"], len(parameters["Parameters"])
+
+    untouched = state()
+    assert untouched == (set(), "ENABLED", 0)
+    for _ in range(2):  # it may be repeated
+        pause(project.client, "test", "small", "an upstream fault")
+    paused = state()
+    assert paused == ({late, failed}, "DISABLED" if mode == "alarms" else "ENABLED", 1)
+    up(mode)
+    assert project.engine().refresh()
+    up(mode)
+    up(mode, resources={"vcpus": 2, "memory_mib": 4096})
+    assert state() == paused
+    for _ in range(2):
+        resume(project.client, "test", "small")
+    assert state() == untouched
+
+
+def test_only_a_deployment_that_is_there_is_paused(up, project):
+    up("alarms")
+    with pytest.raises(UnknownDeploymentError, match=r"no deployment 'smal'.*Did you mean 'small'"):
+        pause(project.client, "test", "smal", "a slip")
+    assert not project.client("ssm").get_parameters_by_path(Path="/taskpacks/test/paused")[
+        "Parameters"
+    ]
 
 
 def test_the_end_of_a_stack_leaves_nothing(project):

@@ -27,7 +27,7 @@ class Batch:
         status = "UPDATING" if self.updating else "VALID"
         self.updating = max(0, self.updating - 1)
         self.calls.append(status)
-        return {"jobQueues": [{"jobQueueName": "small", "status": status}]}
+        return {"jobQueues": [{"jobQueueName": "small", "status": status, "state": self.state}]}
 
     def update_job_queue(self, *, state, **_which):
         if state == "ENABLED" and self.failures:
@@ -60,7 +60,7 @@ def logged(monkeypatch):
 
 
 def switch_off(batch, drain=60):
-    switch = Switch(batch, workers.KINDS["aws:batch/jobQueue:JobQueue"], QUEUE, "ENABLED")
+    switch = Switch(batch, workers.KINDS["aws:batch/jobQueue:JobQueue"], QUEUE)
     asyncio.run(workers.switched_off(switch, drain, "us-east-1"))
 
 
@@ -101,5 +101,13 @@ def test_what_cannot_be_enabled_again_is_said_with_the_way_on(logged):
         switch_off(batch, drain=0)
     assert batch.state == "DISABLED"
     (said,) = logged
-    assert said.startswith("job queue small was disabled and could not be enabled again: An error")
-    assert said.endswith("Nothing starts there: run `pulumi refresh`, then `pulumi up`.")
+    assert said.startswith("job queue small was disabled and could not be set to ENABLED again: An")
+    assert said.endswith(f"`aws batch update-job-queue --job-queue {QUEUE} --state ENABLED`.")
+
+
+def test_what_was_disabled_before_stays_so_when_its_deletion_is_refused():
+    batch = Batch(scans=[[("job", "RUNNING")]])
+    batch.state = "DISABLED"
+    with pytest.raises(WorkersLeftError):
+        switch_off(batch, drain=0)
+    assert batch.state == "DISABLED"
