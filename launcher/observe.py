@@ -100,6 +100,7 @@ class Observer:
         # CloudWatch charges for every metric that is asked for, and none of them matters while
         # nothing waits: an idle deployment's pulses cost none.
         measured = self._measured(began) if visible else {}
+        age = newest_age(measured.get("age", {}), began)
         lately = began - self._settings.limits.start_within_seconds
         failing = newest_failures(endings, self._settings.limits.breaker_failures)
         first = began - max((each.seconds_ago for each in failing), default=0)
@@ -110,7 +111,10 @@ class Observer:
             visible=visible,
             in_flight=in_flight,
             delayed=delayed,
-            oldest_age_seconds=newest(measured.get("age", {}), began),
+            oldest_age_seconds=age,
+            waited=self._waited(began)
+            if age is not None and age >= self._settings.limits.late_after_seconds
+            else None,
             starting=len(workers.starting_since),
             running=len(workers.running_since),
             young=workers.younger_than(patience, began),
@@ -162,6 +166,28 @@ class Observer:
                 until=now,
             ),
         }
+
+    def _waited(self, now: float) -> int | None:
+        """How many messages are late, if the oldest are received first.
+
+        Asked for only where one may be late: two metrics more in each round would cost.
+        """
+        queue = {"QueueName": self._settings.queue_name}
+        visible = ("ApproximateNumberOfMessagesVisible", "AWS/SQS", queue, "Minimum")
+        received = ("NumberOfMessagesReceived", "AWS/SQS", queue, "Sum")
+        then = now - self._settings.limits.late_after_seconds
+        found = self._metrics(
+            {
+                "visible": _query(*visible, _MINUTE_SECONDS),
+                "received": _query(*received, _MINUTE_SECONDS),
+            },
+            since=then - _NEWS_SECONDS,
+            until=now,
+        )
+        at = max((moment for moment in found["visible"] if moment <= then), default=None)
+        if at is None:
+            return None
+        return max(0, round(found["visible"][at]) - (since(found["received"], at) or 0))
 
     def _deleted(self, since: float, now: float) -> int:
         """How many messages were done since then."""
@@ -243,10 +269,10 @@ def known_until(measured: Mapping[str, Points]) -> float:
     return max(moments) + _MINUTE_SECONDS if moments else 0.0
 
 
-def newest(points: Points, now: float) -> float | None:
-    """The newest value; None when it is too old to be of use, or there is none."""
+def newest_age(points: Points, now: float) -> float | None:
+    """The newest age, as it is now; None when it is too old to be of use, or there is none."""
     moment = max(points, default=0.0)
-    return points[moment] if now - moment < _NEWS_SECONDS else None
+    return points[moment] + now - moment if now - moment < _NEWS_SECONDS else None
 
 
 def _query(

@@ -194,8 +194,12 @@ def wanted(limits: Limits, observation: Observation) -> Want:
     # Until a new worker is up, each busy process takes a message more, if tasks are that short.
     helped = busy * min(1.0, limits.startup_seconds / task_seconds)
     worth = min(desired - observation.active, limits.workers_for(unclaimed - helped))
+    late = _late(limits, observation)
+    if late:  # No busy worker has helped these. Two short tasks may share one more worker.
+        sharing = min(1.0, task_seconds / max(limits.startup_seconds, SHORTEST_TASK_SECONDS))
+        worth = max(worth, limits.workers_for(late * sharing - free))
     # A free worker that has had time to take the late message has shown that it does not.
-    overdue = _late(limits, observation) and not min(free, observation.young)
+    overdue = late > 0 and not min(free, observation.young)
     if overdue or not observation.active:
         worth = max(1, worth)
     room = max(0, limits.workers - observation.active)
@@ -207,6 +211,7 @@ def wanted(limits: Limits, observation: Observation) -> Want:
         "desired": desired,
         "unclaimed": unclaimed,
         "room": room,
+        "late": late,
         "overdue": overdue,
     }
     at_a_time = f" and {limits.processes} at a time" if limits.processes > 1 else ""
@@ -220,8 +225,9 @@ def wanted(limits: Limits, observation: Observation) -> Want:
     elif start and start == room < worth:
         why = f", and the limit is {limits.workers}"
     elif start and start > desired - observation.active:
-        too_long = f", and one would wait longer than {limits.start_within_seconds:g} s"
-        why = too_long if overdue else ", and no worker is active"
+        many = "one" if late == 1 else late
+        too_long = f", and {many} would wait longer than {limits.start_within_seconds:g} s"
+        why = too_long if late else ", and no worker is active"
     elif start or desired <= observation.active:
         why = ""
     elif not unclaimed:
@@ -256,12 +262,14 @@ def _horizon(limits: Limits, observation: Observation) -> tuple[float, str]:
     return horizon, share
 
 
-def _late(limits: Limits, observation: Observation) -> bool:
-    """Returns whether a visible message misses start_within_seconds unless a worker starts now.
+def _late(limits: Limits, observation: Observation) -> int:
+    """Returns how many visible messages miss start_within_seconds unless workers start now.
 
     SQS tells the age of the oldest message, and that may be one whose task runs long. Where at
     least as many messages were done in that time as there are now, the visible ones are younger.
     """
     age, done = observation.oldest_age_seconds or 0, observation.recently_done
     turned_over = done is not None and done >= observation.visible + observation.in_flight
-    return age + limits.startup_seconds >= limits.start_within_seconds and not turned_over
+    if age < limits.late_after_seconds or turned_over:
+        return 0
+    return 1 if observation.waited is None else min(observation.waited, observation.visible)

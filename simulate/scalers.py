@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
+from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -71,6 +73,16 @@ class Alarm:
             self._act()
 
 
+@dataclass(frozen=True)
+class _Minute:
+    """SQS's metrics of one minute."""
+
+    time: float
+    oldest_age_seconds: float
+    visible: int
+    received: int  # since the beginning
+
+
 class LauncherLoop:
     """This project's own: alarms and a pulse wake a loop that asks `launcher.policy`."""
 
@@ -94,7 +106,7 @@ class LauncherLoop:
         """Sets two alarms and the pulse."""
         near = max(0.0, self.limits.start_within_seconds - self.limits.startup_seconds)
         self._world = world
-        self._age = 0.0
+        self._minutes: list[_Minute] = []
         Alarm(world, lambda visible, _: visible >= 1, self._wake)
         Alarm(world, lambda visible, age: visible >= 1 and age >= near, self._wake)
         phase = phases(world)
@@ -102,7 +114,24 @@ class LauncherLoop:
         every(world, self.pulse_seconds, phase.uniform(0, self.pulse_seconds), self._wake)
 
     def _measure(self) -> None:
-        self._age = self._world.oldest_age_seconds()
+        world = self._world
+        minute = _Minute(world.now, world.oldest_age_seconds(), world.visible, world.received)
+        world.at(
+            world.now + world.setting.metric_delay_seconds, lambda: self._minutes.append(minute)
+        )
+
+    def _oldest_and_waited(self) -> tuple[float | None, int | None]:
+        """Returns the oldest message's age, and how many messages are late, as metrics say."""
+        minutes, now = self._minutes, self._world.now
+        if not minutes:
+            return None, None
+        newest = minutes[-1]
+        age = newest.oldest_age_seconds + now - newest.time if newest.oldest_age_seconds else 0.0
+        then = bisect_right(minutes, now - self.limits.late_after_seconds, key=lambda m: m.time)
+        if not then:
+            return age, None
+        before = minutes[then - 1]
+        return age, max(0, before.visible - (newest.received - before.received))
 
     def _wake(self) -> None:
         if self._looping:
@@ -128,11 +157,13 @@ class LauncherLoop:
     def _observe(self) -> Observation:
         world, limits = self._world, self.limits
         visible, in_flight = world.counts()
+        age, waited = self._oldest_and_waited()
         newest = list(world.endings)[: max(1, limits.breaker_failures)]
         return Observation(
             visible=visible,
             in_flight=in_flight,
-            oldest_age_seconds=self._age,
+            oldest_age_seconds=age,
+            waited=waited,
             recently_done=world.done_within(limits.start_within_seconds),
             starting=world.starting,
             running=world.running,

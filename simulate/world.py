@@ -82,6 +82,7 @@ class World:
         self._next_look = 0.0
         self._up_now: dict[int, None] = {}  # workers, in the order in which they came up
         self._finished: list[float] = []
+        self.received = 0
         self._tasks: dict[float, float] = {}  # by the hour: how many, and their mean
         self._means: dict[float, float] = {}
         self._ended: deque[tuple[float, float]] = deque()
@@ -244,6 +245,7 @@ class World:
         if self._first_start[message] < 0:
             self._first_start[message] = self.now
         self._message[process] = message
+        self.received += 1
         self._worked[worker] = True
         self.in_flight += 1
         self._generation[worker] += 1

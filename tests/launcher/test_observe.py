@@ -167,7 +167,19 @@ def test_without_a_visible_message_no_metric_is_asked_for(aws, observe):
 def test_the_age_of_the_oldest_message_is_the_metrics_newest(aws, observe):
     aws.visible = 1
     aws.metrics["ApproximateAgeOfOldestMessage", "Maximum"] = {120: 40.0, 60: 100.0, 180: 7.0}
-    assert observe().oldest_age_seconds == 100
+    assert observe().oldest_age_seconds == 160  # as it is now
+
+
+def test_what_waits_for_too_long_was_visible_then_and_not_received_since(aws, observe):
+    aws.visible = 50
+    aws.metrics["ApproximateAgeOfOldestMessage", "Maximum"] = {60: 300.0}
+    assert observe().waited is None  # nothing is late
+    assert len(aws.called("get_metric_data")) == 2
+    aws.metrics["ApproximateAgeOfOldestMessage", "Maximum"] = {60: 500.0}
+    assert observe().waited is None
+    aws.metrics["ApproximateNumberOfMessagesVisible", "Minimum"] = {600: 90.0, 500: 40.0, 60: 50.0}
+    aws.metrics["NumberOfMessagesReceived", "Sum"] = {600: 5.0, 500: 1.0, 90: 27.0}
+    assert observe().waited == 40 - 28
 
 
 def test_an_old_age_says_nothing_of_now(aws, observe):

@@ -3,7 +3,7 @@ import math
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from launcher.policy import (
@@ -43,6 +43,7 @@ some_observations = st.builds(
     delayed=counts,
     oldest_age_seconds=st.none() | seconds,
     recently_done=st.none() | counts,
+    waited=st.none() | counts,
     starting=few,
     running=few,
     young=few,
@@ -140,6 +141,20 @@ def test_workers_that_have_had_time_and_took_nothing_do_not_excuse_a_late_messag
     # The one that was started for it has time again.
     assert decide(LIMITS, replace(late, starting=late.starting + 1, young=1)).start == 0
     assert decide(LIMITS, replace(late, oldest_age_seconds=300)).start == 0
+
+
+def test_a_worker_starts_for_each_message_that_is_late():
+    stuck = Observation(
+        visible=20, in_flight=5, running=5, oldest_age_seconds=500, recently_done=0, waited=12
+    )
+    assert decide(LIMITS, stuck).start == 6  # they are thought to take a minute: two in a start
+    long = replace(stuck, task_seconds=120)
+    assert decide(LIMITS, long).start == 12
+    assert decide(LIMITS, replace(long, starting=12, young=12)).start == 0
+    assert decide(LIMITS, replace(long, starting=5, young=5)).start == 7
+    came_later = decide(LIMITS, replace(long, waited=0))
+    assert (came_later.start, came_later.figures["late"]) == (8, 0)  # by the share
+    assert decide(limits_with(processes=4), replace(long, in_flight=20)).start == 3
 
 
 def test_an_old_task_is_no_late_message_while_others_come_and_go():
@@ -300,6 +315,7 @@ def test_doubt_starts_none_whatever_the_rest(limits, observation, kind):
     assert (decision.verb, decision.start) == ("wait", 0)
 
 
+@settings(deadline=None)
 @given(
     st.integers(1, 500),
     st.floats(0.1, 5000),
