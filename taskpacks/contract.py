@@ -27,6 +27,9 @@ METRICS_NAMESPACE: Final = "Taskpacks"
 """The namespace of the metrics that workers and the launcher write, and alarms and the dashboard
 read. The launcher, which imports nothing of ours, says it again (launcher/observe.py)."""
 
+ENDED_REASON: Final = "taskpacks:"
+"""How the reason begins with which a job is cancelled or terminated on purpose: no failure."""
+
 CELERY_RESULT_KEYS: Final = "b'*"
 """Which keys Celery's DynamoDB backend has in the result table, as a pattern: it writes the bytes
 b'celery-task-meta-ID' as Python shows them."""

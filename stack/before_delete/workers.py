@@ -19,6 +19,7 @@ import pulumi
 
 from stack.before_delete import messages
 from stack.before_delete.access import Access, asking, client
+from taskpacks.contract import ENDED_REASON
 from taskpacks.errors import TaskpacksError
 
 if TYPE_CHECKING:
@@ -339,6 +340,6 @@ def refusal(what: str, jobs: Sequence[Job], seconds: int, region: str) -> str:
         f"{what} is not deleted: after {seconds} s (taskpacks:drain_on_delete_seconds) jobs have "
         f"not ended: {_named(jobs)}. Wait until they have and run this command again; or terminate "
         f"them, which gives their tasks back to the task queue, and then run it: for job in {ids}; "
-        f"do aws batch terminate-job --region {region} --job-id $job --reason 'its machines go'; "
-        "done"
+        f"do aws batch terminate-job --region {region} --job-id $job "
+        f"--reason '{ENDED_REASON} its machines go'; done"
     )

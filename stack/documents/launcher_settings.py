@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from launcher.records import Limits
 from launcher.settings import Settings
 from stack.hardware import shapes
-from taskpacks.contract import ExitCode, pause_parameter
+from taskpacks.contract import ENDED_REASON, ExitCode, pause_parameter
 
 if TYPE_CHECKING:
     from taskpacks.types import PackSpec
@@ -47,6 +47,6 @@ def launcher_settings(
         job_definition=job_definition_arn,
         pause_parameter=pause_parameter(stack, deployment),
         excused_exit_codes=tuple(int(code) for code in ExitCode if code.starts_another),
-        excused_reasons=shapes.MACHINE_TAKEN,
+        excused_reasons=(*shapes.MACHINE_TAKEN, f"{ENDED_REASON}*"),
         limits=limits_of(spec),
     )
