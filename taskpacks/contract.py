@@ -107,6 +107,8 @@ class Variable(StrEnum):
     """Comma-separated: what they died of, "memory" or "memory,time_limit"."""
     RESULT_BACKEND = "TASKPACKS_RESULT_BACKEND"
     """A Celery result backend URL; without it no results are stored."""
+    STORE_ARGUMENTS = "TASKPACKS_STORE_ARGUMENTS"
+    """ "true": results have the arguments of their tasks beside them."""
     VCPUS = "TASKPACKS_VCPUS"
     MEMORY_MIB = "TASKPACKS_MEMORY_MIB"
     IDLE_SECONDS = "TASKPACKS_IDLE_SECONDS"

@@ -309,6 +309,9 @@ class PackSpec(_Record):
     """An existing Celery application, as "proj.celery:app", whose tasks the pack serves."""
     tasks: tuple[str, ...] = ()
     """Name patterns of the tasks that are routed to this pack; empty means "PACK.*"."""
+    store_arguments: bool = False
+    """Results have the arguments of their tasks beside them (Celery's `result_extended`), for all
+    who may read these: docs/security.md."""
     sends_to: tuple[_DeploymentName, ...] = ()
     """Other deployments of the stack that the tasks may send tasks to: by `apply_async`, or as
     the next task of a chain, a chord's body, a callback."""

@@ -252,6 +252,7 @@ def _execution(settings: WorkerSettings, conf: Any) -> dict[str, Any]:
 def _results(settings: WorkerSettings) -> dict[str, Any]:
     return {
         "result_backend": results.backend_url(settings.result_backend),
+        "result_extended": settings.store_arguments,
         "task_serializer": "json",
         "result_serializer": "json",
         "accept_content": ["json"],

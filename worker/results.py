@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Final
 from botocore.exceptions import BotoCoreError, ClientError
 from celery import states
 from celery.backends.dynamodb import DynamoDBBackend
-from kombu.utils.encoding import bytes_to_str
+from kombu.exceptions import EncodeError
+from kombu.utils.encoding import bytes_to_str, ensure_bytes
 
 from taskpacks import limits
 from worker.envelope import ONCE_HEADER
@@ -36,6 +37,9 @@ SCHEME: Final = "dynamodb://"
 STORE_SECONDS: Final = 30
 """How long a result waits for a table that does not answer; then the attempt is cut."""
 PAUSES_SECONDS: Final = (0.2, 0.5, 1, 2)
+ARGUMENTS_BYTES_MAX: Final = 100_000
+"""The size of arguments as JSON that are stored where `store_arguments` asks for it: a quarter of
+an item, the rest of which is for the result."""
 INVALID: Final = "ValidationException"
 """DynamoDB's answer to an item that is too large, among others; trying again does not help."""
 _UNFENCED: Final = frozenset({states.FAILURE, states.REVOKED})
@@ -64,6 +68,25 @@ class FencedBackend(DynamoDBBackend):
         """A client of this process; the stack has made the table."""
         ours: Any = self
         return client(ours.aws_region)
+
+    def _get_result_meta(
+        self, result: Any, state: str, traceback: Any, request: Any, *args: Any, **kwargs: Any
+    ) -> dict[str, Any]:
+        """See Celery's; with the names of the worker and its log, and no large arguments."""
+        ours: Any = self
+        celery: Any = super()
+        meta = celery._get_result_meta(result, state, traceback, request, *args, **kwargs)  # noqa: SLF001 -- overridden
+        meta["taskpacks"] = services_of(ours.app).identity.of(request)
+        if "args" in meta and not self._holds([meta["args"], meta["kwargs"]]):
+            meta["args"] = meta["kwargs"] = None
+        return meta
+
+    def _holds(self, arguments: Any) -> bool:
+        ours: Any = self
+        try:
+            return len(ensure_bytes(ours.encode(arguments))) <= ARGUMENTS_BYTES_MAX
+        except EncodeError:  # the task has changed them
+            return False
 
     def _store_result(
         self,

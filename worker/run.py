@@ -33,6 +33,7 @@ from worker.deadline import Deadline
 from worker.envelope import request_of
 from worker.escalation import Escalation
 from worker.guards import guard
+from worker.identity import identify
 from worker.leases import Leases, LeaseState
 from worker.locks import Locks
 from worker.memory import OomWatch
@@ -201,6 +202,7 @@ class _Worker:
             running=running,
             usage=context.usage,
             memory=OomWatch(settings.memory_mib),
+            identity=identify(context.environment),
             scratch_root=context.scratch_root,
             receiver=sqs.client(settings),
             on_drained=self._leave_drained,

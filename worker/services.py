@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from worker.attempts import RetryPolicy
     from worker.deadline import Deadline
     from worker.envelope import Envelope
+    from worker.identity import Identity
     from worker.leases import Leases
     from worker.locks import Locks
     from worker.memory import OomWatch
@@ -41,6 +42,7 @@ class Services:
     telemetry: Telemetry
     usage: UsageMeter
     memory: OomWatch
+    identity: Identity
     scratch_root: Path
     receiver: Any
     """A boto3 client of SQS for the main thread, which makes each call once."""

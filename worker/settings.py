@@ -36,6 +36,7 @@ class WorkerSettings:
     escalate_on: frozenset[str]
     region: str
     result_backend: str | None
+    store_arguments: bool
     vcpus: float
     memory_mib: int
     idle_seconds: float
@@ -73,6 +74,7 @@ class WorkerSettings:
             escalate_on=frozenset((environment.get(Variable.ESCALATE_ON) or "").split(",")) - {""},
             region=_text(environment, Variable.REGION),
             result_backend=environment.get(Variable.RESULT_BACKEND) or None,
+            store_arguments=environment.get(Variable.STORE_ARGUMENTS) == "true",
             vcpus=_number(environment, Variable.VCPUS, above=0),
             memory_mib=int(_number(environment, Variable.MEMORY_MIB, above=0)),
             idle_seconds=_number(environment, Variable.IDLE_SECONDS),

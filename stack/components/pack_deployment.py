@@ -286,6 +286,8 @@ def worker_environment(
     other: dict[str, str] = {}
     if deployment.destinations:
         other[Variable.ADDRESSES] = context.producer_parameter
+    if spec.store_arguments:
+        other[Variable.STORE_ARGUMENTS] = "true"
     if spec.queue.escalate_to and spec.queue.escalate_on:
         other[Variable.ESCALATE_TO] = spec.queue.escalate_to
         other[Variable.ESCALATE_ON] = ",".join(spec.queue.escalate_on)

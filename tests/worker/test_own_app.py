@@ -23,6 +23,7 @@ app.conf.update(
     task_default_queue="elsewhere",
     task_time_limit=7200,
     worker_pool="threads",
+    result_extended=True,
 )
 
 
@@ -135,6 +136,7 @@ def test_its_tasks_run_and_each_override_is_logged(own, journal):
         "worker_pool",
         "broker_url",
         "result_backend",
+        "result_extended",
     ):
         assert f"setting {setting} of the application is overridden" in worker.log, setting
     # A word of the task's own; its acks_late is the setting's, which is reported above.

@@ -66,6 +66,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
                     "escalate_on": ["memory", "time_limit"],
                 },
                 "sends_to": ["pi"],
+                "store_arguments": True,
                 "permissions": {
                     "allow_wildcard": True,
                     "read": ["s3://inbox/raw/"],
