@@ -296,9 +296,17 @@ def _handler() -> Handler:
     config = Config(
         connect_timeout=3, read_timeout=10, retries={"total_max_attempts": 3, "mode": "standard"}
     )
-    names = ("sqs", "batch", "cloudwatch", "stepfunctions", "ssm")
+    # Workers start without it, too: it must not take the others' time.
+    brief = config.merge(
+        Config(read_timeout=5, retries={"total_max_attempts": 2, "mode": "standard"})
+    )
+    names = ("sqs", "batch", "stepfunctions", "ssm")
     return Handler(
-        Settings.from_environment(), {name: boto3.client(name, config=config) for name in names}
+        Settings.from_environment(),
+        {
+            **{name: boto3.client(name, config=config) for name in names},
+            "cloudwatch": boto3.client("cloudwatch", config=brief),
+        },
     )
 
 

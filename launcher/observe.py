@@ -1,7 +1,7 @@
 """Observes SQS, Batch and CloudWatch before the launcher decides.
 
-It fails closed: whatever goes wrong makes the observation incomplete, with the problem in
-words, and nothing is started on an incomplete observation.
+It fails closed: whatever goes wrong with SQS and Batch makes the observation incomplete, with the
+problem in words, and nothing is started on an incomplete observation. Metrics may be missing.
 """
 
 from __future__ import annotations
@@ -97,39 +97,52 @@ class Observer:
     ) -> Observation:
         visible, in_flight, delayed = counts
         endings = endings_of(workers, began)
-        # CloudWatch charges for every metric that is asked for, and none of them matters while
-        # nothing waits: an idle deployment's pulses cost none.
-        measured = self._measured(began) if visible else {}
-        age = newest_age(measured.get("age", {}), began)
-        lately = began - self._settings.limits.start_within_seconds
         failing = newest_failures(endings, self._settings.limits.breaker_failures)
         first = began - max((each.seconds_ago for each in failing), default=0)
         last = began - min((each.seconds_ago for each in failing), default=0)
         patience = self._settings.limits.patience_seconds
+        # CloudWatch charges for every metric that is asked for, and none of them matters while
+        # nothing waits: an idle deployment's pulses cost none.
+        failing_since = None if not failing or workers.at_work_before(first) else first
+        measured = self._measures(workers, began, failing_since) if visible else {}
         return Observation(
             age_seconds=self._now() - began,
             visible=visible,
             in_flight=in_flight,
             delayed=delayed,
-            oldest_age_seconds=age,
-            waited=self._waited(began)
-            if age is not None and age >= self._settings.limits.late_after_seconds
-            else None,
             starting=len(workers.starting_since),
             running=len(workers.running_since),
             young=workers.younger_than(patience, began),
-            task_seconds=learning.mean(measured.get("run", {}), measured.get("tasks", {}), began),
-            recently_done=since(measured.get("done", {}), lately),
-            worked_seconds=workers.worked_between(lately, known_until(measured)),
             endings=endings,
-            deleted_since_first_of_those_failures=self._deleted(first, began)
-            if visible and failing and not workers.at_work_before(first)
-            else None,
             survived_seconds=began
             - min((s for s in workers.running_since if s > first), default=began),
             probes=workers.started_after(last, patience, began) if failing else 0,
             vcpu_hours_last_day=workers.vcpu_hours_last_day(self._settings.limits.vcpus, began),
+            **measured,
         )
+
+    def _measures(
+        self, workers: Workers, now: float, failing_since: float | None
+    ) -> dict[str, Any]:
+        """Returns what metrics say, or that they say nothing: SQS and Batch may answer well."""
+        limits = self._settings.limits
+        lately = now - limits.start_within_seconds
+        try:
+            measured = self._measured(now)
+            age = newest_age(measured["age"], now)
+            late = age is not None and age >= limits.late_after_seconds
+            return {
+                "oldest_age_seconds": age,
+                "waited": self._waited(now) if late else None,
+                "task_seconds": learning.mean(measured["run"], measured["tasks"], now),
+                "recently_done": since(measured["done"], lately),
+                "worked_seconds": workers.worked_between(lately, known_until(measured)),
+                "deleted_since_first_of_those_failures": None
+                if failing_since is None
+                else self._deleted(failing_since, now),
+            }
+        except Exception as error:  # noqa: BLE001 - whatever it is: what is declared must do
+            return {"metrics_problem": f"{type(error).__name__}: {error}"}
 
     def _counts(self) -> tuple[int, int, int]:
         answer = self._call(
@@ -265,7 +278,7 @@ def since(points: Points, moment: float) -> int | None:
 
 def known_until(measured: Mapping[str, Points]) -> float:
     """Returns up to which moment SQS's metrics say what happened; 0 when they say nothing."""
-    moments = [*measured.get("done", ()), *measured.get("age", ())]
+    moments = [*measured["done"], *measured["age"]]
     return max(moments) + _MINUTE_SECONDS if moments else 0.0
 
 

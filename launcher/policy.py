@@ -234,6 +234,10 @@ def wanted(limits: Limits, observation: Observation) -> Want:
         why = ", and each visible message has a free worker"
     else:
         why = ", and these will have taken the visible ones before a new one is up"
+    if observation.metrics_problem:
+        why += (
+            f"; metrics were not to be had, what is declared counts: {observation.metrics_problem}"
+        )
     return Want(start=start, reason=f"start {start or 'none'}: {seen}{why}", figures=figures)
 
 
@@ -268,6 +272,8 @@ def _late(limits: Limits, observation: Observation) -> int:
     SQS tells the age of the oldest message, and that may be one whose task runs long. Where at
     least as many messages were done in that time as there are now, the visible ones are younger.
     """
+    if observation.metrics_problem:
+        return 1  # one may be
     age, done = observation.oldest_age_seconds or 0, observation.recently_done
     turned_over = done is not None and done >= observation.visible + observation.in_flight
     if age < limits.late_after_seconds or turned_over:

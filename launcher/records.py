@@ -131,6 +131,7 @@ class Observation(Record):
         age_seconds: Since it was made.
         complete: False when any part of it failed or was partial.
         problem: What failed, in words.
+        metrics_problem: Why CloudWatch's metrics are not known, in words; "" when they are.
         visible: Messages that a worker could receive now; SQS's count, which lags.
         in_flight: Messages that a worker holds, or that are hidden before they come back.
         delayed: Messages that are not visible yet.
@@ -161,6 +162,7 @@ class Observation(Record):
     age_seconds: float = 0
     complete: bool = True
     problem: str = ""
+    metrics_problem: str = ""
     visible: int = 0
     in_flight: int = 0
     delayed: int = 0

@@ -171,7 +171,7 @@ def test_a_successor_starts_in_its_first_round(aws, ask):
 
 @pytest.mark.parametrize(
     "operation",
-    ["get_queue_attributes", "list_jobs", "get_metric_data", "list_executions", "get_parameters"],
+    ["get_queue_attributes", "list_jobs", "list_executions", "get_parameters"],
 )
 def test_a_throttled_call_starts_nothing_and_asks_again(aws, ask, operation):
     aws.visible = 100
@@ -183,6 +183,17 @@ def test_a_throttled_call_starts_nothing_and_asks_again(aws, ask, operation):
     assert answer["memory"]["troubles"] == 1
     del aws.fails[operation]
     assert ask(answer)["memory"]["troubles"] == 0
+
+
+def test_without_metrics_workers_start_by_what_is_declared(aws, ask):
+    aws.visible = 100
+    aws.fails["get_metric_data"] = throttled("get_metric_data")
+    answer = ask()
+    for _ in range(6):  # however often
+        answer = ask(answer)
+        assert (answer["verb"], answer["start"]) == ("start", 27)
+    assert "metrics were not to be had" in answer["reason"]
+    assert "TooManyRequestsException" in answer["reason"]
 
 
 def test_trouble_that_does_not_pass_fails_the_execution(aws, ask):

@@ -241,9 +241,7 @@ def test_progress_is_asked_for_only_when_the_breaker_may_trip(aws, observe):
     assert NOW - 30 - 60 < last["StartTime"] <= NOW - 30
 
 
-@pytest.mark.parametrize(
-    "operation", ["get_queue_attributes", "list_jobs", "describe_jobs", "get_metric_data"]
-)
+@pytest.mark.parametrize("operation", ["get_queue_attributes", "list_jobs", "describe_jobs"])
 def test_whatever_fails_makes_the_observation_incomplete(aws, observer, operation):
     aws.visible = 1
     aws.array("array", [("RUNNING", {})] * 2)
@@ -253,7 +251,20 @@ def test_whatever_fails_makes_the_observation_incomplete(aws, observer, operatio
     assert "TooManyRequestsException" in seen.problem
 
 
-def test_a_metric_that_came_in_part_makes_it_incomplete(aws, observer, monkeypatch):
+def test_without_metrics_the_counts_and_the_workers_are_known_all_the_same(aws, observe):
+    aws.visible = 7
+    aws.job("job", "RUNNING", startedAt=int((NOW - 5) * 1000))
+    aws.metrics["RunSeconds", "Average"] = {600: 1.0}
+    aws.metrics["RunSeconds", "SampleCount"] = {600: 15.0}
+    aws.fails["get_metric_data"] = throttled("get_metric_data")
+    seen = observe()
+    assert (seen.visible, seen.running) == (7, 1)
+    assert (seen.task_seconds, seen.oldest_age_seconds) == (None, None)
+    assert "TooManyRequestsException" in seen.metrics_problem
+    assert len(aws.called("get_metric_data")) == 1  # the next would take as long
+
+
+def test_a_metric_that_came_in_part_is_a_problem(aws, observer, monkeypatch):
     whole = aws.get_metric_data
 
     def partial(**arguments):
@@ -263,12 +274,12 @@ def test_a_metric_that_came_in_part_makes_it_incomplete(aws, observer, monkeypat
 
     aws.visible = 1
     monkeypatch.setattr(aws, "get_metric_data", partial)
-    assert observer.observe(()).problem == "PartialAnswerError: CloudWatch gave PartialData for run"
+    assert observer.observe(()).metrics_problem == (
+        "PartialAnswerError: CloudWatch gave PartialData for run"
+    )
 
 
-def test_a_metric_that_failed_on_a_page_before_the_last_makes_it_incomplete(
-    aws, observer, monkeypatch
-):
+def test_a_metric_that_failed_on_a_page_before_the_last_is_a_problem(aws, observer, monkeypatch):
     whole = aws.get_metric_data
 
     def paged(NextToken=None, **arguments):  # noqa: N803 - AWS's name
@@ -279,15 +290,17 @@ def test_a_metric_that_failed_on_a_page_before_the_last_makes_it_incomplete(
 
     aws.visible = 1
     monkeypatch.setattr(aws, "get_metric_data", paged)
-    assert (
-        observer.observe(()).problem == "PartialAnswerError: CloudWatch gave InternalError for run"
+    assert observer.observe(()).metrics_problem == (
+        "PartialAnswerError: CloudWatch gave InternalError for run"
     )
 
 
-def test_a_metric_that_was_not_answered_makes_it_incomplete(aws, observer, monkeypatch):
+def test_a_metric_that_was_not_answered_is_a_problem(aws, observer, monkeypatch):
     aws.visible = 1
     monkeypatch.setattr(aws, "get_metric_data", lambda **_: {"MetricDataResults": []})
-    assert observer.observe(()).problem == "PartialAnswerError: CloudWatch gave no answer for run"
+    assert observer.observe(()).metrics_problem == (
+        "PartialAnswerError: CloudWatch gave no answer for run"
+    )
 
 
 def test_an_array_that_batch_does_not_describe_makes_it_incomplete(aws, observer, monkeypatch):

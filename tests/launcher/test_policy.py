@@ -157,6 +157,13 @@ def test_a_worker_starts_for_each_message_that_is_late():
     assert decide(limits_with(processes=4), replace(long, in_flight=20)).start == 3
 
 
+def test_without_metrics_a_message_may_be_late_and_one_worker_starts():
+    busy = Observation(visible=1, in_flight=5, running=5, metrics_problem="throttled")
+    assert decide(LIMITS, busy).start == 1
+    assert decide(LIMITS, replace(busy, starting=1, young=1)).start == 0
+    assert decide(LIMITS, replace(busy, metrics_problem="")).start == 0
+
+
 def test_an_old_task_is_no_late_message_while_others_come_and_go():
     flowing = {"visible": 1, "in_flight": 5, "running": 5, "oldest_age_seconds": 5000}
     assert decide(LIMITS, Observation(**flowing, recently_done=6)).start == 0
