@@ -224,7 +224,7 @@ def wanted(limits: Limits, observation: Observation) -> Want:
         why = f", which is all that the limit of {limits.workers} allows"
     elif start and start == room < worth:
         why = f", and the limit is {limits.workers}"
-    elif start and start > desired - observation.active:
+    elif start and (overdue or start > desired - observation.active):
         many = "one" if late == 1 else late
         too_long = f", and {many} would wait longer than {limits.start_within_seconds:g} s"
         why = too_long if late else ", and no worker is active"
@@ -258,24 +258,31 @@ def _horizon(limits: Limits, observation: Observation) -> tuple[float, str]:
     cost = limits.startup_seconds + limits.idle_seconds
     horizon = max(SHORTEST_TASK_SECONDS, limits.break_even * cost)
     share = f"{horizon:.0f} s of work each (break_even {limits.break_even:g} x {cost:g} s)"
-    age = observation.oldest_age_seconds or 0
-    deadline = limits.drain_within_seconds - age - limits.startup_seconds
-    if 0 < deadline < horizon:
+    deadline = limits.drain_within_seconds - _age(limits, observation) - limits.startup_seconds
+    if deadline < horizon:
+        # Passed, it presses no less than in its last second.
         horizon = min(horizon, max(deadline, limits.round_seconds))
         share = f"{horizon:.0f} s of work each (because of drain_within_seconds)"
     return horizon, share
 
 
 def _late(limits: Limits, observation: Observation) -> int:
-    """Returns how many visible messages miss start_within_seconds unless workers start now.
-
-    SQS tells the age of the oldest message, and that may be one whose task runs long. Where at
-    least as many messages were done in that time as there are now, the visible ones are younger.
-    """
+    """Returns how many visible messages miss start_within_seconds unless workers start now."""
     if observation.metrics_problem:
         return 1  # one may be
-    age, done = observation.oldest_age_seconds or 0, observation.recently_done
-    turned_over = done is not None and done >= observation.visible + observation.in_flight
-    if age < limits.late_after_seconds or turned_over:
+    if _age(limits, observation) < limits.late_after_seconds:
         return 0
     return 1 if observation.waited is None else min(observation.waited, observation.visible)
+
+
+def _age(limits: Limits, observation: Observation) -> float:
+    """Returns the age of the oldest visible message at most; 0 where they are known to be young.
+
+    SQS tells the age of the oldest message, and that may be one whose task runs long. Where at
+    least as many messages were done in start_within_seconds as there are now, or where none of
+    those that were visible so long ago is left, the visible ones are younger.
+    """
+    age, done = observation.oldest_age_seconds or 0, observation.recently_done
+    if done is not None and done >= observation.visible + observation.in_flight:
+        return 0
+    return age if observation.waited != 0 else min(age, limits.late_after_seconds)

@@ -177,6 +177,18 @@ def test_a_deadline_that_presses_starts_more_than_break_even_would():
     assert decide(pressed, load).start == 100
 
 
+def test_a_deadline_that_has_passed_presses_no_less_than_the_second_before():
+    load = Observation(visible=99, running=1, young=1, in_flight=1)
+    starts = [
+        decide(LIMITS, replace(load, oldest_age_seconds=age, waited=1)).start
+        for age in (3300, 3479, 3480, 3481, 9000)
+    ]
+    assert starts == [32, 98, 98, 98, 98]
+    # An old task is no old message.
+    for younger in ({"waited": 0}, {"recently_done": 100}):
+        assert decide(LIMITS, replace(load, oldest_age_seconds=9000, **younger)).start == 26
+
+
 def test_a_worker_with_four_processes_takes_four_messages():
     four = limits_with(processes=4)
     started = [
