@@ -33,6 +33,8 @@ logger = logging.getLogger(__name__)
 BEATS_PER_LEASE: Final = 3
 LOOK_SECONDS: Final = 0.2
 """How often each thread looks for what is due."""
+UNDELETED_MAX: Final = 2 * limits.MESSAGES_PER_CALL_MAX
+"""Tasks that are done and not deleted: were the worker killed, so many might run again."""
 LEAST_EXTENSION_SECONDS: Final = 1
 """Less is left of SQS's 12 h: a lease ends as it is, and is not made visible."""
 RETRY_SECONDS: Final = (0.2, 0.5, 1, 2)
@@ -159,6 +161,13 @@ class Leases:
         """Every message that is not settled yet."""
         with self._lock:
             return tuple(self._held.values())
+
+    @property
+    def behind(self) -> bool:
+        """Says whether so much waits for its deletion that no further task should start."""
+        with self._lock:
+            states = [lease.state for lease in self._held.values()]
+        return states.count(LeaseState.DELETING) >= UNDELETED_MAX
 
     def delete(self, lease: Lease) -> None:
         """Has a message deleted, whose task is done: by the second thread, at once."""

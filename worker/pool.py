@@ -70,6 +70,7 @@ class OneProcessPool(Pool):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._forker = _LastingThread("forker")
         self._written: tuple[Any, int] = None, 0
+        self._joining = threading.RLock()
         super().__init__(*args, **{**kwargs, "lost_worker_timeout": LOST_SECONDS})
 
     def _setup_queues(self) -> None:
@@ -99,15 +100,16 @@ class OneProcessPool(Pool):
 
     def _join_exited_workers(self, shutdown: bool = False) -> Any:
         """See billiard; called again and again, and before a process is replaced."""
-        billiard: Any = super()
-        exited = billiard._join_exited_workers(shutdown=shutdown)  # noqa: SLF001 -- overridden
-        if exited:
-            # Nobody else reads tasks or writes results, so a lock that is taken is the dead one's.
-            queues: Any = self
-            _free(queues._inqueue._rlock)  # noqa: SLF001 -- billiard offers no other way
-            _free(queues._outqueue._wlock)  # noqa: SLF001 -- as above
-            self._miss_what_was_read(exited[0])
-        return exited
+        with self._joining:  # its threads, and the one that stops it, may ask at the same time
+            billiard: Any = super()
+            exited = billiard._join_exited_workers(shutdown=shutdown)  # noqa: SLF001 -- overridden
+            if exited:
+                # Nobody else reads tasks or writes results: a lock that is taken is the dead one's.
+                queues: Any = self
+                _free(queues._inqueue._rlock)  # noqa: SLF001 -- billiard offers no other way
+                _free(queues._outqueue._wlock)  # noqa: SLF001 -- as above
+                self._miss_what_was_read(exited[0])
+            return exited
 
     def _miss_what_was_read(self, exitcode: int) -> None:
         """Empties the pipe of a process that has ended, and calls a task lost that it had read.

@@ -88,12 +88,15 @@ class Channel(SQS.Channel):
     ) -> None:
         """Receives once, when the slot is free and nobody asked to stop; else waits briefly.
 
+        It waits too while deletions are behind: what is done and not noted as such may run again.
+
         Raises:
             Empty: Nothing was received.
         """
         now = time.monotonic()
         self._leave_if_hopeless(now)
-        if celery_state.should_stop is not None or not self.qos.can_consume():
+        takes = self.qos.can_consume() and not self._services.leases.behind
+        if celery_state.should_stop is not None or not takes:
             self._services.drain.busy(now)
             if now - self._delivered_at > AHEAD_SECONDS:
                 self._give_back_unstarted()

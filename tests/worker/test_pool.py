@@ -3,11 +3,15 @@
 import inspect
 import os
 import signal
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from billiard.pool import Pool
 
 from taskpacks.contract import ExitCode
+from worker.pool import OneProcessPool
 
 
 def test_an_idle_process_that_is_killed_is_replaced_by_one_that_works(site, wait_until):
@@ -166,6 +170,24 @@ def test_a_task_in_a_replaced_process_may_finish_after_a_signal(site, journal, w
         "lost",
         "done",
     ]
+
+
+def test_two_threads_do_not_look_for_ended_processes_at_the_same_time(monkeypatch):
+    # billiard's own removes each from a list: the second thread's removal ended the worker.
+    inside, most = set(), []
+
+    def look(_self, shutdown):
+        inside.add(threading.get_ident())
+        most.append(len(inside))
+        time.sleep(0.05)
+        inside.discard(threading.get_ident())
+
+    monkeypatch.setattr(Pool, "_join_exited_workers", look)
+    monkeypatch.setattr(Pool, "__init__", lambda *_, **__: None)
+    pool = OneProcessPool()
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(lambda _: pool._join_exited_workers(), range(4)))
+    assert most == [1, 1, 1, 1]
 
 
 @pytest.mark.parametrize(

@@ -4,13 +4,13 @@ import signal
 from collections import Counter
 
 import pytest
-from faults import DELETE, RECEIVE
+from faults import DELETE, RECEIVE, UNAVAILABLE
 from hypothesis import given
 from hypothesis import strategies as st
 
 from taskpacks import limits
 from taskpacks.contract import ExitCode
-from worker.leases import LeaseState, lease_of
+from worker.leases import UNDELETED_MAX, LeaseState, lease_of
 from worker.prefetch import AHEAD_SECONDS, Prefetched, PrefetchPolicy, Received
 
 SECONDS = st.floats(min_value=0, max_value=1e6)
@@ -129,3 +129,19 @@ def test_what_was_received_ahead_is_visible_at_once_after_a_signal(site, journal
     assert site.start().wait(60) == ExitCode.DRAINED
     assert set(Counter(line["name"] for line in journal.lines("end")).values()) == {1}
     assert len(journal.lines("end")) == 300
+
+
+def test_a_worker_that_cannot_delete_what_is_done_starts_nothing_more(
+    site, proxy, journal, wait_until
+):
+    for number in range(60):
+        site.send("sleep", seconds=0, journal=str(journal), name=str(number))
+    proxy.outage(DELETE, UNAVAILABLE, 60)
+    worker = site.start(**site.through(proxy))
+    wait_until(lambda: len(journal.lines("end")) >= UNDELETED_MAX)
+    tries = proxy.count(DELETE)
+    wait_until(lambda: proxy.count(DELETE) > tries + UNDELETED_MAX)
+    assert len(journal.lines("end")) == UNDELETED_MAX
+    proxy.end_outage(DELETE)
+    assert worker.wait() == ExitCode.DRAINED
+    assert len(journal.lines("end")) == 60
