@@ -19,6 +19,10 @@ LISTED_WITHIN_SECONDS: Final = 300
 """A job that was submitted shows in Batch's listing by then, or it never existed."""
 _NOT_RUNNING: Final = ("SUBMITTED", "PENDING", "RUNNABLE", "STARTING")
 _ENDED: Final = ("SUCCEEDED", "FAILED")
+_LISTED_AT_ONCE: Final = 1000
+"""The most where a status is asked for. A round submits one job at most, so that the week for which
+Batch keeps jobs has some 20 000, in twenty pages; 50 000 children are fifty.
+https://docs.aws.amazon.com/batch/latest/APIReference/API_ListJobs.html"""
 _DESCRIBED_AT_ONCE: Final = 100
 """https://docs.aws.amazon.com/batch/latest/APIReference/API_DescribeJobs.html"""
 
@@ -185,7 +189,8 @@ class JobBook:
                 if _definition_name(job["jobDefinition"]) == self._definition_name:
                     yield job
 
-    def _pages(self, **arguments: str) -> Iterator[Mapping[str, Any]]:
+    def _pages(self, **arguments: Any) -> Iterator[Mapping[str, Any]]:
+        arguments["maxResults"] = _LISTED_AT_ONCE
         answer = self._call("list_jobs", **arguments)
         yield from answer["jobSummaryList"]
         while token := answer.get("nextToken"):

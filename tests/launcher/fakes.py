@@ -120,13 +120,13 @@ class FakeAws:
             }
         }
 
-    def list_jobs(self, jobStatus, jobQueue=None, arrayJobId=None, nextToken="0"):  # noqa: N803 - AWS's names
+    def list_jobs(self, jobStatus, jobQueue=None, arrayJobId=None, nextToken="0", maxResults=100):  # noqa: N803 - AWS's names
         jobs = self.jobs if jobQueue else self.children[arrayJobId]
         found = [job for job in jobs if job["status"] == jobStatus]
-        first = int(nextToken)
-        answer = {"jobSummaryList": found[first : first + self.page]}
-        if len(found) > first + self.page:
-            answer["nextToken"] = str(first + self.page)
+        first, page = int(nextToken), min(self.page, maxResults)
+        answer = {"jobSummaryList": found[first : first + page]}
+        if len(found) > first + page:
+            answer["nextToken"] = str(first + page)
         return answer
 
     def describe_jobs(self, jobs):

@@ -309,6 +309,20 @@ def test_an_array_that_batch_does_not_describe_makes_it_incomplete(aws, observer
     assert "did not describe 1 of 1 array jobs" in observer.observe(()).problem
 
 
+@pytest.mark.timeout(120)
+def test_fifty_thousand_workers_and_a_week_of_jobs_are_seen_in_time(aws, observe):
+    """A round submits one job at most, so that a week has no more of them than rounds."""
+    aws.page = 1000  # https://docs.aws.amazon.com/batch/latest/APIReference/API_ListJobs.html
+    aws.seconds_per_call = 0.3
+    week_rounds = 7 * 86_400 // 30
+    for index in range(week_rounds):
+        aws.ended(f"job-{index}", 30 * index, exit_code=0, seconds=10)
+    for index in range(5):
+        aws.array(f"array-{index}", [("RUNNING", {"startedAt": int((NOW - 60) * 1000)})] * 10_000)
+    assert observe().running == 50_000
+    assert aws.now - NOW < 40
+
+
 def test_an_observation_that_takes_too_long_is_given_up(aws, observer):
     aws.seconds_per_call = 7
     seen = observer.observe(())
