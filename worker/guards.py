@@ -27,7 +27,7 @@ from taskpacks.errors import (
     quoted,
     shortened,
 )
-from worker import followers, storable
+from worker import followers, storable, traces
 from worker.deadline import Ending
 from worker.memory import TaskMemoryError
 from worker.outcomes import AttemptFailedError, FencedOutError, UnreportedFailureError, Verdict
@@ -102,7 +102,8 @@ def _noting(task: Any) -> Generator[None]:
     _Noting.runs = True
     try:
         attempt.begin()
-        yield
+        with traces.attached(task.request):
+            yield
     except TaskPredicate:
         raise
     except Exception as error:

@@ -32,7 +32,7 @@ from celery.exceptions import QueueNotFound
 from kombu import Queue
 
 from taskpacks.errors import RefusedSettingsError, TaskpacksError, nearest, quoted
-from worker import followers
+from worker import followers, traces
 from worker.checks import UnusableQueueError
 from worker.envelope import ONCE_HEADER
 
@@ -181,9 +181,13 @@ def on_behalf_of(request: Any) -> Generator[None]:
 
 def tenant() -> str | None:
     """The tenant of the message whose task runs or is reported here; None where it names none."""
+    return (getattr(_sending(), "properties", None) or {}).get(TENANT)
+
+
+def _sending() -> Any:
+    """The request of the task that runs or is reported here; None where there is none."""
     task: Any = get_current_worker_task()
-    request = task.request if task else _reported.get()
-    return (getattr(request, "properties", None) or {}).get(TENANT)
+    return task.request if task else _reported.get()
 
 
 def _may_be_sent_twice() -> bool:
@@ -242,6 +246,9 @@ class Sender:
         queue = _name_of(options.get("queue") or getattr(task, "queue", None))
         given = options.pop(DEPLOYMENT_OPTION, None)
         deployment = given or self._routes.deployment(routed, queue)
+        headers = options.get("headers") or {}
+        if traces.PARENT not in headers:  # a retry has those of its message
+            options["headers"] = {**headers, **traces.carried(_sending())}
         if deployment != self._routes.own:
             options = _with_own_words(task, options)
         if deployment is None:

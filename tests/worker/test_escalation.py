@@ -16,6 +16,7 @@ from worker.outcomes import death_of
 from worker.routes import Routes, Sender
 
 LARGE = "large"
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
 @pytest.mark.parametrize(
@@ -86,7 +87,13 @@ def request_of(body, **changes):
 def test_it_keeps_its_id_arguments_group_tenant_and_all_that_follows(site, deployment):
     app, url = deployment
     work = [
-        signature("probe.add", args=(1, n), app=site.producer, MessageGroupId="customer-7")
+        signature(
+            "probe.add",
+            args=(1, n),
+            app=site.producer,
+            MessageGroupId="customer-7",
+            headers={"traceparent": TRACE},
+        )
         for n in (1, 2)
     ]
     end = signature("probe.add", args=(5,), app=site.producer)
@@ -102,6 +109,7 @@ def test_it_keeps_its_id_arguments_group_tenant_and_all_that_follows(site, deplo
         there, attributes = after[body["headers"]["id"]]
         assert attributes["MessageGroupId"] == "customer-7"
         assert there["headers"].pop(ATTEMPTS_BEFORE_HEADER) == 3
+        assert there["headers"]["traceparent"] == TRACE
         for key in ("id", "task", "root_id", "parent_id", "group", "group_index", "timelimit"):
             assert there["headers"][key] == body["headers"][key], key
         one, other = json.loads(there["body"]), json.loads(body["body"])
