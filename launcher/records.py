@@ -79,7 +79,7 @@ class Limits(Record):
     breaker_cooldown_seconds: float
     vcpu_hours_per_day: float
     round_seconds: float
-    processes: int = 1
+    processes: int
 
     @property
     def workers(self) -> int:

@@ -98,7 +98,9 @@ def _sizes(death: Death, deployment: Deployment, target: Deployment) -> tuple[st
     """Returns a setting's path and unit, and its value in the one deployment and in the other."""
     here, there = deployment.spec, target.spec
     if death == "memory":
-        return "resources.memory_mib", "MiB", here.resources.memory_mib, there.resources.memory_mib
+        sizes = (here.resources.memory_mib_of_a_task, there.resources.memory_mib_of_a_task)
+        several = here.resources.processes > 1 or there.resources.processes > 1
+        return f"resources.memory_mib{' / processes' if several else ''}", "MiB", *sizes
     return (
         "queue.task_time_limit_seconds",
         "s",

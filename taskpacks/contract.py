@@ -111,6 +111,8 @@ class Variable(StrEnum):
     """ "true": results have the arguments of their tasks beside them."""
     VCPUS = "TASKPACKS_VCPUS"
     MEMORY_MIB = "TASKPACKS_MEMORY_MIB"
+    PROCESSES = "TASKPACKS_PROCESSES"
+    """How many tasks the worker runs at a time; without it, one."""
     IDLE_SECONDS = "TASKPACKS_IDLE_SECONDS"
     TASK_TIME_LIMIT_SECONDS = "TASKPACKS_TASK_TIME_LIMIT_SECONDS"
     MAX_ATTEMPTS = "TASKPACKS_MAX_ATTEMPTS"
@@ -153,7 +155,10 @@ class WorkerContext:
 
     deployment: str
     vcpus: float
+    """The vCPUs of the worker; its processes share them, and the memory."""
     memory_mib: int
+    processes: int = 1
+    """How many tasks the worker runs at a time, each in a process of its own."""
     uri_schemes: frozenset[str]
     scratch_root: Path
     """A folder of this worker's own, removed when it leaves."""
@@ -162,8 +167,21 @@ class WorkerContext:
 
     @property
     def thread_budget(self) -> int:
-        """Threads for an external program: all vCPUs but the worker's own, at least one."""
-        return max(1, int(self.vcpus) - 1)
+        """Threads for an external program: the task's share of all vCPUs but the worker's own.
+
+        At least one.
+        """
+        return max(1, (int(self.vcpus) - 1) // self.processes)
+
+    @property
+    def memory_budget_mib(self) -> int:
+        """The task's share of the memory; what each process needs for itself is a part of it."""
+        return self.memory_mib // self.processes
+
+    @property
+    def scratch_parent(self) -> Path:
+        """The folder that scratch folders are made in."""
+        return self.scratch_root
 
     @contextmanager
     def scratch_folder(self, needs_bytes: int = 0) -> Generator[Path]:
@@ -181,7 +199,7 @@ class WorkerContext:
                 f"the task needs {needs_bytes:_} bytes of scratch and {free_bytes:_} are free; "
                 "give the deployment more: resources.scratch_gib"
             )
-        with tempfile.TemporaryDirectory(prefix="task-", dir=self.scratch_root) as folder:
+        with tempfile.TemporaryDirectory(prefix="task-", dir=self.scratch_parent) as folder:
             yield Path(folder)
 
 

@@ -65,6 +65,13 @@ MAX_RECEIVES_MAX: Final = 1000
 MESSAGES_PER_CALL_MAX: Final = 10
 """Received, or deleted, in one call."""
 
+PROCESSES_MAX: Final = 32
+"""The most of one worker. It extends their messages' leases one after another, at every third of
+the visibility time-out: at 0.1 s each, 32 take 3.2 s of the 3.3 s of the shortest."""
+PROCESSES_PER_VCPU_MAX: Final = 4
+"""A task that computes gets a quarter of a vCPU then, and takes four times as long as the launcher
+and the time limits are set for; a task that waits so much more than that has threads for it."""
+
 # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html#limits-items
 ITEM_BYTES_MAX: Final = 400 * 1024
 """An item in DynamoDB, the names of its attributes included."""

@@ -49,6 +49,9 @@ class Resources(_Record):
 
     vcpus: float = Field(default=1, gt=0)
     memory_mib: int = Field(default=2048, ge=512)
+    processes: int = Field(default=1, ge=1, le=limits.PROCESSES_MAX)
+    """How many tasks a worker runs at a time, each in a process of its own: for tasks that use one
+    thread. They share its vCPUs, memory and scratch space; at most four per vCPU."""
     gpus: int = Field(default=0, ge=0)
     architecture: Architecture = "x86_64"
     platform: Platform = "fargate"
@@ -66,12 +69,24 @@ class Resources(_Record):
     """The vCPUs of all workers of a deployment together: the ceiling on what it can cost an hour.
     With purchase spot_then_on_demand each of the two has this ceiling."""
 
+    @property
+    def memory_mib_of_a_task(self) -> int:
+        """Returns a task's share of the memory, when all processes are busy."""
+        return self.memory_mib // self.processes
+
     @model_validator(mode="after")
     def _fits_its_platform(self) -> Self:
         if self.platform == "fargate":
             self._check_fargate()
         else:
             self._check_ec2()
+        most = max(1, int(self.vcpus * limits.PROCESSES_PER_VCPU_MAX))
+        if self.processes > most:
+            raise ValueError(
+                f"processes is {self.processes}: {self.vcpus:g} vCPUs hold at most {most}, "
+                f"{limits.PROCESSES_PER_VCPU_MAX} for each, since tasks that share one take "
+                "longer; take fewer processes, or more vcpus"
+            )
         if self.max_vcpus < self.vcpus:
             raise ValueError(
                 f"max_vcpus is {self.max_vcpus}: one worker alone needs {self.vcpus:g} vCPUs, "

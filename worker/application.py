@@ -1,4 +1,4 @@
-"""The Celery application of a worker: one task queue, one process, late acknowledgement.
+"""The Celery application of a worker: one task queue, late acknowledgement.
 
 It is made for a pack, or it is an application that a team brought along, whose settings are
 overridden where they would break the worker's promises; each override is logged.
@@ -221,9 +221,9 @@ def _execution(settings: WorkerSettings, conf: Any) -> dict[str, Any]:
         most=settings.task_time_limit_seconds,
     )
     return {
-        # Time limits act only in prefork; one task at a time has the whole machine.
+        # Time limits act only in prefork.
         "worker_pool": "worker.pool:TaskPool",
-        "worker_concurrency": 1,
+        "worker_concurrency": settings.processes,
         "worker_autoscaler": None,
         "worker_prefetch_multiplier": 1,
         "worker_pool_start_method": "fork",

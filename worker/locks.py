@@ -60,6 +60,7 @@ class TaskLock:
         fence: The lock's number; 0 without a lock.
         until: When the lock ends, in seconds of `boot_seconds`.
         runs_since: When the task began, in the same seconds; None before.
+        deadline: Where its process reads until when it may run; None before it began.
     """
 
     receive: Receive
@@ -70,6 +71,7 @@ class TaskLock:
     fence: int = 0
     until: float = 0
     runs_since: float | None = None
+    deadline: Deadline | None = None
 
     @property
     def attempt(self) -> int:
@@ -96,18 +98,15 @@ class Locks:
     def __init__(
         self,
         table: TaskTable | None,
-        deadline: Deadline,
         on_refused: Callable[[TaskLock, Refusal], None],
     ) -> None:
         """Prepares it; `start` begins the thread.
 
         Args:
             table: The items of the deployment's tasks; None when there is no result table.
-            deadline: Where the task's process reads until when it may run.
             on_refused: Called in this thread when a running task must end.
         """
         self.table = table
-        self._deadline = deadline
         self._on_refused = on_refused
         self._has_cancels = False
         self._asked_at = -math.inf
@@ -162,19 +161,20 @@ class Locks:
         lease.lock = lock
         return None
 
-    def runs(self, lock: TaskLock) -> None:
+    def runs(self, lock: TaskLock, deadline: Deadline) -> None:
         """The task is handed to its process, which looks at the lease's end from now on."""
         with self._lock:
             self._running.add(lock)
+            lock.deadline = deadline
             lock.runs_since = boot_seconds()
             self._tell(lock)
 
     def end(self, lock: TaskLock) -> None:
         """The task does not run any more."""
         with self._lock:
-            if lock in self._running:
+            if lock in self._running and lock.deadline is not None:
                 self._running.remove(lock)
-                self._deadline.clear()
+                lock.deadline.clear()
 
     def release(self, lock: TaskLock) -> None:
         """Gives up a lock whose task did not end, so that the next worker need not wait."""
@@ -212,17 +212,17 @@ class Locks:
                 refusal = None
             with self._lock:
                 runs = lock in self._running
-            if runs and refusal is not None and self._deadline.ending is Ending.NONE:
+            if runs and refusal is not None and not _is_ending(lock):
                 self._on_refused(lock, refusal)
 
     def tell(self) -> None:
-        """Tells the task's process until when it may run, and the number of its lock."""
+        """Tells each task's process until when it may run, and the number of its lock."""
         with self._lock:
             for lock in self._running:
                 self._tell(lock)
 
     def _due(self, lock: TaskLock) -> Refusal | None:
-        if self.table is None or lock.runs_since is None or self._deadline.ending:
+        if self.table is None or lock.runs_since is None or _is_ending(lock):
             return None
         if not lock.fence:
             if boot_seconds() - lock.runs_since < RUNS_SECONDS:
@@ -269,8 +269,9 @@ class Locks:
 
     def _tell(self, lock: TaskLock) -> None:
         """Another worker would need the message and the lock: the later end counts."""
-        self._deadline.fence = lock.receive.generation * FENCES_MAX + lock.fence
-        self._deadline.ends_at = max(lock.lease.ends_at, lock.until)
+        if lock.deadline is not None:
+            lock.deadline.fence = lock.receive.generation * FENCES_MAX + lock.fence
+            lock.deadline.ends_at = max(lock.lease.ends_at, lock.until)
 
     def _run(self, do: Callable[[], None]) -> None:
         while not self._stopped.wait(LOOK_SECONDS):
@@ -278,6 +279,10 @@ class Locks:
                 do()
             except Exception:  # whatever it is, the other locks must be renewed
                 logger.exception("%s failed for the locks, and the next one comes", do.__name__)
+
+
+def _is_ending(lock: TaskLock) -> bool:
+    return lock.deadline is not None and lock.deadline.ending is not Ending.NONE
 
 
 def _epoch(boottime: float) -> float:

@@ -7,6 +7,7 @@ The counters are those of control groups, version 2
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Final
 
@@ -37,25 +38,47 @@ class TaskMemoryError(TaskpacksError):
 
 
 class OomWatch:
-    """Tells a kill for memory from others, by the counter since it was asked last."""
+    """Tells a kill for memory from others, by the counter since the task began; in all threads.
 
-    def __init__(self, memory_mib: int, cgroup: Path = CGROUP) -> None:
+    The counter is the container's, and says not whom the kernel killed. So each kill explains one
+    lost process; where a program of one task was killed while the process of another was lost for
+    another reason, that loss is called a kill for memory.
+    """
+
+    def __init__(self, memory_mib: int, processes: int = 1, cgroup: Path = CGROUP) -> None:
         """Begins to count.
 
         Args:
             memory_mib: What the container has.
+            processes: How many tasks share it.
             cgroup: Where the control groups are mounted.
         """
         self._memory_mib = memory_mib
+        self._processes = processes
         self._cgroup = cgroup
-        self._seen = oom_kills(cgroup)
+        self._explained = self.kills
+        self._lock = threading.Lock()
 
-    def explained(self, error: BaseException) -> BaseException:
-        """Returns why a process was lost: the error, or that its memory was used up."""
-        before, self._seen = self._seen, oom_kills(self._cgroup)
-        if self._seen == before:
-            return error
+    @property
+    def kills(self) -> int:
+        """How many processes were killed so far, for `explained`."""
+        return oom_kills(self._cgroup)
+
+    def explained(self, error: BaseException, *, since: int) -> BaseException:
+        """Returns why a process was lost: the error, or that its memory was used up.
+
+        Args:
+            error: How it was lost.
+            since: The `kills` when its task began.
+        """
+        with self._lock:
+            before = max(since, self._explained)
+            if self.kills <= before:
+                return error
+            self._explained = before + 1
+        shared = f", which {self._processes} tasks share" if self._processes > 1 else ""
+        fewer = ", or fewer resources.processes" if self._processes > 1 else ""
         return TaskMemoryError(
-            f"killed for memory: memory_mib is {self._memory_mib}; give the deployment more: "
-            "resources.memory_mib"
+            f"killed for memory: memory_mib is {self._memory_mib}{shared}; give the deployment "
+            f"more: resources.memory_mib{fewer}"
         )

@@ -1,4 +1,4 @@
-"""Celery's prefork pool with one process, which may be killed at any moment.
+"""Celery's prefork pool, whose processes may be killed at any moment: a pool for each of them.
 
 billiard's pool does not survive that, in four ways. A process waits for its next task, and
 writes a result, with a lock held: killed there, it leaves the lock taken, and the process that
@@ -8,7 +8,8 @@ it dies, because Celery has the kernel kill it when its parent ends: to the kern
 is that thread. So a signalled worker's running task was killed, within its grace. And a task
 that the dead process had read, and not said so, is waited for without end. So is a task that
 could not be written to the process, and the one after a task that a killed process had read in
-part.
+part. With one process in a pool all of that can be put right, because whatever is taken, read or
+lost is that process's: so a worker with several has as many pools.
 """
 
 from __future__ import annotations
@@ -26,11 +27,14 @@ from billiard.einfo import ExceptionInfo
 from billiard.pool import RUN, Pool, Worker
 from billiard.reduction import ForkingPickler
 from celery.concurrency import prefork
+from celery.concurrency.base import BasePool
 
 from worker.services import services_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from worker.slots import Slot
 
 LOST_SECONDS: Final = 2
 """After a process's end, how long a result of its task may still be on its way; then the task
@@ -44,6 +48,8 @@ LOOK_SECONDS: Final = 0.01
 _PICKLER: Final[Any] = ForkingPickler  # its stub lacks `dumps`
 SUPERVISOR_SECONDS: Final = 1
 """Longer than billiard's thread takes to end, which looks for ended processes too."""
+CALLBACKS: Final = ("accept_callback", "timeout_callback", "callback", "error_callback")
+"""The methods of a task's request that a pool calls, in its own threads."""
 PROCESS_SECONDS: Final = 2
 """For an idle process to end; it dies with this one in any case."""
 
@@ -155,32 +161,78 @@ class OneProcessPool(Pool):
         self._forker.run(lambda: billiard._repopulate_pool(exitcodes))  # noqa: SLF001 -- overridden
 
 
-class TaskPool(prefork.TaskPool):
-    """For Celery's setting `worker_pool`."""
+class TaskPool(BasePool):
+    """For Celery's setting `worker_pool`: a process for each of the worker's slots."""
 
-    BlockingPool = OneProcessPool
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._pools: dict[Slot, Any] = {}
+
+    def on_start(self) -> None:
+        """Starts the processes."""
+        initargs = self.options.pop("initargs")
+        for slot in services_of(self.app).slots:
+            self._pools[slot] = OneProcessPool(
+                processes=1,
+                initializer=_initialize,
+                initargs=(slot, *initargs),
+                on_process_exit=prefork.process_destructor,
+                enable_timeouts=True,
+                **self.options,
+            )
+
+    def did_start_ok(self) -> bool:
+        """Says whether no process has ended so far."""
+        return all(pool.did_start_ok() for pool in self._pools.values())
+
+    def on_apply(self, *args: Any, **options: Any) -> Any:
+        """Hands a task to the process of its request's slot."""
+        slot = options["accept_callback"].__self__.slot
+        bound = services_of(self.app).slots.bound
+        callbacks = {name: bound(slot, options[name]) for name in CALLBACKS}
+        return self._pools[slot].apply_async(*args, **options | callbacks)
+
+    def terminate_job(self, pid: int, signal: Any = None) -> None:
+        """Ends a task whose process is known; that of one pool."""
+        for pool in self._pools.values():
+            pool.terminate_job(pid, signal)
+
+    def on_close(self) -> None:
+        """No further task comes."""
+        for pool in self._pools.values():
+            pool.close()
+
+    def on_terminate(self) -> None:
+        """Ends the processes, whatever they do."""
+        for pool in self._pools.values():
+            pool.terminate()
 
     def on_stop(self) -> None:
-        """Waits until every task has ended, and ends the idle process.
+        """Waits until every task has ended, and ends the idle processes.
 
         Celery would join billiard's threads, which sleep for most of a second each.
         """
-        pool: Any = self._pool
-        if pool is None:
-            return
-        pool.close()
+        self.on_close()
         running = services_of(self.app).running
         looked_at = time.monotonic()
         while running:
             time.sleep(LOOK_SECONDS)
             if time.monotonic() - looked_at > SUPERVISOR_SECONDS:
-                # billiard's own thread for it was ended with the pool.
-                pool._join_exited_workers()  # noqa: SLF001 -- billiard offers no other way
+                # billiard's own threads for it were ended with the pools.
+                for pool in self._pools.values():
+                    pool._join_exited_workers()  # noqa: SLF001 -- billiard offers no other way
                 looked_at = time.monotonic()
-        for process in pool._pool:  # noqa: SLF001 -- as above
+        processes = [each for pool in self._pools.values() for each in pool._pool]  # noqa: SLF001 -- as above
+        for process in processes:
             process.terminate()
+        for process in processes:
             process.join(PROCESS_SECONDS)
-        self._pool = None
+
+
+def _initialize(slot: Slot, app: Any, hostname: str) -> None:
+    """Called in a process of tasks that has begun."""
+    services_of(app).slots.enter(slot)
+    prefork.process_initializer(app, hostname)
 
 
 class _LastingThread:

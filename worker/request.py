@@ -60,12 +60,14 @@ class TaskRequest(Request):
         self.time_limits = _within(self.time_limits, self.task)
         # Its message was hidden until then: through Celery's timer, it could be lost in between.
         self._eta = None
+        self.slot = self._services.slots.take(self._receipt_handle)
         self._services.running.add(self._receipt_handle)
+        self._oom_kills = self._services.memory.kills
         self._taken = self.lease
         self._lost = threading.Lock()
         self._ending = threading.Lock()
         if self._lock is not None:
-            self._services.locks.runs(self._lock)
+            self._services.locks.runs(self._lock, self.slot.deadline)
 
     @property
     def _receipt_handle(self) -> str:
@@ -143,7 +145,7 @@ class TaskRequest(Request):
             return False
         if isinstance(error, AttemptFailedError):
             verdict, error = Verdict[error.verdict], error.exc
-        elif self._services.deadline.ending is Ending.FAILED:
+        elif self.slot.deadline.ending is Ending.FAILED:
             verdict = Verdict.FINAL  # the task's process has noted and reported it
         else:
             verdict = self._failed(lease, error)
@@ -203,7 +205,8 @@ class TaskRequest(Request):
         end_task(self, CLEANUP_SECONDS)
         if refusal.reason is Reason.CANCELLED:
             self._outcome = "cancelled"
-            self.task.backend.mark_as_revoked(self.id, "cancelled", request=self._what_follows)
+            with self._services.slots.acting_for(self.slot):
+                self.task.backend.mark_as_revoked(self.id, "cancelled", request=self._what_follows)
         if refusal.reason in (Reason.CANCELLED, Reason.DONE):
             self.acknowledge()
         else:
@@ -222,7 +225,7 @@ class TaskRequest(Request):
         lock = lease.lock
         if lock is None:
             return Verdict.UNCOUNTED
-        self._services.deadline.ending = Ending.FAILED
+        self.slot.deadline.ending = Ending.FAILED
         return self._services.outcomes.failed(lock.receive, lock.attempt, error)
 
     def _killed(self, lease: Lease, error: Any, exc_info: Any) -> None:
@@ -236,12 +239,12 @@ class TaskRequest(Request):
             self._outcome = "done"
             self.acknowledge()
             return
-        if self._services.deadline.ending is Ending.OVERDUE:
+        if self.slot.deadline.ending is Ending.OVERDUE:
             self._outcome = "interrupted"
             self.reject(requeue=True)
             return
         if self._outcome == "lost":
-            error = self._services.memory.explained(error)
+            error = self._services.memory.explained(error, since=self._oom_kills)
         verdict = self._failed(lease, error)
         if verdict is Verdict.ESCALATED:
             self._escalate(lease, error, exc_info)
@@ -333,7 +336,7 @@ class TaskRequest(Request):
             return
         if self._outcome in ("lost", "timed_out", "interrupted"):
             # Its process was killed: what it would have removed itself is removed here.
-            for folder in self._services.scratch_root.iterdir():
+            for folder in self.slot.scratch_root.iterdir():
                 shutil.rmtree(folder, ignore_errors=True)
         started = self.time_start
         run_seconds = max(0.0, time.time() - started) if started else None
@@ -350,7 +353,7 @@ class TaskRequest(Request):
                 if lease.sent_at and started
                 else None,
                 run_seconds=run_seconds,
-                usage=self._services.usage.take(self.id),
+                usage=self.slot.usage.take(self.id),
             )
         )
 

@@ -29,7 +29,6 @@ from taskpacks.errors import RefusedSettingsError, TaskpacksError, listed
 from taskpacks.parent_death import end_with
 from worker import application, logs, results, routes, sqs
 from worker.checks import UnusableQueueError, check_queue
-from worker.deadline import Deadline
 from worker.envelope import request_of
 from worker.escalation import Escalation
 from worker.guards import guard
@@ -40,14 +39,14 @@ from worker.memory import OomWatch
 from worker.outcomes import Outcomes
 from worker.policies import DrainPolicy
 from worker.prefetch import Prefetched, PrefetchPolicy
-from worker.services import Services, services_of
+from worker.services import Services
 from worker.settings import WorkerSettings
-from worker.shutdown import Shutdown
+from worker.shutdown import Shutdown, running_requests
+from worker.slots import Slots
 from worker.spot import SpotWatch
-from worker.task_output import TaskOutput
 from worker.task_table import TaskTable
 from worker.telemetry import Telemetry
-from worker.usage import MeasuredContext, UsageMeter
+from worker.usage import MeasuredContext
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Mapping
@@ -92,15 +91,16 @@ def run(environment: Mapping[str, str]) -> int:
                     "folder with free space where the worker's user may write."
                 ),
             )
-        usage = UsageMeter(folder / "tasks")
+        slots = Slots(settings.processes, folder / "tasks")
         context = MeasuredContext(
             deployment=settings.deployment,
             vcpus=settings.vcpus,
             memory_mib=settings.memory_mib,
+            processes=settings.processes,
             uri_schemes=settings.uri_schemes,
             scratch_root=folder / "tasks",
             environment=dict(environment),
-            usage=usage,
+            slots=slots,
         )
         return _Worker(settings, pack, context, facts.lease_seconds, known).run()
 
@@ -178,17 +178,18 @@ class _Worker:
         self._shutdown = Shutdown(
             self._leases, prefetched, running, grace_seconds=settings.stop_grace_seconds
         )
-        self._output = TaskOutput()
         self._telemetry = Telemetry(
-            stack=settings.stack, deployment=settings.deployment, pack=settings.pack
+            stack=settings.stack,
+            deployment=settings.deployment,
+            pack=settings.pack,
+            processes=settings.processes,
         )
-        deadline = Deadline()
         table = _task_table(settings)
-        self._locks = Locks(table, deadline, self._refused)
+        self._locks = Locks(table, self._refused)
         self._services = Services(
             leases=self._leases,
             locks=self._locks,
-            deadline=deadline,
+            slots=context.slots,
             outcomes=Outcomes(
                 settings.retry,
                 table,
@@ -200,10 +201,8 @@ class _Worker:
             prefetched=prefetched,
             telemetry=self._telemetry,
             running=running,
-            usage=context.usage,
-            memory=OomWatch(settings.memory_mib),
+            memory=OomWatch(settings.memory_mib, settings.processes),
             identity=identify(context.environment),
-            scratch_root=context.scratch_root,
             receiver=sqs.client(settings),
             on_drained=self._leave_drained,
             on_unusable=self._leave_unusable,
@@ -226,14 +225,12 @@ class _Worker:
             )
             return ExitCode.SETTINGS_REFUSED
         worker = _celery_worker(app)
-        self._output.start()
+        self._context.slots.start()
         logger.info(
             "serving task queue %s with pack %s", self._settings.deployment, self._pack.name
         )
         with ExitStack() as stack:
             stack.callback(self._tidy_up)
-            self._context.usage.start()
-            stack.callback(self._context.usage.stop)
             self._leases.start()
             stack.callback(self._leases.stop)
             self._locks.start()
@@ -284,7 +281,7 @@ class _Worker:
         self._shutdown.lost(lease)
 
     def _refused(self, lock: TaskLock, refusal: Refusal) -> None:
-        for request in tuple(celery_state.active_requests):
+        for request in running_requests():
             if request.message.delivery_tag == lock.lease.receipt_handle:
                 # In a thread: other locks are renewed meanwhile.
                 threading.Thread(
@@ -335,7 +332,7 @@ class _Worker:
         with self._tidying:  # the shutdown's thread, which ends the process, waits for the main one
             if not self._tidied:
                 self._tidied = True
-                self._output.stop()
+                self._context.slots.stop()
                 self._stop_pack()
 
     def _stop_pack(self) -> None:
@@ -375,12 +372,9 @@ def _celery_worker(app: Any) -> Any:
     # Celery's own message would hold the task's whole result.
     trace.LOG_SUCCESS = "Task %(name)s[%(id)s] succeeded in %(runtime)ss"
     main = os.getpid()
-    deadline = services_of(app).deadline
 
     def in_process(**_: Any) -> None:
         end_with(main)
-        deadline.watch()
-        signals.task_prerun.connect(lambda **_: deadline.begun(), weak=False)
 
     signals.worker_process_init.connect(in_process, weak=False)
     worker = app.Worker(without_gossip=True, without_mingle=True, without_heartbeat=True)

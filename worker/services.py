@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from worker.attempts import RetryPolicy
     from worker.deadline import Deadline
@@ -20,8 +19,8 @@ if TYPE_CHECKING:
     from worker.outcomes import Outcomes
     from worker.policies import DrainPolicy
     from worker.prefetch import Prefetched, PrefetchPolicy
+    from worker.slots import Slots
     from worker.telemetry import Telemetry
-    from worker.usage import UsageMeter
 
 SETTING = "taskpacks"
 """The name in Celery's configuration."""
@@ -33,17 +32,15 @@ class Services:
 
     leases: Leases
     locks: Locks
-    deadline: Deadline
+    slots: Slots
     outcomes: Outcomes
     retry: RetryPolicy
     drain: DrainPolicy
     prefetch: PrefetchPolicy
     prefetched: Prefetched
     telemetry: Telemetry
-    usage: UsageMeter
     memory: OomWatch
     identity: Identity
-    scratch_root: Path
     receiver: Any
     """A boto3 client of SQS for the main thread, which makes each call once."""
     on_drained: Callable[[], None]
@@ -55,6 +52,11 @@ class Services:
     """Receipt handles of the messages whose tasks were handed to Celery and have not ended."""
     ended: threading.Event = field(default_factory=threading.Event)
     """Set when a task has ended: the main thread need not wait any longer."""
+
+    @property
+    def deadline(self) -> Deadline:
+        """That of the task that this process runs, or that this thread of the main one acts for."""
+        return self.slots.deadline
 
 
 def services_of(app: Any) -> Services:

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from taskpacks import limits
 from taskpacks.contract import Variable
 from taskpacks.errors import RefusedSettingsError, quoted
 from worker.attempts import RetryPolicy
@@ -39,6 +40,8 @@ class WorkerSettings:
     store_arguments: bool
     vcpus: float
     memory_mib: int
+    processes: int
+    """How many tasks run at a time."""
     idle_seconds: float
     task_time_limit_seconds: float
     uri_schemes: frozenset[str]
@@ -77,6 +80,7 @@ class WorkerSettings:
             store_arguments=environment.get(Variable.STORE_ARGUMENTS) == "true",
             vcpus=_number(environment, Variable.VCPUS, above=0),
             memory_mib=int(_number(environment, Variable.MEMORY_MIB, above=0)),
+            processes=_processes(environment.get(Variable.PROCESSES) or "1"),
             idle_seconds=_number(environment, Variable.IDLE_SECONDS),
             task_time_limit_seconds=_number(environment, Variable.TASK_TIME_LIMIT_SECONDS, above=0),
             uri_schemes=frozenset(_text(environment, Variable.URI_SCHEMES).split(",")),
@@ -98,6 +102,15 @@ def _routes(text: str) -> dict[str, tuple[str, ...]]:
             f"{Variable.ROUTES.value} is {quoted(text)}: it must be a JSON object with a list of "
             "name patterns for each deployment; correct the job definition."
         ) from error
+
+
+def _processes(text: str) -> int:
+    if not (text.isdecimal() and 1 <= int(text) <= limits.PROCESSES_MAX):
+        raise RefusedSettingsError(
+            f"{Variable.PROCESSES.value} is {quoted(text)}: it must be a whole number from 1 to "
+            f"{limits.PROCESSES_MAX}; correct the job definition."
+        )
+    return int(text)
 
 
 def _text(environment: Mapping[str, str], variable: Variable) -> str:

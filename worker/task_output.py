@@ -1,9 +1,9 @@
 """Names the task in each line that it, or a program that it starts, prints.
 
-The process that runs tasks has a pipe for standard output and standard error, which its
-programs inherit. The worker reads it, so that nothing is lost when that process is killed, and
-writes each line to the log. Where a task begins and ends, its process writes a mark into the
-pipe: a line is named by the mark before it, however late it is read.
+Each process that runs tasks has a pipe for standard output and standard error, which its programs
+inherit. The worker reads it, so that nothing is lost when that process is killed, and writes each
+line to the log. Where a task begins and ends, its process writes a mark into its pipe: a line is
+named by the mark before it, however late it is read.
 """
 
 from __future__ import annotations
@@ -42,9 +42,13 @@ class TaskOutput:
         self._thread = threading.Thread(target=self._read, name="output", daemon=True)
 
     def start(self) -> None:
-        """Begins to read; each process that is started from now on writes into the pipe."""
+        """Begins to read."""
         self._thread.start()
-        signals.worker_process_init.connect(self._enter, weak=False)
+
+    def enter(self) -> None:
+        """Has the process that runs tasks write into the pipe, from before the first one."""
+        logs.write_to(output.divert(self._writes))
+        os.close(self._reads)
         signals.task_prerun.connect(self._begin, weak=False)
         signals.task_postrun.connect(self._end, weak=False)
 
@@ -56,10 +60,10 @@ class TaskOutput:
             self._mark(None)
             self._thread.join(DRAIN_SECONDS)
 
-    def _enter(self, **_: Any) -> None:
-        """Called in the process that runs tasks, before the first one."""
-        logs.write_to(output.divert(self._writes))
+    def leave(self) -> None:
+        """Closes the pipe, in a process that has another one."""
         os.close(self._reads)
+        os.close(self._writes)
 
     def _begin(self, task: Any, task_id: str, **_: Any) -> None:
         if not task.request.is_eager:  # a task that a task calls is a part of it

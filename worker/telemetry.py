@@ -50,6 +50,7 @@ class Telemetry:
     stack: str
     deployment: str
     pack: str
+    processes: int = 1
     tasks: int = 0
     busy_seconds: float = 0
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
@@ -58,7 +59,8 @@ class Telemetry:
         """Tells how a task went."""
         with self._lock:
             self.tasks += 1
-            self.busy_seconds += report.run_seconds or 0
+            # A worker is busy when all its processes are; so this is never above its time.
+            self.busy_seconds += (report.run_seconds or 0) / self.processes
         self._write(
             {"WaitSeconds": report.wait_seconds, "RunSeconds": report.run_seconds},
             TaskId=report.task_id,

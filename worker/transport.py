@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 RECEIVE_WAIT_SECONDS: Final = 1
 """The length of one long poll: short, because a worker looks at its stop flag between them."""
 SLOT_WAIT_SECONDS: Final = 0.1
-"""While the one slot is taken, how often to look at the stop flag; a task's end wakes at once."""
+"""While all slots are taken, how often to look at the stop flag; a task's end wakes at once."""
 BACK_OFF_SECONDS: Final = (0.5, 1, 2, 4, 8)
 """After that many failed receives in a row; the last value repeats."""
 ATTRIBUTES: Final = ("ApproximateReceiveCount", "SentTimestamp", TENANT)
@@ -86,7 +86,7 @@ class Channel(SQS.Channel):
     def drain_events(
         self, timeout: float | None = None, callback: Callable[..., Any] | None = None, **_: Any
     ) -> None:
-        """Receives once, when the slot is free and nobody asked to stop; else waits briefly.
+        """Receives once, when a slot is free and nobody asked to stop; else waits briefly.
 
         It waits too while deletions are behind: what is done and not noted as such may run again.
 
@@ -95,14 +95,15 @@ class Channel(SQS.Channel):
         """
         now = time.monotonic()
         self._leave_if_hopeless(now)
-        takes = self.qos.can_consume() and not self._services.leases.behind
+        services = self._services
+        takes = self.qos.can_consume() and services.slots.any_free and not services.leases.behind
         if celery_state.should_stop is not None or not takes:
-            self._services.drain.busy(now)
+            services.drain.busy(now)
             if now - self._delivered_at > AHEAD_SECONDS:
                 self._give_back_unstarted()
             # Celery's loop settles between two passes what has ended before this is set.
-            if self._services.ended.wait(SLOT_WAIT_SECONDS):
-                self._services.ended.clear()
+            if services.ended.wait(SLOT_WAIT_SECONDS):
+                services.ended.clear()
             raise Empty
         super().drain_events(timeout=timeout, callback=callback)
 
@@ -182,13 +183,9 @@ class Channel(SQS.Channel):
         services.leases.access.answered(RECEIVE)
         self._failed_receives = 0
         messages = response.get("Messages", [])
-        if messages:
+        if messages or services.leases.held:
             services.drain.busy(time.monotonic())
-        elif (
-            not services.leases.held
-            and services.drain.drained(time.monotonic())
-            and self._is_empty(queue)
-        ):
+        elif services.drain.drained(time.monotonic()) and self._is_empty(queue):
             services.on_drained()
         return messages
 
@@ -315,6 +312,7 @@ class Channel(SQS.Channel):
         yet: released again later, a message would free the slot of the next one.
         """
         self._services.running.discard(delivery_tag)
+        self._services.slots.release(delivery_tag)
         delivered: Any = self.qos._delivered  # noqa: SLF001 -- kombu does not ask itself
         if delivery_tag in delivered:
             virtual.Channel.basic_ack(self, delivery_tag)

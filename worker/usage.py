@@ -1,9 +1,9 @@
 """Measures what a task used: processor time, memory, scratch.
 
 The task's process measures at the task's begin and end, and writes into memory that it shares
-with the worker's main process, which reads when the task has ended: no message more. A thread of
-the main process also looks once a second at the process and at the programs that it started; so
-something is known of a task whose process was killed, too.
+with the worker's main process, which reads when the task has ended: no message more. The main
+process (`worker/slots.py`) also looks once a second at the process and at the programs that it
+started; so something is known of a task whose process was killed, too.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ from worker.shutdown import descendants
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+
+    from worker.slots import Slots
 
 SAMPLE_SECONDS: Final = 1.0
 RECORDS: Final = 16
@@ -68,9 +70,9 @@ class _Shared(ctypes.Structure):
 
 
 class UsageMeter:
-    """Measures tasks. Make it before the process of tasks is forked.
+    """Measures the tasks of one process. Make it before that process is forked.
 
-    `begin`, `end` and `scratch` are called in the task's process, the rest in the main one.
+    `take` and `sample` are called in the main process, the rest in the task's.
     """
 
     def __init__(self, scratch_root: Path) -> None:
@@ -84,7 +86,6 @@ class UsageMeter:
         self._children_peak = 0
         self._seen: dict[int, TaskUsage] = {}
         self._seeing = threading.Lock()
-        self._stopped = threading.Event()
 
     def begin(self, task_id: str) -> None:
         """A task begins."""
@@ -133,15 +134,10 @@ class UsageMeter:
             scratch_bytes=max(record.scratch_bytes, seen.scratch_bytes or 0),
         )
 
-    def start(self) -> None:
-        """Begins to look at running tasks; call it before the process of tasks is forked."""
+    def enter(self) -> None:
+        """Begins to measure, in the process of tasks."""
         signals.task_prerun.connect(self._on_begin, weak=False)
         signals.task_postrun.connect(self._on_end, weak=False)
-        threading.Thread(target=self._look, name="usage", daemon=True).start()
-
-    def stop(self) -> None:
-        """Ends the looking."""
-        self._stopped.set()
 
     def _on_begin(self, task_id: str, task: Any, **_: Any) -> None:
         if not task.request.is_eager:  # else it is a part of the task that calls it
@@ -150,10 +146,6 @@ class UsageMeter:
     def _on_end(self, task: Any, **_: Any) -> None:
         if not task.request.is_eager:
             self.end()
-
-    def _look(self) -> None:
-        while not self._stopped.wait(SAMPLE_SECONDS):
-            self.sample()
 
     def sample(self) -> None:
         """Looks at the running task once."""
@@ -178,9 +170,15 @@ class UsageMeter:
 
 @dataclass(frozen=True, kw_only=True)
 class MeasuredContext(WorkerContext):
-    """A pack's context whose scratch folders are measured before they are removed."""
+    """A pack's context whose scratch folders are the process's own, and measured at their end."""
 
-    usage: UsageMeter
+    slots: Slots
+
+    @property
+    def scratch_parent(self) -> Path:
+        """See `WorkerContext`."""
+        slot = self.slots.own
+        return self.scratch_root if slot is None else slot.scratch_root
 
     @contextmanager
     def scratch_folder(self, needs_bytes: int = 0) -> Generator[Path]:
@@ -189,7 +187,8 @@ class MeasuredContext(WorkerContext):
             try:
                 yield folder
             finally:
-                self.usage.scratch(folder)
+                if slot := self.slots.own:
+                    slot.usage.scratch(folder)
 
 
 def folder_bytes(folder: Path) -> int:

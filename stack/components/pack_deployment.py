@@ -301,6 +301,7 @@ def worker_environment(
         Variable.ROUTES: json.dumps(routes, separators=(",", ":")),
         Variable.VCPUS: f"{spec.resources.vcpus:g}",
         Variable.MEMORY_MIB: str(spec.resources.memory_mib),
+        Variable.PROCESSES: str(spec.resources.processes),
         Variable.IDLE_SECONDS: str(spec.scaling.idle_seconds),
         Variable.TASK_TIME_LIMIT_SECONDS: str(spec.queue.task_time_limit_seconds),
         Variable.MAX_ATTEMPTS: str(spec.queue.max_attempts),

@@ -13,7 +13,7 @@ from taskpacks.contract import ENDED_REASON, ExitCode, pause_parameter
 if TYPE_CHECKING:
     from taskpacks.types import PackSpec
 
-_OF_RESOURCES = {"vcpus", "max_vcpus"}
+_OF_RESOURCES = {"vcpus", "max_vcpus", "processes"}
 _OF_SCALING = {each.name for each in fields(Limits)} - _OF_RESOURCES
 
 

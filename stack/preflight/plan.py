@@ -163,10 +163,11 @@ def _deployment(
 ) -> DeploymentPlan:
     needs, shape = deployment.spec.resources, shapes.shape(deployment.spec.resources)
     gpus = f", {needs.gpus} GPU" if needs.gpus else ""
+    processes = f", {needs.processes} processes" if needs.processes > 1 else ""
     return DeploymentPlan(
         name=deployment.name,
         pack=deployment.pack.name,
-        shape=f"{needs.vcpus:g} vCPU, {needs.memory_mib / 1024:g} GiB{gpus}, "
+        shape=f"{needs.vcpus:g} vCPU, {needs.memory_mib / 1024:g} GiB{gpus}{processes}, "
         f"{needs.scratch_gib} GiB scratch, {needs.architecture}",
         runs_on=", ".join(shape.instance_types) or "Fargate",
         purchase=", then ".join(shape.purchases),

@@ -53,7 +53,7 @@ def taskpack_worker_stopping(context: WorkerContext) -> None:
 
     kib = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     if kib:
-        logger.info("sorting took at most %d of %d MiB", kib // 1024, context.memory_mib)
+        logger.info("sorting took at most %d of %d MiB", kib // 1024, context.memory_budget_mib)
 
 
 @hookimpl

@@ -47,9 +47,9 @@ class Order:
 
 def settings(context: WorkerContext) -> dict[str, int]:
     """Decides what the engine may use: "memory_mib" and "threads"."""
-    share = int((context.memory_mib - MEMORY_OVERHEAD_MIB) * MEMORY_SHARE)
+    share = int((context.memory_budget_mib - MEMORY_OVERHEAD_MIB) * MEMORY_SHARE)
     memory_mib = max(MEMORY_MIB_MIN, share)
-    threads = min(int(context.vcpus), memory_mib // MEMORY_MIB_PER_THREAD)
+    threads = min(int(context.vcpus) // context.processes, memory_mib // MEMORY_MIB_PER_THREAD)
     return {"memory_mib": memory_mib, "threads": max(1, threads)}
 
 
@@ -75,7 +75,7 @@ def sort(context: WorkerContext, order: Order, folder: Path, result: Path) -> in
     if prepared.longest_bytes > record_bytes_max:
         raise BadInputError(
             f"The source has a record of {prepared.longest_bytes} bytes: with "
-            f"{context.memory_mib} MiB of memory at most {record_bytes_max} can be sorted; "
+            f"{context.memory_budget_mib} MiB of memory at most {record_bytes_max} can be sorted; "
             "check the quotes, or give the deployment more memory_mib."
         )
     connection = duckdb.connect(
@@ -97,7 +97,7 @@ def sort(context: WorkerContext, order: Order, folder: Path, result: Path) -> in
     except duckdb.OutOfMemoryException as error:
         raise BadInputError(
             f"The source has records of up to {prepared.longest_bytes} bytes, too many of them "
-            f"for {context.memory_mib} MiB of memory; give the deployment more memory_mib."
+            f"for {context.memory_budget_mib} MiB of memory; give the deployment more memory_mib."
         ) from error
     except duckdb.Error as error:
         refusal = _refusal(str(error), prepared)

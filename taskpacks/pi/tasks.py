@@ -91,13 +91,13 @@ def register(app: Celery, context: WorkerContext) -> None:
 def _check_digits(context: WorkerContext, digits: object) -> None:
     if isinstance(digits, bool) or not isinstance(digits, int):
         raise BadInputError(f"digits is {quoted(digits)}: it must be a whole number, such as 1000.")
-    most = min(DIGITS_MAX, context.memory_mib * 2**20 // BYTES_PER_DIGIT)
+    most = min(DIGITS_MAX, context.memory_budget_mib * 2**20 // BYTES_PER_DIGIT)
     if not 1 <= digits <= most:
         # Python refuses to print integers of more than 4300 digits.
         shown = digits if abs(digits) < 10**18 else f"a number of {digits.bit_length()} bits"
         raise BadInputError(
             f"digits is {shown}: it must be 1 to {most}, which is what a worker with "
-            f"{context.memory_mib} MiB can calculate; ask for a number in that range."
+            f"{context.memory_budget_mib} MiB can calculate; ask for a number in that range."
         )
 
 

@@ -44,6 +44,35 @@ def test_a_scratch_size_can_be_chosen_on_ec2():
     assert "scratch_gib" in refusal(resources={"platform": "ec2", "scratch_gib": 20_000})
 
 
+@pytest.mark.parametrize(
+    ("vcpus", "memory_mib", "most"), [(0.25, 512, 1), (1, 2048, 4), (8, 16384, 32)]
+)
+def test_a_vcpu_holds_at_most_four_processes(vcpus, memory_mib, most):
+    shape = {"vcpus": vcpus, "memory_mib": memory_mib}
+    assert PackSpec().resources.processes == 1
+    spec = PackSpec().overlaid({"resources": {**shape, "processes": most}}, "here")
+    assert spec.resources.processes == most
+    text = refusal(resources={**shape, "processes": most + 1})
+    assert f"processes is {most + 1}: " in text
+
+
+def test_processes_that_share_a_vcpu_too_many_are_told_what_helps():
+    text = refusal(resources={"processes": 5})
+    assert text == (
+        "taskpacks:packs.pi.resources: processes is 5: 1 vCPUs hold at most 4, 4 for each, since "
+        "tasks that share one take longer; take fewer processes, or more vcpus."
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "rule"), [(0, "it is at least 1"), (33, "it is at most 32"), (2.5, "whole number")]
+)
+def test_a_number_of_processes_that_no_worker_has_is_refused(value, rule):
+    text = refusal(resources={"vcpus": 16, "memory_mib": 32768, "processes": value})
+    assert f"resources.processes is {value}: " in text
+    assert rule in text
+
+
 @pytest.mark.parametrize("name", ["C7i", "c7i.", "c7i large", ""])
 def test_a_misspelt_instance_type_is_refused(name):
     assert "instance_types[0]" in refusal(resources={"platform": "ec2", "instance_types": [name]})

@@ -53,6 +53,13 @@ REFUSED = {
             "escalate_on."
         ),
     ),
+    "no more memory for a task": (
+        {
+            "small": {"queue": escalating("large")},
+            "large": {**LARGE, "resources": {"memory_mib": 4096, "processes": 2}},
+        },
+        "whose resources.memory_mib / processes is 2048 MiB, and here it is 2048 MiB",
+    ),
     "no more time": (
         {
             "small": {"queue": escalating("large", "time_limit")},

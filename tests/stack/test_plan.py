@@ -249,6 +249,15 @@ def test_a_plan_says_what_each_deployment_gets():
     assert made.at_rest["interface endpoints"] > 50
 
 
+def test_a_worker_with_several_processes_costs_what_one_with_one_does():
+    made = planned({"pi": {}, "several": {"pack": "pi", "resources": {"processes": 4}}})
+    assert made.refused == ()
+    pi, several = made.deployments
+    assert several.shape == "4 vCPU, 8 GiB, 4 processes, 21 GiB scratch, x86_64"
+    assert several.max_workers == pi.max_workers
+    assert several.worst_usd_per_hour == pi.worst_usd_per_hour
+
+
 def test_the_alarms_of_a_deployment_are_counted_as_its_own():
     made = planned({"pi": {}, "pi-deep": {"pack": "pi", "scaling": {"mode": "controller"}}})
     total = next(each.used for each in made.quotas if each.quota.what == "alarms")

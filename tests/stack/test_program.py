@@ -57,7 +57,8 @@ def test_up_makes_what_mode_alarms_needs(project):
 
 
 def test_the_job_definition_tells_the_worker_all_that_it_must_know(project):
-    engine = project.select({"small": {}}, uri_schemes=["s3", "file"])
+    several = {"small": {"resources": {"processes": 2}}}
+    engine = project.select(several, uri_schemes=["s3", "file"])
     engine.up()
     outputs = engine.outputs()
     made = outputs["deployments"]["small"]
@@ -70,6 +71,7 @@ def test_the_job_definition_tells_the_worker_all_that_it_must_know(project):
     assert environment["TASKPACKS_QUEUE_URL"] == made["queue_url"]
     assert environment["TASKPACKS_RESULT_BACKEND"] == outputs["producer"]["result_backend"]
     assert environment["TASKPACKS_URI_SCHEMES"] == "s3,file"
+    assert environment["TASKPACKS_PROCESSES"] == "2"
     # The SDKs differ in which they read: https://github.com/aws/containers-roadmap/issues/1611
     assert environment["AWS_REGION"] == environment["AWS_DEFAULT_REGION"] == "us-east-1"
     assert container["image"].endswith(":small-v1")

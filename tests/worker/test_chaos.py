@@ -207,10 +207,12 @@ def twice_without_cause(name, runs, kills):
 
 
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("storm_of", [(1, 1), (2, 1), (3, 1), (1, 3)])
 def test_whatever_is_cut_every_task_is_done_and_none_twice_without_cause(
-    seed, site, proxy, journal, wait_until
+    storm_of, site, proxy, journal, wait_until
 ):
+    seed, processes = storm_of
+    site.environment["TASKPACKS_PROCESSES"] = str(processes)
     site.configure_queue(lease_seconds=LEASE_SECONDS, max_receives=50)
     chance = random.Random(seed)  # noqa: S311 -- a seeded test, no secret
     names = [f"task {number}" for number in range(TASKS)]
@@ -255,7 +257,8 @@ def test_whatever_is_cut_every_task_is_done_and_none_twice_without_cause(
     completions = {name: sum(run.completed for run in each) for name, each in runs.items()}
     told = Counter(kill.what for kill in storm.kills)
     print(
-        f"seed {seed}: {TASKS} tasks in {seconds:.0f} s, {sum(map(len, runs.values()))} runs, "
+        f"seed {seed}, processes {processes}: "
+        f"{TASKS} tasks in {seconds:.0f} s, {sum(map(len, runs.values()))} runs, "
         f"{sum(count - 1 for count in completions.values())} completed again; "
         f"{len(site.started)} workers, {len(storm.signalled)} SIGTERM, {dict(told)} SIGKILL, "
         f"{storm.outages} outages; codes {dict(codes)}; "

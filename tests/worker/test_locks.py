@@ -234,8 +234,8 @@ def test_the_tasks_process_learns_of_an_extension_while_the_table_hangs(wait_unt
     lease.ends_at = boot_seconds() + 30
     lock = TaskLock(receive=Receive("task", "id", 0, "owner"), lease=lease)
     deadline = Deadline()
-    locks = Locks(Hanging(), deadline, lambda *_: None)
-    locks.runs(lock)
+    locks = Locks(Hanging(), lambda *_: None)
+    locks.runs(lock, deadline)
     locks.start()
     try:
         assert asked.wait(5)

@@ -15,7 +15,8 @@ from worker.run import _Worker
 from worker.services import SETTING
 from worker.settings import WorkerSettings
 from worker.shutdown import Shutdown
-from worker.usage import MeasuredContext, UsageMeter
+from worker.slots import Slots
+from worker.usage import MeasuredContext
 
 
 class Interruption:
@@ -100,7 +101,7 @@ def worker_of(folder, stopping):
         uri_schemes=settings.uri_schemes,
         scratch_root=scratch_root,
         environment={},
-        usage=UsageMeter(scratch_root),
+        slots=Slots(1, scratch_root),
     )
     pack = Pack("probe", None, SimpleNamespace(taskpack_worker_stopping=stopping))
     return _Worker(settings, pack, context, 30, Routes(own="probe", patterns={}))
@@ -157,7 +158,6 @@ def request_of():
         services = SimpleNamespace(
             leases=leases,
             telemetry=telemetry,
-            usage=SimpleNamespace(take=lambda _: None),
             running=set(),
             ended=threading.Event(),
         )
@@ -171,6 +171,7 @@ def request_of():
         request._connection_errors = ()
         request._on_ack = lambda *_: told.append("slot freed")
         request._ending = threading.Lock()
+        request.slot = SimpleNamespace(usage=SimpleNamespace(take=lambda _: None))
         request._taken = None
         return request
 

@@ -212,7 +212,8 @@ def test_what_is_overridden_still_has_its_signature(owner, method, parameters):
 def test_a_message_that_is_released_twice_frees_the_slot_of_no_other():
     channel = transport.Channel.__new__(transport.Channel)
     channel._qos = virtual.QoS(channel, prefetch_count=1)
-    services = SimpleNamespace(running=set())
+    slots = SimpleNamespace(release=lambda _: None)
+    services = SimpleNamespace(running=set(), slots=slots)
     channel.connection = SimpleNamespace(
         client=SimpleNamespace(transport_options={transport.SERVICES_OPTION: services})
     )

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -447,6 +448,8 @@ def test_a_sort_that_is_cancelled_ends_at_once_and_leaves_nothing(tmp_path):
 def test_memory_and_threads_follow_the_workers_size(tmp_path):
     assert engine.settings(context_at(tmp_path, 16384)) == {"memory_mib": 11289, "threads": 2}
     assert engine.settings(context_at(tmp_path, 128)) == {"memory_mib": 64, "threads": 1}
+    shared = replace(context_at(tmp_path, 32768), processes=2)
+    assert engine.settings(shared) == {"memory_mib": 11289, "threads": 1}
 
 
 def test_the_celery_task_takes_the_same_arguments(tmp_path):
