@@ -7,13 +7,16 @@ import pytest
 from billiard.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded, WorkerLostError
 from celery import Celery, chain, chord, signature
 from celery.app.task import Context
-from faults import BLACK_HOLE, SEND
+from faults import BLACK_HOLE, DENIED, SEND
 
 from taskpacks.contract import ExitCode
+from taskpacks.errors import BadInputError
+from worker.attempts import RetryPolicy
 from worker.escalation import ATTEMPTS_BEFORE_HEADER, Escalation, attempts_before
 from worker.memory import TaskMemoryError
-from worker.outcomes import death_of
+from worker.outcomes import Outcomes, UnreportedFailureError, Verdict, death_of
 from worker.routes import Routes, Sender
+from worker.task_table import Receive
 
 LARGE = "large"
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -35,6 +38,32 @@ def test_a_task_is_sent_on_for_the_deaths_that_are_named(error, death):
     for on in ({"memory"}, {"time_limit"}, {"memory", "time_limit"}, set()):
         assert Escalation(to=LARGE, on=frozenset(on)).takes(death) is (death in on)
     assert not Escalation(to=None, on=frozenset({"memory", "time_limit"})).takes(death)
+
+
+class SaidToBeFinalError(BadInputError, MemoryError):
+    """A pack's own word that more memory would not help."""
+
+
+@pytest.mark.parametrize(
+    ("error", "attempts", "verdict"),
+    [
+        (MemoryError(), 1, Verdict.AGAIN),
+        (MemoryError(), 2, Verdict.ESCALATED),
+        (ValueError("x"), 2, Verdict.FINAL),
+        (TimeLimitExceeded(60), 2, Verdict.FINAL),
+        (SaidToBeFinalError("x"), 1, Verdict.FINAL),
+        (UnreportedFailureError("MemoryError", "memory"), 2, Verdict.ESCALATED),
+        (UnreportedFailureError("ValueError: x"), 2, Verdict.FINAL),
+    ],
+)
+def test_a_task_is_sent_on_when_its_attempts_are_used_and_more_may_help(error, attempts, verdict):
+    outcomes = Outcomes(
+        retry=RetryPolicy(max_attempts=2, backoff_seconds=0, backoff_max_seconds=0),
+        table=None,
+        escalation=Escalation(to=LARGE, on=frozenset({"memory"})),
+    )
+    receive = Receive(task_id="a", message_id="b", generation=0, owner="c")
+    assert outcomes.failed(receive, attempts, error) is verdict
 
 
 @pytest.mark.parametrize(("said", "attempts"), [(3, 3), (None, 0), (-1, 0), ("3", 0), ([], 0)])
@@ -222,6 +251,18 @@ def test_a_real_worker_sends_on_what_died_and_the_other_ends_it(site, two, greed
     assert site.producer.AsyncResult(task_id).get(timeout=40) == result.get(timeout=40)
     assert large.wait() == ExitCode.DRAINED
     assert two.depths == ((0, 0), (0, 0), (0, 0))
+
+
+def test_a_task_that_cannot_be_sent_on_has_failed(site, two, greedy, proxy, journal):
+    errback = signature(
+        "probe.note", kwargs={"journal": str(journal), "name": "errback"}, app=site.producer
+    )
+    result = greedy("memory").apply_async(link_error=errback)
+    proxy.script(SEND, DENIED)  # the errback can be sent
+    assert two.small("memory", **site.through(proxy)).wait() == ExitCode.DRAINED
+    assert result.state == "FAILURE"
+    assert [line["name"] for line in journal.lines("begin")] == ["memory_below"] * 2 + ["errback"]
+    assert two.depths == ((0, 0), (0, 0), (1, 0))
 
 
 @pytest.mark.parametrize("death", ["memory", "time_limit"])

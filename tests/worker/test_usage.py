@@ -5,6 +5,7 @@ import time
 import pytest
 
 from taskpacks.contract import ExitCode
+from worker import usage
 from worker.usage import RECORDS, TaskUsage, UsageMeter, folder_bytes
 
 MIB = 1024 * 1024
@@ -45,10 +46,26 @@ def taskpack_register_tasks(app, context):
             pass
 
     @app.task(name="greedy.write")
-    def write(mib):
+    def write(mib, times=1, fail=False):
+        for _ in range(times):
+            with context.scratch_folder() as folder:
+                (folder / "inner").mkdir()
+                (folder / "inner" / "file").write_bytes(b"x" * (mib << 20))
+                if fail:
+                    raise ValueError("broken on purpose")
+
+    @app.task(name="greedy.write_and_delete")
+    def write_and_delete(mib, seconds):
         with context.scratch_folder() as folder:
-            (folder / "inner").mkdir()
-            (folder / "inner" / "file").write_bytes(b"x" * (mib << 20))
+            (folder / "file").write_bytes(b"x" * (mib << 20))
+            time.sleep(seconds)
+            (folder / "file").unlink()
+
+    @app.task(name="greedy.call")
+    def call(mib):
+        held = bytearray(mib << 20)
+        del held
+        nothing.apply()
 
     @app.task(name="greedy.program")
     def program(mib, seconds):
@@ -115,9 +132,25 @@ def test_processor_time_is_the_tasks_own(greedy):
 
 
 def test_scratch_is_measured_before_it_is_removed(greedy):
-    written, nothing = run(greedy, ("write", {"mib": 7}), ("nothing", {}))
+    written, twice, failed, deleted, nothing = run(
+        greedy,
+        ("write", {"mib": 7}),
+        ("write", {"mib": 7, "times": 2}),
+        ("write", {"mib": 7, "fail": True}),
+        ("write_and_delete", {"mib": 7, "seconds": 2.5}),
+        ("nothing", {}),
+    )
     assert 7 * MIB <= written["ScratchBytes"] < 7.1 * MIB
+    assert 14 * MIB <= twice["ScratchBytes"] < 14.2 * MIB
+    assert failed["Outcome"] == "failed"
+    assert 7 * MIB <= failed["ScratchBytes"] < 7.1 * MIB
+    assert 7 * MIB <= deleted["ScratchBytes"] < 7.1 * MIB
     assert nothing["ScratchBytes"] == 0
+
+
+def test_a_task_that_a_task_calls_is_a_part_of_it(greedy):
+    nothing, calling = run(greedy, ("nothing", {}), ("call", {"mib": 300}))
+    assert calling["PeakMemoryBytes"] - nothing["PeakMemoryBytes"] > 290 * MIB
 
 
 def test_a_task_whose_process_is_killed_is_told_what_was_seen_of_it(greedy):
@@ -171,6 +204,19 @@ def test_it_takes_less_than_a_millisecond(meter, tmp_path):
         meter.end()
         meter.take(str(number))
     assert (time.process_time() - began_at) / rounds < 0.001
+
+
+def test_files_are_counted_and_not_what_they_link_to_and_no_more_than_some(tmp_path, monkeypatch):
+    outside, folder = tmp_path / "outside", tmp_path / "folder"
+    outside.write_bytes(b"x" * 5 * MIB)
+    for number in range(5):
+        (folder / str(number)).mkdir(parents=True)
+        (folder / str(number) / "file").write_bytes(b"x" * MIB)
+        (folder / str(number) / "link").symlink_to(outside)
+    (folder / "loop").symlink_to(folder)
+    assert 5 * MIB <= folder_bytes(folder) < 5.1 * MIB  # a link may take a block
+    monkeypatch.setattr(usage, "ENTRIES_MAX", 10)  # six of the folder, and two of each in it
+    assert 2 * MIB <= folder_bytes(folder) < 2.1 * MIB
 
 
 def test_a_folder_that_does_not_exist_takes_nothing(tmp_path):
