@@ -31,7 +31,7 @@ class Policy:
         title: For tables.
         default: Makes it with its own defaults.
         tuned: Makes it with the limits' number of workers, and of a grid of its settings with the
-            one that does best over all loads of the bench (benchmarks/scaling_tuning.py); None
+            one that does best over the first half of the bench (benchmarks/scaling_tuning.py); None
             where the first is all there is.
     """
 

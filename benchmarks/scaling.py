@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Final
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.cases import CASES, CHOSEN, Case
 from benchmarks.policies import OURS, POLICIES
-from simulate import loads
 from simulate.bound import clairvoyant
 from simulate.scalers import percentile
 from simulate.setting import Setting
@@ -34,10 +34,9 @@ from stack.documents import launcher_settings
 from taskpacks.types import PackSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from launcher.records import Limits
-    from simulate.loads import Load
     from simulate.scalers import Scaler
     from simulate.setting import Figures
 
@@ -50,58 +49,11 @@ BOUND: Final = "clairvoyant"
 MATCHED: Final = "keda-matched"
 """Ours with another clock: shown, and judged apart."""
 
-DRAIN_GOAL: Final = 1.25
-BILLED_GOAL: Final = 1.15
+WAIT_GOAL: Final = 1.25
+WAIT_GOAL_SECONDS: Final = 60
+"""More than so many times the clairvoyant's, because nobody hears of a message at once."""
+BILLED_GOAL: Final = 1.05
 SURPLUS_GOAL: Final = 0.02
-
-
-@dataclass(frozen=True)
-class Case:
-    """A load by name, and what its tasks take on average: all policies' prior."""
-
-    title: str
-    task_seconds: float
-    make: Callable[[Random], Load]
-
-
-CASES: Final[Mapping[str, Case]] = {
-    "1": Case("1 message, 60 s", 60, lambda _: loads.at_once(1, loads.durations(60))),
-    "4": Case("4 messages, 60 s", 60, lambda _: loads.at_once(4, loads.durations(60))),
-    "1000": Case("1 000 at once, 60 s", 60, lambda _: loads.at_once(1000, loads.durations(60))),
-    "100000": Case("100 000 at once, 5 s", 5, lambda _: loads.at_once(100_000, loads.durations(5))),
-    "light": Case(
-        "Poisson, 12 an hour, 60 s, a day",
-        60,
-        lambda rng: loads.poisson(12, 24, loads.durations(60, 0.5, rng), rng=rng),
-    ),
-    "heavy": Case(
-        "Poisson, one a second, 60 s, 4 hours",
-        60,
-        lambda rng: loads.poisson(3600, 4, loads.durations(60, 0.5, rng), rng=rng),
-    ),
-    "tide": Case(
-        "daily tide up to 600 an hour, 120 s",
-        120,
-        lambda rng: loads.tide(600, 24, loads.durations(120, 0.5, rng), rng=rng),
-    ),
-    "bursts": Case(
-        "300 each 3 hours on 6 an hour, 60 s, 12 hours",
-        60,
-        lambda rng: loads.bursts(
-            6, 300, every_hours=3, hours=12, draw=loads.durations(60, 0.5, rng), rng=rng
-        ),
-    ),
-    "tail": Case(
-        "Poisson, 300 an hour, heavy-tailed, mean 120 s, 8 hours",
-        120,
-        lambda rng: loads.poisson(300, 8, loads.durations(120, 1.5, rng), rng=rng),
-    ),
-    "long": Case(
-        "Poisson, 10 an hour, 30 min, 24 hours",
-        1800,
-        lambda rng: loads.poisson(10, 24, loads.durations(1800, 0.5, rng), rng=rng),
-    ),
-}
 
 
 @dataclass(frozen=True)
@@ -220,42 +172,51 @@ def table(case: Case, scores: Mapping[str, Score]) -> Table:
     return made
 
 
-def goals(results: Mapping[str, Mapping[str, Score]]) -> Table:
-    """Returns each goal with its figure and whether it is met."""
-    made = Table(title="goals", title_justify="left")
-    for heading in ("load", "goal", "figure", ""):
-        made.add_column(heading)
+@dataclass(frozen=True)
+class Goal:
+    """A goal under one load, with the figure and whether it is met."""
 
-    def goal(load: str, text: str, figure: str, *, met: bool) -> None:
-        made.add_row(load, text, figure, "met" if met else "MISSED")
+    text: str
+    figure: str
+    met: bool
 
-    for load, scores in results.items():
-        ours = scores[OURS]
-        better = [
-            name
-            for name, each in scores.items()
-            if name not in (BOUND, OURS, MATCHED) and each.beats(ours)
-        ]
-        goal(load, "no policy is better on both", ", ".join(better) or "none", met=not better)
-        share = ours.surplus / ours.started
-        goal(
-            load,
-            f"surplus <= {SURPLUS_GOAL:.0%} of those started",
-            f"{share:.1%}",
-            met=share <= SURPLUS_GOAL,
-        )
-    for load, scores in results.items():
-        if scores[MATCHED].beats(scores[OURS]):
-            made.add_row(load, "for comparison", f"{MATCHED} is better on both", "")
-    if "1" in results:
-        started = results["1"][OURS].started
-        goal("1", "one message starts one worker", f"{started:g}", met=started == 1)
-    if "1000" in results:
-        ours, bound = results["1000"][OURS], results["1000"][BOUND]
-        drain = ours.drained_seconds / bound.drained_seconds
-        billed = ours.billed_seconds / bound.billed_seconds
-        goal("1000", f"drained <= {DRAIN_GOAL} x bound", f"{drain:.2f}", met=drain <= DRAIN_GOAL)
-        goal("1000", f"billed <= {BILLED_GOAL} x ideal", f"{billed:.2f}", met=billed <= BILLED_GOAL)
+
+def goals(scores: Mapping[str, Score]) -> list[Goal]:
+    """Returns the goals under one load."""
+    ours, bound = scores[OURS], scores[BOUND]
+    wait = WAIT_GOAL * bound.p95_seconds + WAIT_GOAL_SECONDS
+    billed = ours.billed_seconds / bound.billed_seconds
+    share = ours.surplus / ours.started
+
+    def better(names: Iterable[str]) -> list[str]:
+        return [name for name in names if scores[name].beats(ours)]
+
+    peers = [name for name in scores if name not in (BOUND, OURS)]
+    defaults = better(name for name in peers if name in POLICIES and name != MATCHED)
+    others = better(name for name in peers if name not in POLICIES or name == MATCHED)
+    return [
+        Goal(
+            "p95 s / goal",
+            f"{ours.p95_seconds:.0f} / {wait:.0f}",
+            ours.p95_seconds <= wait,
+        ),
+        Goal("billed / ideal", f"{billed:.2f}", billed <= BILLED_GOAL),
+        Goal("surplus", f"{share:.1%}", share <= SURPLUS_GOAL),
+        Goal("better with defaults", ", ".join(defaults) or "none", not defaults),
+        Goal("better when tuned", ", ".join(others) or "none", not others),
+    ]
+
+
+def verdicts(results: Mapping[str, Mapping[str, Score]]) -> Table:
+    """Returns the goals of all loads, a row each; an exclamation mark says that one is missed."""
+    made = Table(title="goals (! missed)", title_justify="left")
+    made.add_column("load")
+    rows = {load: goals(scores) for load, scores in results.items()}
+    for goal in next(iter(rows.values())):
+        made.add_column(goal.text)
+    for load, found in rows.items():
+        cells = [goal.figure if goal.met else f"{goal.figure} !" for goal in found]
+        made.add_row(load, *cells, end_section=load == list(CHOSEN)[-1])
     return made
 
 
@@ -271,7 +232,7 @@ def main() -> None:
     for name in options.loads:
         results[name] = compared(CASES[name], options.seeds)
         console.print(table(CASES[name], results[name]))
-    console.print(goals(results))
+    console.print(verdicts(results))
     console.print(
         f"{options.seeds} seeds, {WORKERS} workers allowed, {time.monotonic() - began:.0f} s"
     )

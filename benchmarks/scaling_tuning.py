@@ -3,7 +3,8 @@
     python -m benchmarks.scaling_tuning [--seeds N]
 
 Of a grid of each policy's own settings, with the limit of workers raised to what all are allowed,
-the one with the least geometric mean of p95 wait times billed seconds over all loads. A load that
+the one with the least geometric mean of p95 wait times billed seconds over the loads
+on which constants are chosen (benchmarks/cases.py). A load that
 is never drained counts as a wait of a day.
 """
 
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.cases import CHOSEN
 from benchmarks.peers import (
     BacklogPerTask,
     BuildkiteScaler,
@@ -25,7 +27,7 @@ from benchmarks.peers import (
     PostLoop,
     SampleAlarms,
 )
-from benchmarks.scaling import CASES, WIDTH, WORKERS, simulated
+from benchmarks.scaling import WIDTH, WORKERS, simulated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -99,7 +101,7 @@ def grid() -> Iterator[Entry]:
 def merit(make: Callable[[Limits], Scaler], seeds: int) -> float:
     """The geometric mean, in worker-seconds times seconds; less is better."""
     logarithms: list[float] = []
-    for case in CASES.values():
+    for case in CHOSEN.values():
         score = simulated(case, make, seeds)
         wait = min(NEVER_SECONDS, max(1.0, score.p95_seconds))
         logarithms.append(math.log(wait * max(1.0, score.billed_seconds)))

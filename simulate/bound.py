@@ -40,7 +40,10 @@ def clairvoyant(load: Load, setting: Setting) -> Figures:
     waits: list[float] = []
     figures = Figures()
     upcoming, last = latency(), 0.0
-    for arrived, seconds in zip(load.arrivals, load.task_seconds, strict=True):
+    coming = [(load.arrivals[n], n) for n in range(load.comes_by_itself)]
+    while coming:
+        arrived, message = heappop(coming)
+        seconds = load.task_seconds[message]
         while leaving and leaving[0][0] < arrived - setting.idle_seconds:
             end, worker = heappop(leaving)
             if ends.get(worker) == end:
@@ -63,7 +66,10 @@ def clairvoyant(load: Load, setting: Setting) -> Figures:
         ends[worker] = max(ends[worker], begun + seconds)
         heappush(leaving, (ends[worker], worker))
         waits.append(begun - arrived)
+        for sent in load.sends.get(message, ()):
+            heappush(coming, (begun + seconds, sent))
         last = max(last, begun + seconds)
     figures.waits = sorted(waits)
-    figures.drained_seconds = last - (load.arrivals[-1] if load.arrivals else 0.0)
+    by_itself = load.comes_by_itself
+    figures.drained_seconds = last - load.arrivals[by_itself - 1] if by_itself else 0.0
     return figures

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import csv
 import math
-from dataclasses import dataclass
+from bisect import bisect_left
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from taskpacks.errors import TaskpacksError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
     from random import Random
 
@@ -29,13 +30,15 @@ class Load:
 
     Attributes:
         name: For tables and plots.
-        arrivals: When each comes, in seconds, ascending.
+        arrivals: When each comes, in seconds, ascending; infinity for those that tasks send.
         task_seconds: What the task of each takes.
+        sends: The messages that a message's task sends when it is done.
     """
 
     name: str
     arrivals: list[float]
     task_seconds: list[float]
+    sends: Mapping[int, range] = field(default_factory=dict[int, range])
 
     def __post_init__(self) -> None:
         """Holds the two lists together: the event loop relies on it."""
@@ -46,6 +49,11 @@ class Load:
             )
         if any(later < earlier for earlier, later in pairwise(self.arrivals)):
             raise ValueError(f"{self.name}: arrivals are not ascending; sort them")
+
+    @property
+    def comes_by_itself(self) -> int:
+        """How many messages come whatever tasks do: the first ones."""
+        return bisect_left(self.arrivals, math.inf)
 
     @property
     def work_seconds(self) -> float:
@@ -70,9 +78,31 @@ def durations(
     return lambda: rng.lognormvariate(centre, spread)
 
 
+def mixed(kinds: Mapping[float, float], rng: Random) -> Callable[[], float]:
+    """Draws the time of one of several kinds of tasks: seconds -> how many of a hundred."""
+    seconds, weights = list(kinds), list(kinds.values())
+    return lambda: rng.choices(seconds, weights)[0]
+
+
 def at_once(messages: int, draw: Callable[[], float], name: str = "at once") -> Load:
     """All messages come together."""
     return Load(name, [0.0] * messages, [draw() for _ in range(messages)])
+
+
+def spread_evenly(
+    every_seconds: float, hours: float, draw: Callable[[], float], name: str = "evenly"
+) -> Load:
+    """One message comes each so many seconds."""
+    arrivals = [every_seconds * n for n in range(int(hours * 3600 / every_seconds))]
+    return Load(name, arrivals, [draw() for _ in arrivals])
+
+
+def tree(fan: int, generations: int, draw: Callable[[], float], name: str = "tree") -> Load:
+    """One message, and each task sends so many more when it is done, for so many generations."""
+    sizes = [fan**generation for generation in range(generations)]
+    count = sum(sizes)
+    sends = {n: range(n * fan + 1, n * fan + 1 + fan) for n in range(count - sizes[-1])}
+    return Load(name, [0.0] + [math.inf] * (count - 1), [draw() for _ in range(count)], sends)
 
 
 def poisson(

@@ -53,6 +53,7 @@ class World:
         self.running = 0
         self.endings: deque[float] = deque(maxlen=16)
         self._load = load
+        self._arrived = list(load.arrivals)
         self._events: list[tuple[float, int, int, int, int]] = []
         self._sequence = 0
         self._calls: dict[int, Callable[[], None]] = {}
@@ -98,7 +99,7 @@ class World:
 
     def oldest_age_seconds(self) -> float:
         """Returns the age of the oldest message, in flight or not; 0 when there is none."""
-        arrivals = self._load.arrivals
+        arrivals = self._arrived
         candidates = [arrivals[self._queue[0]]] if self._queue else []
         candidates += [arrivals[message] for message in self._message if message >= 0]
         return self.now - min(candidates) if candidates else 0.0
@@ -174,8 +175,9 @@ class World:
     def run(self) -> Figures:
         """Runs until all is done, and a little longer, or until patience ends."""
         events, arrivals = self._events, self._load.arrivals
-        coming, count = 0, len(arrivals)
-        end = (arrivals[-1] if arrivals else 0.0) + PATIENCE_SECONDS
+        coming, count = 0, self._load.comes_by_itself
+        last = arrivals[count - 1] if count else 0.0
+        end = last + PATIENCE_SECONDS
         self._push(end, _CALL, 0, 0)  # so that there always is an event
         handlers = (self._call, self._up, self._done, self._idle_long, self._take, self._back)
         lag = self.setting.count_lag_seconds
@@ -196,7 +198,7 @@ class World:
             handlers[kind](sequence, worker, generation)
             if not self._left and coming == count:
                 if self.figures.drained_seconds == math.inf:
-                    self.figures.drained_seconds = self.now - arrivals[-1] if arrivals else 0.0
+                    self.figures.drained_seconds = self.now - last if count else 0.0
                     end = min(end, self.now + TAIL_SECONDS)
                 if not self.starting and not self.running:
                     break
@@ -326,6 +328,9 @@ class World:
         tasks = self._tasks[hour] = self._tasks.get(hour, 0) + 1
         mean = self._means.get(hour, 0.0)
         self._means[hour] = mean + (self._load.task_seconds[message] - mean) / tasks
+        for sent in self._load.sends.get(message, ()):
+            self._arrived[sent] = self.now
+            self._arrive(sent)
         self._next(process)
 
     def _idle_long(self, _sequence: int, worker: int, generation: int) -> None:
@@ -378,7 +383,7 @@ class World:
     def _summed_up(self) -> Figures:
         figures = self.figures
         figures.billed_seconds += self._open_seconds()
-        arrivals = self._load.arrivals
+        arrivals = self._arrived
         figures.waits = sorted(
             started - arrived if started >= 0 else math.inf
             for arrived, started in zip(arrivals, self._first_start, strict=True)

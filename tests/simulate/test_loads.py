@@ -79,6 +79,17 @@ def test_bursts_come_at_once_upon_a_trickle():
     assert len(load.arrivals) > 1200
 
 
+def test_one_comes_each_so_many_seconds():
+    assert loads.spread_evenly(240, 0.25, loads.durations(1)).arrivals == [0, 240, 480]
+
+
+def test_several_kinds_of_tasks_come_in_their_shares():
+    draw = loads.mixed({2: 90, 1200: 10}, Random(1))
+    drawn = [draw() for _ in range(10_000)]
+    assert drawn.count(1200) == pytest.approx(1000, rel=0.1)
+    assert drawn.count(2) == 10_000 - drawn.count(1200)
+
+
 def test_no_rate_brings_no_messages():
     assert loads.poisson(0, 10, loads.durations(1), rng=Random(1)).arrivals == []
 

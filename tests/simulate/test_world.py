@@ -4,7 +4,7 @@ from dataclasses import replace
 from random import Random
 
 from simulate.bound import clairvoyant
-from simulate.loads import Load, at_once, durations
+from simulate.loads import Load, at_once, durations, tree
 from simulate.scalers import Alarm, LauncherLoop, percentile
 from simulate.setting import Setting
 from simulate.world import World
@@ -147,6 +147,16 @@ def test_the_controller_never_passes_its_limit():
     scaler = LauncherLoop(limits)
     run(at_once(500, durations(30)), scaler, Setting(capacity=100, seed=1))
     assert max(decision.desired for _, decision in scaler.decisions) == 7
+
+
+def test_a_task_sends_others_when_it_is_done():
+    load = tree(2, 3, durations(60))
+    figures = run(load, StartsAt(1))
+    assert figures.never == 0
+    assert figures.drained_seconds == 100 + 7 * 60
+    assert figures.waits == [0, 60, 60, 100, 120, 120, 180]
+    bound = clairvoyant(load, EXACT)  # a second worker, for the last generation
+    assert (bound.drained_seconds, bound.started) == (440, 2)
 
 
 NIGHT_SECONDS = 24 * 3600.0
