@@ -21,8 +21,8 @@ from worker.task_table import TableUnavailableError
 
 if TYPE_CHECKING:
     from taskpacks.types import Death
-    from worker.attempts import RetryPolicy
     from worker.escalation import Escalation
+    from worker.policies import RetryPolicy
     from worker.task_table import Receive, TaskTable
 
 logger = logging.getLogger(__name__)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from worker.attempts import RetryPolicy
     from worker.deadline import Deadline
     from worker.envelope import Envelope
     from worker.identity import Identity
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     from worker.locks import Locks
     from worker.memory import OomWatch
     from worker.outcomes import Outcomes
-    from worker.policies import DrainPolicy
+    from worker.policies import DrainPolicy, RetryPolicy
     from worker.prefetch import Prefetched, PrefetchPolicy
     from worker.slots import Slots
     from worker.telemetry import Telemetry

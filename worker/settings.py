@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from taskpacks import limits
 from taskpacks.contract import Variable
 from taskpacks.errors import RefusedSettingsError, quoted
-from worker.attempts import RetryPolicy
+from worker.policies import RetryPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

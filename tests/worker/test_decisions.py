@@ -4,8 +4,7 @@ import json
 
 import pytest
 
-from worker.attempts import RetryPolicy
-from worker.policies import GracePolicy, Phase, time_limits
+from worker.policies import GracePolicy, Phase, RetryPolicy, time_limits
 from worker.telemetry import TaskReport, Telemetry, embedded
 from worker.usage import TaskUsage
 

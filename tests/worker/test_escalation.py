@@ -11,10 +11,10 @@ from faults import BLACK_HOLE, DENIED, SEND
 
 from taskpacks.contract import ExitCode
 from taskpacks.errors import BadInputError
-from worker.attempts import RetryPolicy
 from worker.escalation import ATTEMPTS_BEFORE_HEADER, Escalation, attempts_before
 from worker.memory import TaskMemoryError
 from worker.outcomes import Outcomes, UnreportedFailureError, Verdict, death_of
+from worker.policies import RetryPolicy
 from worker.routes import Routes, Sender
 from worker.task_table import Receive
 
