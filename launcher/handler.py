@@ -255,6 +255,8 @@ def embedded(
             "DesiredWorkers": answer["desired"],
             "StartedWorkers": answer["start"],
         }
+        if observation.active or observation.visible:
+            measured["VcpuHoursLastDay"] = observation.vcpu_hours_last_day
     if not any(measured.values()):
         # A metric is charged for each hour that has a value of it: idle pulses write none.
         measured = {}

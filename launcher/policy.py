@@ -45,12 +45,21 @@ def decide(limits: Limits, observation: Observation) -> Decision:
     """
     figures = {**observation.as_json(), "limit": limits.workers}
     figures["endings"] = len(observation.endings)
+    capped = observation.vcpu_hours_last_day >= limits.vcpu_hours_per_day
+    used = (
+        f"the cap is reached: {observation.vcpu_hours_last_day:.1f} vCPU-hours in the last day, "
+        f"and vcpu_hours_per_day is {limits.vcpu_hours_per_day:g}"
+    )
 
     def decision(verb: Verb, reason: str, **more: Any) -> Decision:
         defaults: dict[str, Any] = {
             "desired": observation.active,
             "wait_seconds": limits.round_seconds if verb in ("start", "wait") else 0,
         }
+        if verb == "wait" and capped and observation.active:
+            # Nothing has to be started for people to hear of it.
+            defaults["halted_by"] = "cap"
+            reason += f"; {used}; {observation.active} workers go on"
         return Decision(
             verb=verb, reason=reason, active=observation.active, figures=figures, **defaults | more
         )
@@ -65,12 +74,10 @@ def decide(limits: Limits, observation: Observation) -> Decision:
         return decision(**_after_failures(limits, observation))
     want = wanted(limits, observation)
     figures.update(want.figures)
-    if want.start and observation.vcpu_hours_last_day >= limits.vcpu_hours_per_day:
+    if want.start and capped:
         return decision(
             "halt",
-            f"the cap is reached: {observation.vcpu_hours_last_day:.1f} vCPU-hours in the last "
-            f"day, and vcpu_hours_per_day is {limits.vcpu_hours_per_day:g}; "
-            f"{observation.visible} messages wait; raise it, or wait until usage falls",
+            f"{used}; {observation.visible} messages wait; raise it, or wait until usage falls",
             halted_by="cap",
         )
     if not want.start:

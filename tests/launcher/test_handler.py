@@ -236,6 +236,7 @@ def test_each_round_is_a_line_that_cloudwatch_turns_into_metrics(aws, asked_agai
         "ActiveWorkers": 0,
         "DesiredWorkers": 1,
         "StartedWorkers": 1,
+        "VcpuHoursLastDay": 0,
     }
     assert line["Deployment"] == "pi"
     assert line["Reason"].startswith("start 1: 1 messages")

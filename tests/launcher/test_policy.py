@@ -297,6 +297,22 @@ def test_the_cap_halts_and_says_what_to_raise():
     assert "vcpu_hours_per_day is 200" in decision.reason
 
 
+@pytest.mark.parametrize(
+    "observed",
+    [
+        {"visible": 2, "running": 4},  # each message has a free worker
+        {"in_flight": 4, "running": 4},
+        {"visible": 9, "in_flight": 100, "running": 100},  # the limit is reached
+    ],
+)
+def test_people_hear_of_the_cap_while_workers_go_on_and_none_has_to_be_started(observed):
+    below = decide(LIMITS, Observation(**observed, young=4, vcpu_hours_last_day=199))
+    reached = decide(LIMITS, Observation(**observed, young=4, vcpu_hours_last_day=200))
+    assert (below.verb, below.halted_by) == ("wait", None)
+    assert (reached.verb, reached.halted_by) == ("wait", "cap")
+    assert "the cap is reached: 200.0 vCPU-hours in the last day" in reached.reason
+
+
 def test_a_limit_of_no_worker_starts_none():
     assert decide(limits_with(max_workers=0), Observation(visible=9)).start == 0
 
