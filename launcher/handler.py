@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from launcher.jobs import LISTED_WITHIN_SECONDS, Submitted
 from launcher.observe import NAMESPACE, Observer
-from launcher.policy import Decision, decide
+from launcher.policy import SECOND_LOOK_SECONDS, Decision, decide
 from launcher.settings import Settings
 
 if TYPE_CHECKING:
@@ -29,9 +29,6 @@ if TYPE_CHECKING:
 
 ARRAY_SIZE_MAX: Final = 10_000
 """https://docs.aws.amazon.com/batch/latest/userguide/array_jobs.html: more start round by round."""
-SECOND_LOOK_SECONDS: Final = 3
-"""Executions that are woken at the same moment may not see each other at once: the listing of
-executions lags. None starts anything before its second look."""
 TROUBLES_MAX: Final = 5
 """So many rounds in a row that could not observe or submit end the execution as failed, which
 raises an alarm; the next pulse begins a new execution."""
@@ -45,6 +42,7 @@ class Memory:
         round: Counts from 1 in each execution.
         predecessor: The execution that this one takes over from: it is not waited for.
         submitted: Recently, since Batch's listing lags.
+        visible: Messages that were visible at its last look; None before the first.
         troubles: Rounds in a row in which something went wrong.
         decided_at_seconds: Since 1970.
     """
@@ -52,6 +50,7 @@ class Memory:
     round: int = 1
     predecessor: str | None = None
     submitted: tuple[Submitted, ...] = ()
+    visible: int | None = None
     troubles: int = 0
     decided_at_seconds: float = 0
 
@@ -88,6 +87,7 @@ def recall(state: object, now: float) -> tuple[Memory, str]:
             submitted=tuple(
                 each for each in submitted if now - each.at_seconds < LISTED_WITHIN_SECONDS
             ),
+            visible=memory.get("visible"),
             troubles=memory["troubles"],
             decided_at_seconds=now,
         ),
@@ -96,7 +96,11 @@ def recall(state: object, now: float) -> tuple[Memory, str]:
 
 
 def settled(decision: Decision, memory: Memory) -> Decision:
-    """Puts off a start to the second look, and splits one that is too large for an array job."""
+    """Puts off a start to the second look, and splits one that is too large for an array job.
+
+    Executions that are woken at the same moment may not see each other at once: the listing of
+    executions lags. None starts anything before its second look.
+    """
     if decision.verb != "start":
         return decision
     if memory.round == 1 and memory.predecessor is None:
@@ -190,6 +194,9 @@ class Handler:
             observation = self._observer.observe(memory.submitted)
             if not observation.complete:
                 trouble = trouble or observation.problem
+            else:
+                observation = replace(observation, visible_before=memory.visible)
+                memory = replace(memory, visible=observation.visible)
             decision = settled(decide(self._settings.limits, observation), memory)
         return self._logged(output(decision, memory, trouble), memory, observation)
 

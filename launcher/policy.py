@@ -26,6 +26,8 @@ SETTLE_SECONDS: Final = 180
 """How long after the last worker's end an empty task queue is still watched. The alarm that wakes
 the launcher acts only when it *enters* ALARM, and its metric lags by a minute or two: a message
 that came before the alarm was back at OK would wait for the pulse."""
+SECOND_LOOK_SECONDS: Final = 3
+"""Until then, a worker that waits for messages has received what came."""
 IDLE_ROUNDS: Final = 2
 """How many rounds the next look is put off while nothing waits: each costs calls."""
 SHORTEST_TASK_SECONDS: Final = 0.01
@@ -80,9 +82,7 @@ def decide(limits: Limits, observation: Observation) -> Decision:
             f"{used}; {observation.visible} messages wait; raise it, or wait until usage falls",
             halted_by="cap",
         )
-    if not want.start:
-        return decision("wait", want.reason)
-    return decision("start", want.reason, start=want.start, desired=observation.active + want.start)
+    return decision(**_looked_at_twice(limits, observation, want))
 
 
 def _doubt(observation: Observation) -> str:
@@ -258,6 +258,28 @@ def _task_seconds(limits: Limits, observation: Observation, busy: int) -> float:
     spent = observation.worked_seconds * busy / max(1, observation.running)
     seen = spent / max(1, (observation.recently_done or 0) + busy)
     return max(SHORTEST_TASK_SECONDS, known, seen)
+
+
+def _looked_at_twice(limits: Limits, observation: Observation, want: Want) -> dict[str, Any]:
+    """Returns a start for what was visible at the look before, and a soon look for the rest.
+
+    Messages in flight may be hidden, and workers idle that look busy with them: these take what
+    has just come.
+    """
+    start, reason, more = want.start, want.reason, {}
+    if observation.running and observation.visible_before is not None:
+        start = min(start, limits.workers_for(observation.visible_before))
+    if start < want.start:
+        reason = f"second look in {SECOND_LOOK_SECONDS} s for what has just come, then: {reason}"
+        more = {"wait_seconds": min(SECOND_LOOK_SECONDS, limits.round_seconds)}
+    verb = "start" if start else "wait"
+    return {
+        "verb": verb,
+        "reason": reason,
+        "start": start,
+        "desired": observation.active + start,
+        **more,
+    }
 
 
 def _horizon(limits: Limits, observation: Observation) -> tuple[float, str]:

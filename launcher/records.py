@@ -133,6 +133,7 @@ class Observation(Record):
         problem: What failed, in words.
         metrics_problem: Why CloudWatch's metrics are not known, in words; "" when they are.
         visible: Messages that a worker could receive now; SQS's count, which lags.
+        visible_before: The same at the look before; None at the first.
         in_flight: Messages that a worker holds, or that are hidden before they come back.
         delayed: Messages that are not visible yet.
         oldest_age_seconds: Of the oldest message, in flight or not; None when unknown.
@@ -164,6 +165,7 @@ class Observation(Record):
     problem: str = ""
     metrics_problem: str = ""
     visible: int = 0
+    visible_before: int | None = None
     in_flight: int = 0
     delayed: int = 0
     oldest_age_seconds: float | None = None

@@ -8,7 +8,14 @@ from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Final, Protocol
 
-from launcher.policy import Decision, Ending, Limits, Observation, decide
+from launcher.policy import (
+    SECOND_LOOK_SECONDS,
+    Decision,
+    Ending,
+    Limits,
+    Observation,
+    decide,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -88,8 +95,6 @@ class LauncherLoop:
 
     API_CALLS: Final = 10
     """The calls of one decision: executions, counts, metrics, the jobs in each of seven states."""
-    SECOND_LOOK_SECONDS: Final = 3
-    """An execution starts nothing at its first look: launcher/handler.py."""
 
     def __init__(self, limits: Limits, *, pulse_seconds: float = 300) -> None:
         """Prepares it.
@@ -101,6 +106,7 @@ class LauncherLoop:
         self.limits, self.pulse_seconds = limits, pulse_seconds
         self.decisions: list[tuple[float, Decision]] = []
         self._looping = False
+        self._visible_before: int | None = None
 
     def attach(self, world: World) -> None:
         """Sets two alarms and the pulse."""
@@ -137,12 +143,15 @@ class LauncherLoop:
         if self._looping:
             return  # this one stands down
         self._looping = True
+        self._visible_before = self._world.counts()[0]  # its first look, which starts nothing
         self._world.figures.api_calls += 1 + self.API_CALLS
-        self._world.at(self._world.now + WAKE_SECONDS + self.SECOND_LOOK_SECONDS, self._round)
+        self._world.at(self._world.now + WAKE_SECONDS + SECOND_LOOK_SECONDS, self._round)
 
     def _round(self) -> None:
         world = self._world
-        decision = decide(self.limits, self._observe())
+        observation = self._observe()
+        self._visible_before = observation.visible
+        decision = decide(self.limits, observation)
         self.decisions.append((world.now, decision))
         world.figures.decisions += 1
         world.figures.api_calls += self.API_CALLS
@@ -161,6 +170,7 @@ class LauncherLoop:
         newest = list(world.endings)[: max(1, limits.breaker_failures)]
         return Observation(
             visible=visible,
+            visible_before=self._visible_before,
             in_flight=in_flight,
             oldest_age_seconds=age,
             waited=waited,

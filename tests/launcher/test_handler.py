@@ -185,6 +185,21 @@ def test_a_throttled_call_starts_nothing_and_asks_again(aws, ask, operation):
     assert ask(answer)["memory"]["troubles"] == 0
 
 
+def test_what_an_idle_worker_takes_between_two_looks_gets_no_other(aws, ask):
+    aws.metrics["RunSeconds", "Average"] = {600: 1200.0}
+    aws.metrics["RunSeconds", "SampleCount"] = {600: 40.0}
+    aws.in_flight = 2  # hidden, until their back-off ends
+    for index in range(2):
+        aws.job(f"idle-{index}", "RUNNING", startedAt=int((NOW - 5) * 1000))
+    answer = ask(ask())
+    aws.visible, aws.in_flight = 2, 2
+    answer = ask(answer)
+    assert (answer["verb"], answer["start"], answer["wait_seconds"]) == ("wait", 0, 3)
+    assert ask(answer)["verb"] == "start"  # still there
+    aws.visible, aws.in_flight = 0, 4
+    assert ask(answer)["start"] == 0
+
+
 def test_without_metrics_workers_start_by_what_is_declared(aws, ask):
     aws.visible = 100
     aws.fails["get_metric_data"] = throttled("get_metric_data")

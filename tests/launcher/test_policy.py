@@ -41,6 +41,7 @@ some_observations = st.builds(
     visible=counts,
     in_flight=counts,
     delayed=counts,
+    visible_before=st.none() | counts,
     oldest_age_seconds=st.none() | seconds,
     recently_done=st.none() | counts,
     waited=st.none() | counts,
@@ -162,6 +163,20 @@ def test_without_metrics_a_message_may_be_late_and_one_worker_starts():
     assert decide(LIMITS, busy).start == 1
     assert decide(LIMITS, replace(busy, starting=1, young=1)).start == 0
     assert decide(LIMITS, replace(busy, metrics_problem="")).start == 0
+
+
+def test_messages_that_have_just_come_are_looked_at_twice_while_workers_run():
+    """Ten messages in flight are hidden, and ten workers look busy with them."""
+    hidden = Observation(visible=10, in_flight=10, running=10, task_seconds=600, visible_before=0)
+    first = decide(LIMITS, hidden)
+    assert (first.verb, first.start, first.wait_seconds) == ("wait", 0, 3)
+    assert "second look in 3 s" in first.reason
+    assert decide(LIMITS, replace(hidden, visible_before=10)).start == 8
+    some = decide(LIMITS, replace(hidden, visible_before=3))
+    assert (some.verb, some.start, some.wait_seconds) == ("start", 3, 3)
+    # Nobody else takes them; and a first look has the second of its own.
+    assert decide(LIMITS, Observation(visible=10, visible_before=0, task_seconds=600)).start == 10
+    assert decide(LIMITS, replace(hidden, visible_before=None)).start == 8
 
 
 def test_an_old_task_is_no_late_message_while_others_come_and_go():
