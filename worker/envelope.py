@@ -96,8 +96,8 @@ class Envelope:
 
     @property
     def may_be_sent_twice(self) -> bool:
-        """Its sender may have sent it before, and ended meanwhile."""
-        return bool(self.payload["headers"].get(ONCE_HEADER))
+        """Its sender may have sent it before, and ended or heard no answer."""
+        return self.generation > 0 or bool(self.payload["headers"].get(ONCE_HEADER))
 
 
 def _small(value: object) -> int:

@@ -61,6 +61,7 @@ class TaskLock:
         until: When the lock ends, in seconds of `boot_seconds`.
         runs_since: When the task began, in the same seconds; None before.
         deadline: Where its process reads until when it may run; None before it began.
+        replaced: The task has sent another message in the place of its own.
     """
 
     receive: Receive
@@ -72,6 +73,7 @@ class TaskLock:
     until: float = 0
     runs_since: float | None = None
     deadline: Deadline | None = None
+    replaced: bool = False
 
     @property
     def attempt(self) -> int:
@@ -191,13 +193,21 @@ class Locks:
             return
         for attempt in range(1, DONE_TRIES + 1):
             try:
-                self.table.finish([(lock.receive, lock.fence) for lock in done])
+                self._note(self.table, done)
             except TableUnavailableError as error:
                 logger.warning("that %d tasks are done cannot be noted: %s", len(done), error)
                 if attempt < DONE_TRIES:
                     self._stopped.wait(PAUSE_SECONDS)
             else:
                 return
+
+    @staticmethod
+    def _note(table: TaskTable, done: Sequence[TaskLock]) -> None:
+        if last := [(lock.receive, lock.fence) for lock in done if not lock.replaced]:
+            table.finish(last)
+        for lock in done:
+            if lock.replaced:
+                table.replaced(lock.receive)
 
     def look(self) -> None:
         """Locks what has run for long enough, and renews what was extended."""

@@ -114,6 +114,8 @@ class TaskRequest(Request):
             error = error.exc
         lease = self.lease
         self._outcome = _outcome_of(error)
+        if self._lock is not None and (self._outcome == "retried" or isinstance(error, Ignore)):
+            self._lock.replaced = True
         try:
             over = lease is None or self._ending.locked() or self._already_cancelled
             if over or not self._settled(cast("Lease", lease), error, exc_info):

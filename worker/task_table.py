@@ -128,10 +128,13 @@ class TaskTable:
         now = time.time()
         answer = self._update(
             receive,
-            "SET #owner = :owner, #until = :until, #ttl = :ttl ADD #fence :one",
+            "SET #owner = :owner, #until = :until, #generation = :generation, #ttl = :ttl"
+            " ADD #fence :one",
             "(attribute_not_exists(#done) OR #done < :generation)"
             " AND attribute_not_exists(#cancelled)"
-            " AND (attribute_not_exists(#until) OR #until < :now OR #owner = :owner)"
+            # The run that has sent this message in its own place is at its end.
+            " AND (attribute_not_exists(#until) OR #until < :now OR #owner = :owner"
+            " OR #generation < :generation)"
             " AND (attribute_not_exists(#reported) OR #dead <> :message)",
             {
                 ":until": {"N": repr(until)},
@@ -249,6 +252,19 @@ class TaskTable:
                 f"result table {self._table} is throttled: not every item was written"
             )
 
+    def replaced(self, receive: Receive) -> None:
+        """Notes that a message is done, whose task has sent another in its place.
+
+        That one may have the lock by now, which `finish` would drop.
+        """
+        self._update(
+            receive,
+            "SET #done = :generation, #ttl = :ttl"
+            " REMOVE #owner, #until, #attempts, #reported, #dead, #failure",
+            "attribute_not_exists(#generation) OR #generation <= :generation",
+            {":generation": {"N": str(receive.generation)}},
+        )
+
     def has_cancels(self) -> bool:
         """Says whether a task of the deployment was cancelled whose message may still be there."""
         try:
@@ -302,6 +318,7 @@ _ATTRIBUTES: Final = (
     "owner",
     "until",
     "fence",
+    "generation",
     "attempts",
     "dead",
     "death",

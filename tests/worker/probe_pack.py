@@ -55,6 +55,7 @@ def taskpack_register_tasks(app, context):
     register_hazards(app, context)
     register_large_ones(app, context)
     register_followed_ones(app)
+    register_for_storms(app)
     register_retries(app)
 
 
@@ -181,6 +182,38 @@ def register_followed_ones(app):
     def note_down(values, journal, name):
         note(journal, name=name, event="begin", values=values)
         return values
+
+
+def register_for_storms(app):
+    @app.task(name="probe.work", bind=True)
+    def work(self, seconds, journal, name, *, failures=0, retries=0):
+        """Says every tenth of a second that it lives; fails and asks for retries so often first."""
+        note(journal, name=name, event="begin")
+        try:
+            for _ in range(int(10 * seconds)):
+                time.sleep(0.1)
+                note(journal, name=name, event="tick")
+        except BaseException as error:
+            note(journal, name=name, event="cut", by=type(error).__name__)
+            raise
+        fails = [
+            line for line in lines(journal) if line["name"] == name and line["event"] == "fail"
+        ]
+        if len(fails) < failures:
+            note(journal, name=name, event="fail")
+            raise RuntimeError(name)
+        if self.request.retries < retries:
+            note(journal, name=name, event="retry")
+            raise self.retry(countdown=0)
+        note(journal, name=name, event="end")
+        return name
+
+    @app.task(name="probe.gather")
+    def gather(values, journal, name):
+        """The body of a chord."""
+        note(journal, name=name, event="begin")
+        note(journal, name=name, event="end", values=sorted(values))
+        return name
 
 
 def register_retries(app):

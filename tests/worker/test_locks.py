@@ -16,6 +16,7 @@ from faults import (
     PUT,
     PUT_SEVERAL,
     RECEIVE,
+    SEND,
     THROTTLED,
     TRUNCATED,
     UPDATE,
@@ -28,7 +29,7 @@ from worker import task_table
 from worker.deadline import Deadline
 from worker.lease import boot_seconds, lease_of
 from worker.locks import Locks, TaskLock
-from worker.task_table import Claim, Receive, TableUnavailableError, TaskTable
+from worker.task_table import Claim, Reason, Receive, TableUnavailableError, TaskTable
 
 LEASE_SECONDS = 10
 BROKEN = Fault(Kind.ANSWER, 500, "InternalServerError")
@@ -245,6 +246,38 @@ def test_the_tasks_process_learns_of_an_extension_while_the_table_hangs(wait_unt
     finally:
         answers.set()
         locks.stop()
+
+
+@pytest.fixture
+def table(site):
+    task_table._client.cache_clear()
+    yield TaskTable(f"{site.name}-results", "us-east-1", site.name)
+    task_table._client.cache_clear()
+
+
+def test_a_retry_is_not_held_up_by_the_run_that_sent_it_nor_unlocked_by_its_end(table):
+    sender = Receive("task", "first", 0, "sender")
+    retry = Receive("task", "second", 1, "retry")
+    until = time.time() + 60
+    assert isinstance(table.claim(sender, until), Claim)
+    assert isinstance(table.claim(retry, until), Claim)
+    table.replaced(sender)
+    assert table.renew(retry, until + 1) is None
+    twin = Receive("task", "third", 1, "twin")  # the retry, sent once more
+    assert table.claim(twin, until).reason is Reason.RUNNING
+    table.finish([(retry, 2)])
+    assert table.claim(twin, until).reason is Reason.DONE
+    assert table.claim(sender, until).reason is Reason.DONE
+
+
+def test_a_retry_that_is_sent_twice_because_no_answer_came_runs_once(site, proxy, journal):
+    proxy.script(SEND, DROP_AFTER)
+    result = site.send("work", seconds=0, journal=str(journal), name="s", retries=1)
+    worker = site.start(**site.through(proxy), TASKPACKS_IDLE_SECONDS="3")
+    assert worker.wait(60) == ExitCode.DRAINED
+    assert proxy.count(SEND) == 2
+    assert result.state == "SUCCESS"
+    assert [line["event"] for line in journal.lines()] == ["begin", "retry", "begin", "end"]
 
 
 def test_a_retry_in_a_new_worker_needs_one_receive(site, journal, wait_until):
