@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from celery.app.task import Context
 from celery.backends.base import DisabledBackend
-from celery.states import FAILURE, PENDING
+from celery.states import PENDING
 
 from taskpacks.contract import attempts_key
 from taskpacks.errors import TaskpacksError
@@ -76,8 +76,6 @@ class Refusals:
             storing = backend.refusing()
         else:
             first = backend.get_task_meta(task_id, cache=False)["status"] == PENDING
-            if first:
-                backend.store_result(task_id, error, FAILURE, request=context)
             storing = nullcontext()
         # A worker may have ended after it had stored this, and before it told what follows.
         if not first and not _is_stored(backend, task_id, error):
