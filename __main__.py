@@ -1,6 +1,7 @@
 """The Pulumi program: from a stack's settings to queues, machines and alarms.
 
 settings ─▶ Network, ResultStore, DataBucket, ImageRepository, Notices   once per stack
+         ├▶ Doorman: looks where messages wait, wakes Controllers        once per stack
          ├▶ Machines                                                     per deployment, or hardware
          ├▶ PackDeployment: its TaskQueue                                once per deployment
          ├▶ Producer                                                     where all queues are
@@ -18,6 +19,7 @@ from stack import before_delete, settings
 from stack.components import tags
 from stack.components.dashboard import Dashboard
 from stack.components.data_bucket import DataBucket
+from stack.components.doorman import Doorman, DoormanArgs
 from stack.components.image_repository import ImageRepository, ImageRepositoryArgs
 from stack.components.machines import machines_of
 from stack.components.network import GATEWAY_SERVICES, Network, NetworkArgs, interface_services
@@ -77,6 +79,12 @@ images = ImageRepository(
     ),
 )
 notices = Notices("notices", NoticesArgs(subscriptions=stack.notify, context=context))
+doorman = Doorman(
+    "doorman",
+    DoormanArgs(
+        modes={each.scaling.mode for each in specs}, topic_arn=notices.topic_arn, context=context
+    ),
+)
 machines = machines_of(
     stack, offered=offered, network=network, images=images, guards=guards, context=context
 )
@@ -114,7 +122,7 @@ for made in deployments.values():
 
 rows = [made.dashboard_row for made in deployments.values()]
 dashboard = Dashboard("dashboard", rows=rows, context=context)
-shared = [network, results, data, images, notices, dashboard, producer.parameter]
+shared = [network, results, data, images, notices, doorman, dashboard, producer.parameter]
 producer.allow([made.record(shared) for made in deployments.values()])
 
 pulumi.export("images", images.url)

@@ -31,7 +31,7 @@ ARRAY_SIZE_MAX: Final = 10_000
 """https://docs.aws.amazon.com/batch/latest/userguide/array_jobs.html: more start round by round."""
 TROUBLES_MAX: Final = 5
 """So many rounds in a row that could not observe or submit end the execution as failed, which
-raises an alarm; the next pulse begins a new execution."""
+raises an alarm; the doorman begins a new execution."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -265,7 +265,7 @@ def embedded(
         if observation.active or observation.visible:
             measured["VcpuHoursLastDay"] = observation.vcpu_hours_last_day
     if not any(measured.values()):
-        # A metric is charged for each hour that has a value of it: idle pulses write none.
+        # A metric is charged for each hour that has a value of it: idle rounds write none.
         measured = {}
     directives = [_directive([*settings.dimensions], measured)] if measured else []
     halted: dict[str, Any] = {}

@@ -102,7 +102,7 @@ class Observer:
         last = began - min((each.seconds_ago for each in failing), default=0)
         patience = self._settings.limits.patience_seconds
         # CloudWatch charges for every metric that is asked for, and none of them matters while
-        # nothing waits: an idle deployment's pulses cost none.
+        # nothing waits: a look at an empty task queue costs none.
         failing_since = None if not failing or workers.at_work_before(first) else first
         measured = self._measures(workers, began, failing_since) if visible else {}
         return Observation(

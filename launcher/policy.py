@@ -23,9 +23,8 @@ __all__ = ["Decision", "Ending", "Limits", "Observation", "decide"]
 STALE_SECONDS: Final = 60
 """An observation older than this starts nothing."""
 SETTLE_SECONDS: Final = 180
-"""How long after the last worker's end an empty task queue is still watched. The alarm that wakes
-the launcher acts only when it *enters* ALARM, and its metric lags by a minute or two: a message
-that came before the alarm was back at OK would wait for the pulse."""
+"""How long after the last worker's end an empty task queue is still watched: a message that comes
+meanwhile does not wait for the doorman and for an execution's second look."""
 SECOND_LOOK_SECONDS: Final = 3
 """Until then, a worker that waits for messages has received what came."""
 IDLE_ROUNDS: Final = 2
@@ -117,8 +116,8 @@ def _without_messages(observation: Observation) -> tuple[Verb, str]:
     ago = min((ending.seconds_ago for ending in observation.endings), default=SETTLE_SECONDS)
     if ago < SETTLE_SECONDS:
         return "wait", (
-            f"the task queue is empty; the last worker left {ago:.0f} s ago, and the alarm needs "
-            f"up to {SETTLE_SECONDS} s until it can ring again"
+            f"the task queue is empty; the last worker left {ago:.0f} s ago, and new messages are "
+            f"looked for until {SETTLE_SECONDS} s after that"
         )
     return "done", "the task queue is empty and no worker is active"
 

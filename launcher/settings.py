@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 SETTINGS_VARIABLE: Final = "TASKPACKS_LAUNCHER"
 """JSON of `Settings`; the stack writes it."""
+FOLDER_VARIABLE: Final = "TASKPACKS_FOLDER"
+"""For the doorman: the path of the stack's SSM parameters. Below `deployments/` is a record of each
+deployment, below `paused/` a mark of each that is paused (taskpacks/contract.py)."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 MINUTE_SECONDS: Final = 60
 """SQS publishes its metrics, and alarms look at them, once a minute."""
 WAKE_SECONDS: Final = 2
-"""From an alarm or a pulse to the launcher's decision."""
+"""From an alarm or the doorman to the launcher's decision."""
 
 
 class Scaler(Protocol):
@@ -91,33 +91,31 @@ class _Minute:
 
 
 class LauncherLoop:
-    """This project's own: alarms and a pulse wake a loop that asks `launcher.policy`."""
+    """This project's own: a doorman and an alarm wake a loop that asks `launcher.policy`."""
 
     API_CALLS: Final = 10
     """The calls of one decision: executions, counts, metrics, the jobs in each of seven states."""
 
-    def __init__(self, limits: Limits, *, pulse_seconds: float = 300) -> None:
+    def __init__(self, limits: Limits) -> None:
         """Prepares it.
 
         Args:
             limits: What the deployment allows and aims at.
-            pulse_seconds: Between two wake-ups by schedule.
         """
-        self.limits, self.pulse_seconds = limits, pulse_seconds
+        self.limits = limits
         self.decisions: list[tuple[float, Decision]] = []
         self._looping = False
         self._visible_before: int | None = None
 
     def attach(self, world: World) -> None:
-        """Sets two alarms and the pulse."""
+        """Sets the alarm on age and the doorman."""
         near = max(0.0, self.limits.start_within_seconds - self.limits.startup_seconds)
         self._world = world
         self._minutes: list[_Minute] = []
-        Alarm(world, lambda visible, _: visible >= 1, self._wake)
         Alarm(world, lambda visible, age: visible >= 1 and age >= near, self._wake)
         phase = phases(world)
         every(world, MINUTE_SECONDS, phase.uniform(0, MINUTE_SECONDS), self._measure)
-        every(world, self.pulse_seconds, phase.uniform(0, self.pulse_seconds), self._wake)
+        every(world, MINUTE_SECONDS, phase.uniform(0, MINUTE_SECONDS), self._look)
 
     def _measure(self) -> None:
         world = self._world
@@ -138,6 +136,12 @@ class LauncherLoop:
             return age, None
         before = minutes[then - 1]
         return age, max(0, before.visible - (newest.received - before.received))
+
+    def _look(self) -> None:
+        """The doorman: it wakes the loop where SQS says that a message is visible."""
+        self._world.figures.api_calls += 1
+        if self._world.counts()[0]:
+            self._wake()
 
     def _wake(self) -> None:
         if self._looping:

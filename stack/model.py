@@ -30,6 +30,8 @@ addresses of their own. What each costs at rest stands in docs/costs.md."""
 Data = Literal["keep", "delete"]
 """Whether buckets and tables that leave the stack are kept or deleted."""
 
+STACK_TAG: Final = "taskpacks:stack"
+"""The key of the tag that says which stack a resource belongs to."""
 LOG_RETENTION_DAYS = 30
 
 _NOTIFIABLE: Final = r"https://[^\s/]+\S*|[^\s@/:]+@[^\s@/:]+\.[^\s@/:]+"
@@ -214,6 +216,11 @@ class StackContext:
     def parameter(self, name: str) -> str:
         """Returns the full name of one of the stack's SSM parameters."""
         return stack_parameter(self.stack, name)
+
+    @property
+    def folder(self) -> str:
+        """Returns the path that the stack's SSM parameters lie below."""
+        return self.parameter("").rstrip("/")
 
     @property
     def producer_parameter(self) -> str:

@@ -172,8 +172,6 @@ class Scaling(_Record):
     break_even: float = Field(default=1.5, gt=0)
     """How many times its own cost, start-up and idle end, a worker's share of the work should
     be worth: higher starts fewer workers for short tasks. The deadline comes first."""
-    pulse_minutes: int = Field(default=5, ge=1, le=24 * 60)
-    """How often the launcher is asked even when no alarm said anything."""
     round_seconds: int = Field(default=30, ge=1, le=600)
     """The pause between two decisions while there is work."""
     breaker_failures: int = Field(default=5, ge=1)

@@ -20,6 +20,7 @@ from local.cloud.clock import Clock, last_minute, minutes_between
 from local.cloud.embedded_metrics import MetricBuffer, data_points
 from local.cloud.events import CloudEvent, EventStream
 from local.cloud.faults import Faults
+from local.cloud.function_targets import FunctionTargets
 from local.cloud.functions import Functions
 from local.cloud.metrics import QueueMetrics
 from local.cloud.repairs import all_repairs
@@ -178,10 +179,13 @@ class LocalCloud:
         scheduler = Scheduler(runner, self.events, self._max_running_jobs)
         stack.enter_context(batch_runs_locally(scheduler, self.events))
         self._start_serverless(stack)
+        targets = FunctionTargets(client=self.client("lambda"), events=self.events)
+        stack.enter_context(targets.in_place())
         self._delivery = Delivery(
             batch=self.client("batch"),
             sqs=self.client("sqs"),
             stepfunctions=self.client("stepfunctions"),
+            functions=targets,
             events=self.events,
             metrics=self._metrics,
         )
@@ -201,6 +205,7 @@ class LocalCloud:
             logs=self.client("logs"),
             environment=self.environment,
             folder=self._workdir / "functions",
+            metrics=self._metrics,
             on_line=self._function_line,
         )
         stack.enter_context(functions.in_place())

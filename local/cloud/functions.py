@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from local.cloud.clock import Clock
+    from local.cloud.embedded_metrics import MetricBuffer
     from local.cloud.events import EventStream
 
 _RUNTIMES: Final = tuple(f"python3.{minor}" for minor in range(10, 15))
@@ -88,6 +89,7 @@ class Functions:
         logs: Any,
         environment: Mapping[str, str],
         folder: Path,
+        metrics: MetricBuffer,
         on_line: Callable[[str], None],
     ) -> None:
         """Runs nothing yet.
@@ -98,6 +100,7 @@ class Functions:
             logs: A CloudWatch Logs client.
             environment: What points a process at the cloud; it wins over the function's own.
             folder: Where code is unpacked.
+            metrics: Where counts of errors go.
             on_line: Called with each line that a function prints.
         """
         self._events = events
@@ -105,6 +108,7 @@ class Functions:
         self._logs = logs
         self._environment = environment
         self._folder = folder
+        self._metrics = metrics
         self._on_line = on_line
         self._lock = threading.Lock()
         self._idle: dict[str, list[FunctionProcess]] = {}
@@ -162,6 +166,10 @@ class Functions:
         if "error" in answer:
             error = answer["error"]
             response_headers["x-amz-function-error"] = "Unhandled"
+            # https://docs.aws.amazon.com/lambda/latest/dg/monitoring-metrics-types.html
+            self._metrics.count(
+                "AWS/Lambda Errors", ("FunctionName", function.function_name), self._clock.now()
+            )
             self._events.emit(
                 FunctionFailed(
                     self._events.now(),

@@ -18,6 +18,7 @@ from botocore.exceptions import ClientError
 from moto.events.models import EventPattern, Rule
 
 from local.cloud.events import DeliveryFailed, RuleMatched
+from local.cloud.function_targets import DeliveryError
 from local.cloud.patterns import BadPatternError, matches
 from local.cloud.repairs import replaced
 
@@ -27,16 +28,11 @@ if TYPE_CHECKING:
 
     from local.cloud.embedded_metrics import MetricBuffer
     from local.cloud.events import EventStream
+    from local.cloud.function_targets import FunctionTargets
 
+THE_CLOCK: Final = "the clock"
+"""A scheduled event in words."""
 _TRANSFORMS: Final = ("Input", "InputPath", "InputTransformer")
-
-
-class DeliveryError(Exception):
-    """A target does not take an event."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
 
 
 @dataclass(frozen=True)
@@ -91,7 +87,7 @@ def event_in_words(event: Mapping[str, Any]) -> str:
     """An event for one line: an alarm's by its name and state, any other by its type."""
     detail: Any = event.get("detail") or {}
     if event["source"] == "aws.events" and event["detail-type"] == "Scheduled Event":
-        return "the clock"
+        return THE_CLOCK
     if event["source"] == "aws.cloudwatch" and "alarmName" in detail:
         return f"{detail['alarmName']} {detail['state']['value']}"
     return f"{event['source']} {event['detail-type']}"
@@ -115,12 +111,14 @@ class Delivery:
         batch: Any,
         sqs: Any,
         stepfunctions: Any,
+        functions: FunctionTargets,
         events: EventStream,
         metrics: MetricBuffer,
     ) -> None:
         self._batch = batch
         self._sqs = sqs
         self._stepfunctions = stepfunctions
+        self._functions = functions
         self._metrics = metrics
         self._events = events
         self._original: Any = Rule.send_to_targets
@@ -168,6 +166,8 @@ class Delivery:
             return f"task queue {target['Arn'].rpartition(':')[2]}"
         if service == "states":
             return self._start_execution(target, event)
+        if service == "lambda":
+            return self._functions.invoke(rule, target, as_delivered(event))
         if service != "batch":
             alone = copy(rule)
             alone.targets = [target]

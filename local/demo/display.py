@@ -21,8 +21,10 @@ from local.cloud import (
     JobChanged,
     LogLine,
     NoticeSent,
+    RuleMatched,
 )
-from local.demo.progress import ENDED, decision_of, log_record
+from local.cloud.targets import THE_CLOCK
+from local.demo.progress import ENDED, decision_of, doorman_of, log_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping, Sequence
@@ -68,6 +70,8 @@ class Display:
         elif isinstance(event, FunctionLine):
             if decision := decision_of(event.line):
                 self._decision(decision)
+            for deployment, what in (doorman_of(event.line) or {}).items():
+                self.say(f"doorman {deployment}: {what}", style="bold cyan")
         elif is_shown(event):
             self.say(str(event), style="red" if event.level >= logging.ERROR else "")
 
@@ -124,6 +128,8 @@ def is_shown(event: CloudEvent) -> bool:
             return event.previous != "INSUFFICIENT_DATA" or event.state == "ALARM"
         case NoticeSent():
             return event.state == "ALARM"
+        case RuleMatched():  # the doorman looks once a minute, and says itself what it does
+            return event.event != THE_CLOCK
         case ExecutionChanged():  # what started it says that it runs, and one stands down at once
             verb = event.output.get("verb") if isinstance(event.output, dict) else None
             return event.status not in ("RUNNING", "ABORTED") and verb != "stand_down"

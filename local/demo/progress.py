@@ -245,6 +245,12 @@ def decision_of(line: str) -> DecisionLine | None:
     return DecisionLine(found["Deployment"], found["Verb"], found["Reason"]) if found else None
 
 
+def doorman_of(line: str) -> dict[str, str] | None:
+    """The doorman's doings and problems by deployment, when a line of a function's log is its."""
+    found = _with_keys(line, "Doorman", "Problems")
+    return {**found["Doorman"], **found["Problems"]} if found else None
+
+
 def log_record(line: str) -> dict[str, Any] | None:
     """A record of the worker's log, when a line is one."""
     return _with_keys(line, "level", "logger", "message")

@@ -1,4 +1,4 @@
-"""Scaling mode `controller`: a state machine that asks the launcher, and what wakes it."""
+"""Scaling mode `controller`: a state machine that asks the launcher."""
 
 from __future__ import annotations
 
@@ -11,13 +11,7 @@ import pulumi_aws as aws
 from stack.components.controller_alarms import controller_alarms
 from stack.components.json_text import as_json
 from stack.components.launcher import TIMEOUT_SECONDS, Launcher, LauncherArgs
-from stack.components.queue_alarms import (
-    VISIBLE,
-    QueueAlarm,
-    UndeliveredEvents,
-    age_alarm,
-    alarm_rule,
-)
+from stack.components.queue_alarms import UndeliveredEvents, age_alarm, alarm_rule
 from stack.documents import scaling_policies, state_machine, trust
 
 if TYPE_CHECKING:
@@ -31,22 +25,6 @@ if TYPE_CHECKING:
 
 _DELETION_SECONDS: Final = 300
 """The provider's own: https://github.com/hashicorp/terraform-provider-aws/blob/main/internal/service/sfn/state_machine.go"""
-
-
-def wakers(scaling: Scaling) -> tuple[QueueAlarm, ...]:
-    """A first message, and an old one: both only wake, and the launcher says what to do."""
-    return (
-        QueueAlarm(name="message", metric=VISIBLE, threshold=1, meaning="a message waits"),
-        age_alarm(scaling),
-    )
-
-
-def rate(minutes: int) -> str:
-    """EventBridge's word for every so many minutes.
-
-    Source: https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-rate-expressions.html
-    """
-    return "rate(1 minute)" if minutes == 1 else f"rate({minutes} minutes)"
 
 
 def deletion_seconds(scaling: Scaling) -> int:
@@ -76,9 +54,9 @@ class ControllerArgs:
 class Controller(pulumi.ComponentResource):
     """Starts as many workers as there is work for.
 
-    Consists of: a Launcher; the state machine that asks it, with its role and log group; two
-    alarms with their rules and a schedule that wake the machine, the role that they wake it
-    under, UndeliveredEvents; alarms for people.
+    The stack's Doorman wakes it. Consists of: a Launcher; the state machine that asks it, with its
+    role and log group; an alarm on the oldest message's age with its rule that wakes the machine
+    too, the role that it wakes it under, UndeliveredEvents; alarms for people.
     """
 
     rule_names: list[pulumi.Output[str]]
@@ -207,43 +185,31 @@ class Controller(pulumi.ComponentResource):
 
     def _wake(self, name: str, args: ControllerArgs, machine: aws.sfn.StateMachine) -> None:
         child = pulumi.ResourceOptions(parent=self)
-        scaling = args.spec.scaling
         role, _ = self._role(
             f"{name}-wake",
             trust.EVENTS,
             machine.arn.apply(scaling_policies.start_execution),
             args.context,
         )
-        rules = {
-            f"{name}-{alarm.name}": alarm_rule(
-                f"{name}-{alarm.name}",
-                alarm,
-                args.queue.name,
-                does="wakes the controller",
-                parent=self,
-            )
-            for alarm in wakers(scaling)
-        }
-        # Whatever event was lost, the next pulse finds the backlog. It also keeps SQS's metrics
-        # flowing: they stop on a queue that nobody asks about.
-        rules[f"{name}-pulse"] = aws.cloudwatch.EventRule(
-            f"{name}-pulse",
-            description=f"{name}: wakes the controller whatever the alarms say",
-            schedule_expression=rate(scaling.pulse_minutes),
-            opts=child,
+        # The doorman wakes it within a minute; this is for when the doorman cannot.
+        rule = alarm_rule(
+            f"{name}-age",
+            age_alarm(args.spec.scaling),
+            args.queue.name,
+            does="wakes the controller",
+            parent=self,
         )
         undelivered = UndeliveredEvents(name, kms_key=args.context.kms_key, opts=child)
-        for rule_name, rule in rules.items():
-            aws.cloudwatch.EventTarget(
-                rule_name,
-                rule=rule.name,
-                arn=machine.arn,
-                role_arn=role.arn,
-                dead_letter_config={"arn": undelivered.arn},
-                opts=child,
-            )
-        undelivered.allow(list(rules.values()))
-        self.rule_names = [rule.name for rule in rules.values()]
+        aws.cloudwatch.EventTarget(
+            f"{name}-age",
+            rule=rule.name,
+            arn=machine.arn,
+            role_arn=role.arn,
+            dead_letter_config={"arn": undelivered.arn},
+            opts=child,
+        )
+        undelivered.allow([rule])
+        self.rule_names = [rule.name]
 
     def _role(
         self,

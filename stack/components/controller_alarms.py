@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from taskpacks.types import Scaling
 
 _FAILED_PERIOD_SECONDS: Final = 300
+_HALTED_PERIOD_SECONDS: Final = 2 * limits.METRIC_PERIOD_SECONDS
+"""A halt is written whenever the doorman wakes the controller, once a minute. The minute more is
+for one that comes a little late: without it the alarm would go to OK and back, with a notice each
+time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,9 +49,6 @@ def controller_alarms(
 ) -> tuple[ControllerAlarm, ...]:
     """The alarms of one deployment: halted by its breaker or its cap; an execution failed."""
     who = f"{deployment} (pack {pack})"
-    # A halt is written at every pulse for as long as it lasts. The minute more is for a pulse that
-    # comes a little late: without it the alarm would go to OK and back, with a notice each time.
-    period_seconds = (scaling.pulse_minutes + 1) * limits.METRIC_PERIOD_SECONDS
 
     def halted(by: str, description: str) -> ControllerAlarm:
         return ControllerAlarm(
@@ -55,7 +56,7 @@ def controller_alarms(
             namespace=METRICS_NAMESPACE,
             metric="Halted",
             dimensions={**metric_dimensions(stack, deployment), "HaltedBy": by},
-            period_seconds=period_seconds,
+            period_seconds=_HALTED_PERIOD_SECONDS,
             description=description,
         )
 
@@ -66,9 +67,9 @@ def controller_alarms(
             metric=metric,
             of_machine=True,
             period_seconds=_FAILED_PERIOD_SECONDS,
-            description=f"{who}: {what}, and workers may be missing; the next pulse, at most "
-            f"{scaling.pulse_minutes} min later, starts a new execution. The failed one says "
-            "why: state machine {machine}",
+            description=f"{who}: {what}, and workers may be missing; while messages wait, the "
+            "doorman starts a new execution each minute. The failed one says why: state machine "
+            "{machine}",
         )
 
     return (

@@ -46,7 +46,7 @@ def record_deployment(
     Args:
         name: Of the deployment.
         facts: What is written: its queues' URLs ("queue_url", "dead_letter_url"), its "job_queue",
-            its "producer_policy" and the like.
+            its "producer_policy" and the like. The doorman reads it: launcher/doorman.py.
         guards: Asked before the record is deleted.
         context: The stack's.
         parent: The deployment's component.

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pulumi
 
+from stack.model import STACK_TAG
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -21,7 +23,7 @@ DEPLOYMENT: Final = "taskpacks:deployment"
 
 def of_stack(stack: str, owner: str | None) -> dict[str, str]:
     """Returns the tags of every resource of a stack."""
-    return {"taskpacks:stack": stack, **({"taskpacks:owner": owner} if owner else {})}
+    return {STACK_TAG: stack, **({"taskpacks:owner": owner} if owner else {})}
 
 
 def of_deployment(deployment: str, pack: str) -> dict[str, str]:

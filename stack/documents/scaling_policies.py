@@ -6,10 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from stack.documents import key_policies
 from stack.documents.iam import allow, document
+from stack.model import STACK_TAG
 from taskpacks.contract import pause_parameter
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from stack.model import StackContext
+    from taskpacks.types import ScalingMode
 
 
 def submit(job_queue_arn: str, job_definition_arn: str) -> dict[str, Any]:
@@ -81,6 +85,54 @@ def controller(launcher_arn: str, job_queue_arn: str, job_definition_arn: str) -
             ),
         ]
     )
+
+
+def doorman(
+    log_group_arn: str, modes: Collection[ScalingMode], *, context: StackContext
+) -> dict[str, Any]:
+    """Returns what the doorman does: count, see whether anything is at work, start what decides.
+
+    Its resources are those with the stack's tag, and are not named: the names of fifty deployments
+    do not fit a role's policies, and a deployment that comes would change what all share. SQS,
+    Step Functions and Batch take the tag as a condition:
+    https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-abac-tagging-resource-control.html
+    https://docs.aws.amazon.com/step-functions/latest/dg/tag-based-policies.html
+    https://docs.aws.amazon.com/service-authorization/latest/reference/list_awsbatch.html
+
+    Args:
+        log_group_arn: Where its output goes.
+        modes: Those of the stack's deployments: it may start nothing that none of them has.
+        context: Of the stack.
+    """
+    ours = {"StringEquals": {f"aws:ResourceTag/{STACK_TAG}": context.stack}}
+    folder = context.arn("ssm", f"parameter{context.folder}")
+    statements = [
+        allow(["ssm:GetParametersByPath"], [f"{folder}/deployments", f"{folder}/deployments/*"]),
+        allow(["ssm:GetParameters"], [f"{folder}/paused/*"]),
+        allow(["sqs:GetQueueAttributes"], [context.arn("sqs", "*")], Condition=ours),
+        allow(["logs:CreateLogStream", "logs:PutLogEvents"], [f"{log_group_arn}:*"]),
+        *key_policies.environment(context),
+    ]
+    if "controller" in modes:
+        statements.append(
+            allow(
+                ["states:ListExecutions", "states:StartExecution"],
+                [context.arn("states", "stateMachine:*")],
+                Condition=ours,
+            )
+        )
+    if "alarms" in modes:
+        statements += [
+            allow(
+                ["batch:SubmitJob"],
+                [context.arn("batch", "job-queue/*"), context.arn("batch", "job-definition/*")],
+                Condition=ours,
+            ),
+            # A job that is not there yet has no tags; its queue and its definition have.
+            allow(["batch:SubmitJob"], [context.arn("batch", "job/*")]),
+            allow(["batch:ListJobs"], ["*"]),
+        ]
+    return document(statements)
 
 
 def start_execution(state_machine_arn: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@
                      └──▶ LauncherFailed
 
 All that is remembered from round to round goes through the launcher (`memory` in its answer), so
-that a pulse that finds nothing to do costs three transitions.
+that an execution that finds nothing to do costs three transitions.
 """
 
 from __future__ import annotations

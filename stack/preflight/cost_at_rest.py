@@ -6,6 +6,7 @@ import re
 from collections import defaultdict
 from typing import TYPE_CHECKING, Final
 
+from stack.components.python_function import MEMORY_MIB
 from stack.hardware.costs import HOURS_PER_MONTH
 
 if TYPE_CHECKING:
@@ -14,8 +15,9 @@ if TYPE_CHECKING:
     from stack.hardware.prices import Prices
     from stack.preflight.rules import Registration
 
-PULSE_TRANSITIONS: Final = 3
-"""The state transitions of a pulse that finds nothing to do: stack/documents/state_machine.py."""
+DOORMAN_SECONDS: Final = 0.3
+DOORMAN_SECONDS_PER_DEPLOYMENT: Final = 0.03
+"""How long a look of the doorman that finds nothing is billed. Assumed: not measured in AWS."""
 _MINUTES: Final = {"minute": 1, "hour": 60, "day": 24 * 60}
 
 
@@ -28,6 +30,7 @@ def at_rest(resources: Sequence[Registration], known: Prices) -> dict[str, float
         US dollars per month; kinds that cost nothing are left out.
     """
     month: defaultdict[str, float] = defaultdict(float)
+    deployments = sum(each.type == "aws:batch/jobQueue:JobQueue" for each in resources)
     for each in resources:
         match each.type:
             case "aws:cloudwatch/metricAlarm:MetricAlarm":
@@ -36,9 +39,8 @@ def at_rest(resources: Sequence[Registration], known: Prices) -> dict[str, float
             case "aws:cloudwatch/dashboard:Dashboard":
                 month["dashboard"] += known.usd("cloudwatch_month", "dashboard")
             case "aws:cloudwatch/eventRule:EventRule":
-                pulses = runs_per_month(str(each.known("scheduleExpression") or ""))
-                transition = known.usd("step_functions", "transition")
-                month["pulses"] += pulses * PULSE_TRANSITIONS * transition
+                looks = runs_per_month(str(each.known("scheduleExpression") or ""))
+                month["doorman"] += looks * a_look(deployments, known)
             case "aws:ec2/natGateway:NatGateway":
                 hour = known.usd("network_hour", "nat gateway")
                 month["NAT gateways"] += HOURS_PER_MONTH * hour
@@ -54,6 +56,22 @@ def at_rest(resources: Sequence[Registration], known: Prices) -> dict[str, float
             case _:
                 pass
     return {what: dollars for what, dollars in month.items() if dollars}
+
+
+def a_look(deployments: int, known: Prices) -> float:
+    """Returns the cost in US dollars of one look of the doorman that finds nothing.
+
+    Args:
+        deployments: How many there are: each is asked for its count with one request.
+        known: AWS's prices.
+    """
+    seconds = DOORMAN_SECONDS + DOORMAN_SECONDS_PER_DEPLOYMENT * deployments
+    gib_seconds = seconds * MEMORY_MIB / 1024
+    return (
+        known.usd("lambda", "request")
+        + gib_seconds * known.usd("lambda", "arm64 gib second")
+        + deployments * known.usd("sqs", "request")
+    )
 
 
 def runs_per_month(schedule: str) -> float:

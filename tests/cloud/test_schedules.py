@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 import pytest
 from botocore.exceptions import ClientError
 
-from local.cloud import DeliveryFailed, ExecutionChanged, RuleMatched
+from local.cloud import DeliveryFailed, ExecutionChanged, FunctionLine, RuleMatched
 from local.cloud.schedules import BadScheduleError, rate_of
-from tests.cloud.serverless import make_machine, role
+from tests.cloud.serverless import make_function, make_machine, role
 
 NOON = int(datetime(2026, 3, 2, 12, 0, tzinfo=UTC).timestamp())
 """A Monday."""
@@ -84,3 +84,44 @@ def test_an_events_own_input_wins(cloud):
         seconds=10,
     )
     assert done.output == {"mine": 1}
+
+
+def test_the_clock_invokes_a_function_that_lets_the_rule_in_and_no_other(cloud):
+    code = "def handle(event, context):\n    print(event['detail-type'], 'came')\n"
+    arn = make_function(cloud, "looks", code)
+    events = cloud.client("events")
+    rule = events.put_rule(Name="minute", ScheduleExpression="rate(1 minute)")["RuleArn"]
+    events.put_targets(Rule="minute", Targets=[{"Id": "1", "Arn": arn}])
+    failed = cloud.events.wait_for(lambda event: isinstance(event, DeliveryFailed), seconds=10)
+    assert failed.error_code == "NO_PERMISSIONS"
+    cloud.client("lambda").add_permission(
+        FunctionName="looks",
+        StatementId="minute",
+        Action="lambda:InvokeFunction",
+        Principal="events.amazonaws.com",
+        SourceArn=rule,
+    )
+    line = cloud.events.wait_for(lambda event: isinstance(event, FunctionLine), seconds=20)
+    assert line.line == "Scheduled Event came"
+
+
+def test_a_function_that_the_clock_finds_still_at_work_is_not_invoked_beside_itself(cloud):
+    code = "import time\ndef handle(event, context):\n    print('began')\n    time.sleep(2)\n"
+    arn = make_function(cloud, "slow", code, Timeout=30)
+    cloud.client("lambda").add_permission(
+        FunctionName="slow",
+        StatementId="minute",
+        Action="lambda:InvokeFunction",
+        Principal="events.amazonaws.com",
+    )
+    events = cloud.client("events")
+    events.put_rule(Name="minute", ScheduleExpression="rate(1 minute)")
+    events.put_targets(Rule="minute", Targets=[{"Id": "1", "Arn": arn}])
+    cloud.events.wait_for(
+        lambda event: isinstance(event, RuleMatched) and event.outcome.endswith("dropped"),
+        seconds=20,
+    )
+    events.disable_rule(Name="minute")
+    cloud.events.wait_for(lambda event: isinstance(event, FunctionLine), seconds=20)
+    told = [event for event in cloud.events.past if isinstance(event, FunctionLine)]
+    assert len(told) == 1

@@ -159,8 +159,6 @@ def test_a_daily_cap_that_one_worker_would_break_is_refused():
         ("max_workers", 0),
         ("task_seconds", 0),
         ("break_even", 0),
-        ("pulse_minutes", 0),
-        ("pulse_minutes", 1441),
         ("round_seconds", 0),
         ("round_seconds", 601),
         ("breaker_failures", 0),

@@ -100,14 +100,14 @@ def test_the_demo_with_a_new_pack_folder_runs_every_pack_and_tells_the_story(che
 
 
 CONTROLLER_STORY = (
-    r"rule {name}-(message|age|pulse)-\w+ matched .* execution \w+",
+    r"doorman {name}: started execution look-\d+",
     r"launcher {name}: start: start \d+: \d+ messages visible",
     r"job {name}-worker \S+: RUNNING",
     r"worker \S+: drained: nothing came for",
     r"job {name}-worker \S+: SUCCEEDED \(exit code 0",
 )
-"""Alarm or pulse, execution, decision with its reason, workers, drained, exits. A pulse may come
-before the first metric: the depth stands outside of the order."""
+"""Doorman, decision with its reason, workers, drained, exits. The doorman may come before the first
+metric: the depth stands outside of the order."""
 ALARMS_STORY = (
     r"queue {name}-tasks-\w+: \d+ visible",
     r"alarm {name}-depth-low-\w+: \w+ → ALARM",

@@ -81,6 +81,26 @@ def ingress(project: Project, _id):
     return [rule.get("FromPort") for rule in group["IpPermissions"]]
 
 
+def bus_of(project, name):
+    """Its name, the pattern of its one rule, and how many targets that has."""
+    events = project.client("events")
+    (rule,) = events.list_rules(EventBusName=name)["Rules"]
+    targets = events.list_targets_by_rule(EventBusName=name, Rule=rule["Name"])["Targets"]
+    bus = events.describe_event_bus(Name=name)["Name"]
+    return bus, json.loads(rule["EventPattern"])["source"], len(targets)
+
+
+def permitted_rules(project, statement_id):
+    client = project.client("lambda")
+    (function,) = client.list_functions()["Functions"]
+    policy = client.get_policy(FunctionName=function["FunctionName"])["Policy"]
+    return [
+        statement["Condition"]["ArnLike"]["AWS:SourceArn"].rpartition("/")[2]
+        for statement in json.loads(policy)["Statement"]
+        if statement["Sid"] == statement_id
+    ]
+
+
 CASES = [
     Case(
         "aws:sfn/stateMachine:StateMachine",
@@ -294,5 +314,32 @@ it = aws.ec2.NatGateway("it", allocation_id=address.id, subnet_id=subnet.id, tag
             "SSEAlgorithm",
         ),
         ("AES256", "aws:kms"),
+    ),
+    Case(
+        "aws:cloudwatch/eventBus:EventBus",
+        """it = aws.cloudwatch.EventBus("it", name="bus-<V>", tags={"v": "1"})
+rule = aws.cloudwatch.EventRule("rule", event_bus_name=it.name, tags={"v": "<V>"},
+    event_pattern=json.dumps({"source": ["<V>"]}))
+aws.cloudwatch.EventTarget("target", event_bus_name=it.name, rule=rule.name,
+    arn="arn:aws:sqs:us-east-1:123456789012:q")""",
+        "x",
+        "y",
+        bus_of,
+        (("bus-x", ["x"], 1), ("bus-y", ["y"], 1)),
+        Action.REPLACED,
+    ),
+    Case(
+        "aws:lambda/permission:Permission",
+        ROLE
+        + """function = aws.lambda_.Function("function", role=role.arn, runtime="python3.13",
+    handler="m.handle", code=pulumi.AssetArchive({"m.py": pulumi.StringAsset("x = 1")}))
+it = aws.lambda_.Permission("it", action="lambda:InvokeFunction", function=function.name,
+    principal="events.amazonaws.com",
+    source_arn="arn:aws:events:us-east-1:123456789012:rule/<V>")""",
+        "x",
+        "y",
+        permitted_rules,
+        (["x"], ["y"]),
+        Action.REPLACED,
     ),
 ]

@@ -53,7 +53,7 @@ class Deployed:
             self.client("stepfunctions").stop_execution(executionArn=execution)
 
     def wake(self):
-        """From now on alarms and the pulse wake it, and jobs run."""
+        """From now on the doorman and an alarm wake it, and jobs run."""
         self._machines_state("ENABLED")
         self._rules("enable_rule")
 
@@ -62,15 +62,16 @@ class Deployed:
             self.jobs.append(event.array_size)
         elif isinstance(event, FunctionLine) and event.line.startswith("{"):
             line = json.loads(event.line)
-            if line["Deployment"] == self.name:
+            if line.get("Deployment") == self.name:
                 self.lines.append(line)
         elif isinstance(event, FunctionFailed):
             self.failures.append(event)
 
     def _rules(self, operation):
         events = self.client("events")
-        for rule in events.list_rules(NamePrefix=f"{self.name}-")["Rules"]:
-            getattr(events, operation)(Name=rule["Name"])
+        for prefix in (f"{self.name}-", "doorman-"):
+            for rule in events.list_rules(NamePrefix=prefix)["Rules"]:
+                getattr(events, operation)(Name=rule["Name"])
 
     def _machines_state(self, state):
         batch = self.client("batch")

@@ -116,7 +116,11 @@ class Watch:
 
 def limits_as_deployed(cloud):
     client = cloud.client("lambda")
-    (function,) = client.list_functions()["Functions"]
+    (function,) = [
+        each
+        for each in client.list_functions()["Functions"]
+        if each["FunctionName"].startswith("napping-launcher-")
+    ]
     settings = json.loads(function["Environment"]["Variables"]["TASKPACKS_LAUNCHER"])
     return Limits.from_json(settings["limits"])
 

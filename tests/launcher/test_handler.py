@@ -265,7 +265,7 @@ def test_a_round_without_figures_has_no_metrics_and_still_its_line(aws, ask, cap
     assert line["Verb"] == "wait"
 
 
-def test_an_idle_pulse_has_no_metrics(ask, capsys):
+def test_an_idle_round_has_no_metrics(ask, capsys):
     ask()
     (line,) = lines(capsys)
     assert "_aws" not in line

@@ -38,7 +38,7 @@ def outputs(tmp_path_factory, cloud):
         )
         engine.up()
         made = engine.outputs()["deployments"]
-        for name in made:  # no pulse of one disturbs another's test
+        for name in made:  # no alarm of one disturbs another's test
             quiet = Deployed(cloud, name, made[name])
             quiet.open()
             quiet.close()

@@ -23,6 +23,7 @@ INSIDE = {
     "aws:ec2/routeTableAssociation:RouteTableAssociation": "aws:ec2/routeTable:RouteTable",
     "aws:ecr/lifecyclePolicy:LifecyclePolicy": "aws:ecr/repository:Repository",
     "aws:iam/rolePolicy:RolePolicy": "aws:iam/role:Role",
+    "aws:lambda/permission:Permission": "aws:lambda/function:Function",
     "aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration": "aws:s3/bucket:Bucket",
     "aws:s3/bucketPolicy:BucketPolicy": "aws:s3/bucket:Bucket",
     "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock": "aws:s3/bucket:Bucket",

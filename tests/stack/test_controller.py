@@ -12,9 +12,8 @@ from launcher.handler import ARRAY_SIZE_MAX
 from launcher.observe import NAMESPACE, OBSERVING_SECONDS_MAX
 from launcher.settings import SETTINGS_VARIABLE, Settings
 from local.engine.monitor import Monitor
-from stack.components import launcher
+from stack.components import launcher, python_function
 from stack.components.controller import deletion_seconds
-from stack.components.controller_alarms import controller_alarms
 from taskpacks import limits
 from taskpacks.contract import METRICS_NAMESPACE, metric_dimensions
 from taskpacks.types import Scaling
@@ -42,20 +41,24 @@ def machine_of(project):
     )
 
 
-def test_everything_that_wakes_points_at_the_state_machine(project, deployed):
+def launcher_of(project):
+    functions = project.client("lambda").list_functions()["Functions"]
+    return next(each for each in functions if each["FunctionName"].startswith("small-launcher-"))
+
+
+def test_the_age_alarm_wakes_the_state_machine_where_the_doorman_does_not(project, deployed):
     machine = machine_of(project)
     events = project.client("events")
     rules = {
         rule["Name"].removeprefix("small-").rpartition("-")[0]: rule
         for rule in events.list_rules()["Rules"]
     }
-    for name in ("age", "message", "pulse"):
-        (target,) = events.list_targets_by_rule(Rule=rules[name]["Name"])["Targets"]
-        assert target["Arn"] == machine["stateMachineArn"]
-        assert target["RoleArn"]
-        assert target["DeadLetterConfig"]["Arn"]
-        assert "BatchParameters" not in target
-    assert rules["pulse"]["ScheduleExpression"] == "rate(5 minutes)"
+    assert rules.keys() == {"age", "blocked", "doorman"}
+    (target,) = events.list_targets_by_rule(Rule=rules["age"]["Name"])["Targets"]
+    assert target["Arn"] == machine["stateMachineArn"]
+    assert target["RoleArn"]
+    assert target["DeadLetterConfig"]["Arn"]
+    assert "BatchParameters" not in target
 
 
 def test_the_deletion_of_the_state_machine_may_take_longer_than_a_round(project, monkeypatch):
@@ -73,27 +76,20 @@ def test_the_deletion_of_the_state_machine_may_take_longer_than_a_round(project,
     assert deletion_seconds(Scaling(round_seconds=30)) == 390
 
 
-def test_alarms_wake_at_the_first_message_and_before_the_sla(project, deployed):
+def test_the_age_alarm_wakes_before_the_sla(project, deployed):
     alarms = project.client("cloudwatch").describe_alarms()["MetricAlarms"]
     thresholds = {
         alarm["AlarmName"].removeprefix("small-").rpartition("-")[0]: alarm["Threshold"]
         for alarm in alarms
     }
-    assert (thresholds["message"], thresholds["age"]) == (1, 480)
-    assert not {"depth-low", "depth-high"} & thresholds.keys()
+    assert thresholds["age"] == 480
+    assert not {"message", "depth-low", "depth-high"} & thresholds.keys()
 
 
 def test_what_the_launcher_has_to_say_again_is_the_same():
     assert NAMESPACE == METRICS_NAMESPACE
     assert fakes.SETTINGS.dimensions == metric_dimensions("prod", "pi")
     assert ARRAY_SIZE_MAX == limits.ARRAY_SIZE_MAX
-
-
-def test_a_halt_outlasts_a_pulse_that_comes_a_little_late():
-    for pulse_minutes in (1, 5, 60):
-        halts = controller_alarms("dev", "small", "pi", Scaling(pulse_minutes=pulse_minutes))[:2]
-        assert [alarm.metric for alarm in halts] == ["Halted"] * 2
-        assert all(alarm.period_seconds >= (pulse_minutes + 1) * 60 for alarm in halts)
 
 
 def test_alarms_for_people_say_which_pack_which_figure_and_what_to_do(project, deployed):
@@ -120,7 +116,7 @@ def test_alarms_for_people_say_which_pack_which_figure_and_what_to_do(project, d
 
 def test_the_machine_asks_the_launcher_and_submits_this_deployments_workers(project, deployed):
     states = json.loads(machine_of(project)["definition"])["States"]
-    function = project.client("lambda").list_functions()["Functions"][0]
+    function = launcher_of(project)
     assert states["Decide"]["Parameters"]["FunctionName"] == function["FunctionArn"]
     for state in ("StartOne", "StartArray"):
         assert states[state]["Parameters"]["JobQueue"] == deployed["job_queue"]
@@ -138,7 +134,7 @@ def test_the_machine_keeps_a_log_under_the_prefix_of_deliveries(project, deploye
 def test_the_zip_holds_the_launcher_alone_and_works_by_itself(tmp_path):
     archive = tmp_path / "launcher.zip"
     with zipfile.ZipFile(archive, "w") as made:
-        for name, asset in launcher.archive().assets.items():
+        for name, asset in python_function.archive().assets.items():
             made.write(asset.path, name)
     names = set(zipfile.ZipFile(archive).namelist())
     assert names == {f"launcher/{path.name}" for path in (ROOT / "launcher").glob("*.py")}
@@ -152,14 +148,14 @@ def test_the_zip_holds_the_launcher_alone_and_works_by_itself(tmp_path):
 
 
 def test_the_function_runs_on_graviton_longer_than_an_observation_may_take(project, deployed):
-    function = project.client("lambda").list_functions()["Functions"][0]
+    function = launcher_of(project)
     assert (function["Runtime"], function["Architectures"]) == ("python3.13", ["arm64"])
     assert function["Handler"] == launcher.HANDLER
     assert function["Timeout"] > OBSERVING_SECONDS_MAX
 
 
 def test_the_launcher_can_read_what_the_stack_tells_it(project, deployed, monkeypatch):
-    function = project.client("lambda").list_functions()["Functions"][0]
+    function = launcher_of(project)
     variables = function["Environment"]["Variables"]
     monkeypatch.setenv(SETTINGS_VARIABLE, variables[SETTINGS_VARIABLE])
     settings = Settings.from_environment()

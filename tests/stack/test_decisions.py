@@ -5,7 +5,6 @@ from fnmatch import fnmatchcase
 import pytest
 
 from stack.components import (
-    controller,
     controller_alarms,
     network,
     producer,
@@ -177,27 +176,12 @@ def test_executions_are_started_and_listed_of_one_machine_only():
     ]
 
 
-def test_the_controller_is_woken_by_a_first_message_and_an_old_one():
-    first, age = controller.wakers(Scaling(start_within_seconds=600, startup_seconds=120))
-    assert (first.metric, first.threshold) == (queue_alarms.VISIBLE, 1)
-    assert (age.metric, age.threshold) == (queue_alarms.OLDEST, 480)
-
-
-@pytest.mark.parametrize(
-    ("minutes", "text"), [(1, "rate(1 minute)"), (2, "rate(2 minutes)"), (60, "rate(60 minutes)")]
-)
-def test_a_rate_of_one_is_written_in_the_singular(minutes, text):
-    assert controller.rate(minutes) == text
-
-
-def test_a_halt_is_looked_for_a_minute_longer_than_a_pulse_takes():
+def test_a_halt_is_looked_for_a_minute_longer_than_the_doorman_takes():
     made = {
         alarm.name: alarm
-        for alarm in controller_alarms.controller_alarms(
-            "dev", "pi", "pi", Scaling(pulse_minutes=7)
-        )
+        for alarm in controller_alarms.controller_alarms("dev", "pi", "pi", Scaling())
     }
-    assert made["halted-by-cap"].period_seconds == 7 * 60 + 60
+    assert made["halted-by-cap"].period_seconds == 60 + 60
     assert made["halted-by-cap"].dimensions == {
         "Stack": "dev",
         "Deployment": "pi",

@@ -204,8 +204,9 @@ def test_what_lies_there_is_counted_by_the_month():
         Registration("aws:ec2/vpcEndpoint:VpcEndpoint", "g", {"vpcEndpointType": "Gateway"}),
         Registration("aws:kms/key:Key", "k", {}),
         Registration(
-            "aws:cloudwatch/eventRule:EventRule", "p", {"scheduleExpression": "rate(5 minutes)"}
+            "aws:cloudwatch/eventRule:EventRule", "p", {"scheduleExpression": "rate(1 minute)"}
         ),
+        Registration("aws:batch/jobQueue:JobQueue", "j", {}),
         Registration("aws:cloudwatch/eventRule:EventRule", "q", {"eventPattern": "{}"}),
         Registration("aws:sqs/queue:Queue", "s", {}),
     ]
@@ -216,7 +217,8 @@ def test_what_lies_there_is_counted_by_the_month():
         "public addresses": pytest.approx(3.65),
         "interface endpoints": pytest.approx(14.60),
         "keys": 1.0,
-        "pulses": pytest.approx(8760 * 3 * 0.000025),
+        # A request of Lambda, 0.33 s of 256 MiB, a request of SQS.
+        "doorman": pytest.approx(43_800 * (0.2e-6 + 0.33 / 4 * 13.3334e-6 + 0.4e-6)),
     }
 
 
@@ -261,7 +263,7 @@ def test_a_worker_with_several_processes_costs_what_one_with_one_does():
 def test_the_alarms_of_a_deployment_are_counted_as_its_own():
     made = planned({"pi": {}, "pi-deep": {"pack": "pi", "scaling": {"mode": "controller"}}})
     total = next(each.used for each in made.quotas if each.quota.what == "alarms")
-    assert sum(each.alarms for each in made.deployments) == total
+    assert sum(each.alarms for each in made.deployments) == total - 2  # the doorman's
     assert all(each.alarms >= 3 for each in made.deployments)
 
 
@@ -439,16 +441,27 @@ def test_a_plan_for_machines_is_json_with_a_unit_in_every_name():
     assert made["at_rest_usd_per_month"] == pytest.approx(sum(made["at_rest"].values()))
 
 
-@pytest.mark.parametrize(("mode", "alarms", "pulses"), [("controller", 9, 0.66), ("alarms", 6, 0)])
-def test_the_page_on_costs_says_what_a_plan_counts_for_one_deployment(mode, alarms, pulses):
+@pytest.mark.parametrize(("mode", "alarms", "rules_used"), [("controller", 8, 2), ("alarms", 6, 4)])
+def test_the_page_on_costs_says_what_a_plan_counts_for_one_deployment(mode, alarms, rules_used):
     page = (ROOT / "docs" / "costs.md").read_text()
     made = planned({"pi": {"scaling": {"mode": mode}}})
     used = {each.quota.what: each.used for each in made.quotas}
-    assert used["rules on the default event bus"] == 4
-    assert "4 per deployment" in page
-    assert used["alarms"] == alarms
-    assert f"{alarms} per deployment" in page or f"`{mode}` {alarms}" in page
-    assert f"${made.at_rest['alarms']:.2f}" in page
-    assert made.at_rest.get("pulses", 0) == pytest.approx(pulses, abs=0.005)
-    assert not pulses or f"${pulses} a deployment" in page
+    of_the_stack = {"rules": 1, "alarms": 2}  # the doorman's
+    assert used["rules on the default event bus"] == rules_used + of_the_stack["rules"]
+    assert used["alarms"] == alarms + of_the_stack["alarms"]
+    for figure in (alarms, rules_used):
+        assert f"{figure} per deployment" in page or f"`{mode}` {figure}" in page
+    assert f"${made.at_rest['alarms'] - 0.20:.2f}" in page
     assert f"**${made.at_rest['interface endpoints']:.2f}**" in page
+
+
+@pytest.mark.parametrize("deployments", [1, 10, 50])
+def test_the_page_on_costs_says_what_the_doorman_costs(deployments):
+    made = planned({f"pi-{index}": {"pack": "pi"} for index in range(deployments)})
+    row = f"| {deployments} | "
+    (found,) = [
+        line
+        for line in (ROOT / "docs" / "costs.md").read_text().splitlines()
+        if line.startswith(row)
+    ]
+    assert f"**${made.at_rest['doorman']:.2f}**" in found

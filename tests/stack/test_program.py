@@ -42,8 +42,8 @@ def test_up_makes_what_mode_alarms_needs(project):
     events = project.client("events")
     sizes = []
     for rule in events.list_rules()["Rules"]:
-        pattern = json.loads(rule["EventPattern"])
-        if pattern["source"] != ["aws.cloudwatch"]:
+        pattern = json.loads(rule.get("EventPattern", "{}"))
+        if pattern.get("source") != ["aws.cloudwatch"]:
             continue
         assert pattern["resources"][0] in {alarm["AlarmArn"] for alarm in alarms}
         (target,) = events.list_targets_by_rule(Rule=rule["Name"])["Targets"]

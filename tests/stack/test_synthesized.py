@@ -80,6 +80,9 @@ WHERE = {
 """How docs/security.md names such policies, whose "*" has reasons of its own."""
 
 PARLIAMENT_IS_WRONG = {
+    ("RESOURCE_MISMATCH", "batch:SubmitJob"): "the doorman's statements name queue and definition "
+    "by a tag, which a job that is not there yet has not: "
+    "https://docs.aws.amazon.com/service-authorization/latest/reference/list_awsbatch.html",
     ("RESOURCE_MISMATCH", "states:ListExecutions"): "it asks for a map run or a state machine: "
     "https://docs.aws.amazon.com/service-authorization/latest/reference/list_awsstepfunctions.html",
 }

@@ -9,8 +9,8 @@ from local.engine.handlers.batch import ComputeEnvironment, JobDefinition, JobQu
 from local.engine.handlers.cloudwatch import LogGroup, MetricAlarm
 from local.engine.handlers.dynamodb import Table
 from local.engine.handlers.ecr import Repository
-from local.engine.handlers.events import EventRule, EventTarget
-from local.engine.handlers.functions import Function
+from local.engine.handlers.events import EventBus, EventRule, EventTarget
+from local.engine.handlers.functions import Function, Permission
 from local.engine.handlers.gateways import Eip, NatGateway, VpcEndpoint
 from local.engine.handlers.iam import InstanceProfile, Policy, Role, RolePolicyAttachment
 from local.engine.handlers.kms import Key
@@ -43,10 +43,10 @@ __all__ = ["HANDLERS", "Handler", "Resource", "Update", "Values", "handler_for"]
 _ALL: tuple[Handler, ...] = (
     Bucket(), BucketLifecycleConfiguration(), BucketPolicy(), BucketPublicAccessBlock(),
     BucketServerSideEncryptionConfiguration(), ComputeEnvironment(), Dashboard(), Eip(),
-    EventRule(), EventTarget(), Function(), InstanceProfile(), InternetGateway(),
+    EventBus(), EventRule(), EventTarget(), Function(), InstanceProfile(), InternetGateway(),
     JobDefinition(), JobQueue(), Key(), LaunchTemplate(), LifecyclePolicy(), LogGroup(),
-    MetricAlarm(), NatGateway(), Parameter(), Policy(), Queue(), QueuePolicy(), Repository(),
-    Role(), RolePolicy(), RolePolicyAttachment(), Route(), RouteTable(),
+    MetricAlarm(), NatGateway(), Parameter(), Permission(), Policy(), Queue(), QueuePolicy(),
+    Repository(), Role(), RolePolicy(), RolePolicyAttachment(), Route(), RouteTable(),
     RouteTableAssociation(), SecurityGroup(), SecurityGroupEgressRule(),
     SecurityGroupIngressRule(), StateMachine(), Subnet(), Table(), Topic(), TopicPolicy(),
     TopicSubscription(), Vpc(), VpcEndpoint(),

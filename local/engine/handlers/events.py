@@ -1,4 +1,4 @@
-"""EventBridge: rules on the default bus, and their targets."""
+"""EventBridge: buses, rules on them, and their targets."""
 
 from __future__ import annotations
 
@@ -25,8 +25,41 @@ if TYPE_CHECKING:
     from local.engine.cloud import Cloud
 
 
+class EventBus(Handler):
+    """A bus beside the default one. Its id is its name."""
+
+    resource_type = "aws:cloudwatch/eventBus:EventBus"
+    service = "events"
+    auto_name = AutoName(max_length=256)
+    tagging = Tagging(subject="resourceARN", arn="event-bus/")
+    properties: ClassVar[Mapping[str, Property]] = {
+        "name": Property(replaces=True),
+        "tags": TAGS,
+        "region": REGION,
+    }
+
+    def create(self, cloud: Cloud, inputs: Mapping[str, Any]) -> str:
+        parameters = self.api(without(inputs, "tags"))
+        cloud.client("events").create_event_bus(**parameters, Tags=tag_list(inputs.get("tags")))
+        return inputs["name"]
+
+    def read(self, cloud: Cloud, resource: Resource) -> Values | None:
+        events = cloud.client("events")
+        bus = events.describe_event_bus(Name=resource.id)
+        tags = events.list_tags_for_resource(ResourceARN=bus["Arn"])["Tags"]
+        return {**self.wire(bus), **tagged(tag_map(tags)), "arn": bus["Arn"]}
+
+    def delete(self, cloud: Cloud, resource: Resource) -> None:
+        cloud.client("events").delete_event_bus(Name=resource.id)
+
+
+def _on_bus(inputs: Mapping[str, Any]) -> dict[str, str]:
+    """The bus of a rule, where it is not the default one."""
+    return {"EventBusName": inputs["eventBusName"]} if inputs.get("eventBusName") else {}
+
+
 class EventRule(Handler):
-    """A rule. Its id is its name."""
+    """A rule. Its id is its name, after its bus's where that is not the default one."""
 
     resource_type = "aws:cloudwatch/eventRule:EventRule"
     service = "events"
@@ -35,6 +68,7 @@ class EventRule(Handler):
     properties: ClassVar[Mapping[str, Property]] = {
         "name": Property(replaces=True),
         "description": Property(default=""),
+        "eventBusName": Property(replaces=True),
         "eventPattern": Property(json=True, exact=True),
         "roleArn": Property(),
         "scheduleExpression": Property(),
@@ -46,11 +80,11 @@ class EventRule(Handler):
     def create(self, cloud: Cloud, inputs: Mapping[str, Any]) -> str:
         parameters = self.api(without(inputs, "tags"))
         cloud.client("events").put_rule(**parameters, Tags=tag_list(inputs.get("tags")))
-        return inputs["name"]
+        return "/".join([*_on_bus(inputs).values(), inputs["name"]])
 
     def read(self, cloud: Cloud, resource: Resource) -> Values | None:
         events = cloud.client("events")
-        rule = events.describe_rule(Name=resource.id)
+        rule = events.describe_rule(Name=resource.inputs["name"], **_on_bus(resource.inputs))
         tags = events.list_tags_for_resource(ResourceARN=rule["Arn"])["Tags"]
         return {**self.wire(rule), **tagged(tag_map(tags)), "arn": rule["Arn"]}
 
@@ -58,7 +92,7 @@ class EventRule(Handler):
         cloud.client("events").put_rule(**self.api(without(change.new, "tags")))
 
     def delete(self, cloud: Cloud, resource: Resource) -> None:
-        cloud.client("events").delete_rule(Name=resource.id)
+        cloud.client("events").delete_rule(Name=resource.inputs["name"], **_on_bus(resource.inputs))
 
 
 class EventTarget(Handler):
@@ -70,6 +104,7 @@ class EventTarget(Handler):
     delete_before_replace = True
     properties: ClassVar[Mapping[str, Property]] = {
         "rule": Property(replaces=True),
+        "eventBusName": Property(replaces=True),
         "targetId": Property(api="Id", replaces=True),
         "arn": Property(),
         "batchTarget": Property(
@@ -83,22 +118,24 @@ class EventTarget(Handler):
     }
 
     def create(self, cloud: Cloud, inputs: Mapping[str, Any]) -> str:
-        target = self.api(without(inputs, "rule"))
+        target = self.api(without(inputs, "rule", "eventBusName"))
         batch = target.get("BatchParameters", {})
         if "ArraySize" in batch:
             batch["ArrayProperties"] = {"Size": batch.pop("ArraySize")}
-        answer = cloud.client("events").put_targets(Rule=inputs["rule"], Targets=[target])
+        bus = _on_bus(inputs)
+        answer = cloud.client("events").put_targets(Rule=inputs["rule"], Targets=[target], **bus)
         _check_entries(answer)
-        return f"{inputs['rule']}-{inputs['targetId']}"
+        return "-".join([*bus.values(), inputs["rule"], inputs["targetId"]])
 
     def read(self, cloud: Cloud, resource: Resource) -> Values | None:
-        rule = resource.inputs["rule"]
-        for target in cloud.client("events").list_targets_by_rule(Rule=rule)["Targets"]:
+        rule, bus = resource.inputs["rule"], _on_bus(resource.inputs)
+        for target in cloud.client("events").list_targets_by_rule(Rule=rule, **bus)["Targets"]:
             if target["Id"] == resource.inputs["targetId"]:
                 batch = target.get("BatchParameters", {})
                 if "ArrayProperties" in batch:
                     batch["ArraySize"] = batch["ArrayProperties"]["Size"]
-                return {"rule": rule, **self.wire(target)}
+                where = {name: resource.inputs[name] for name in ("eventBusName",) if bus}
+                return {"rule": rule, **where, **self.wire(target)}
         return None
 
     def modify(self, cloud: Cloud, change: Update) -> None:
@@ -106,7 +143,9 @@ class EventTarget(Handler):
 
     def delete(self, cloud: Cloud, resource: Resource) -> None:
         answer = cloud.client("events").remove_targets(
-            Rule=resource.inputs["rule"], Ids=[resource.inputs["targetId"]]
+            Rule=resource.inputs["rule"],
+            Ids=[resource.inputs["targetId"]],
+            **_on_bus(resource.inputs),
         )
         _check_entries(answer)
 

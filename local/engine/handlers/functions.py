@@ -1,7 +1,8 @@
-"""Lambda: functions."""
+"""Lambda: functions, and who may invoke them."""
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from local.engine.assets import content_hash, zip_of
@@ -88,6 +89,45 @@ class Function(Handler):
 
     def delete(self, cloud: Cloud, resource: Resource) -> None:
         cloud.client("lambda").delete_function(FunctionName=resource.id)
+
+
+class Permission(Handler):
+    """A statement in a function's own policy. Its id is the statement's."""
+
+    resource_type = "aws:lambda/permission:Permission"
+    service = "lambda"
+    auto_name = AutoName(property="statementId", max_length=100)
+    properties: ClassVar[Mapping[str, Property]] = {
+        "statementId": Property(replaces=True),
+        "action": Property(replaces=True),
+        "function": Property(api="FunctionName", replaces=True),
+        "principal": Property(replaces=True),
+        "sourceArn": Property(replaces=True),
+        "region": REGION,
+    }
+
+    def create(self, cloud: Cloud, inputs: Mapping[str, Any]) -> str:
+        cloud.client("lambda").add_permission(**self.api(inputs))
+        return inputs["statementId"]
+
+    def read(self, cloud: Cloud, resource: Resource) -> Values | None:
+        function = resource.inputs["function"]
+        policy = json.loads(cloud.client("lambda").get_policy(FunctionName=function)["Policy"])
+        for statement in policy["Statement"]:
+            if statement["Sid"] == resource.id:
+                return {
+                    "statementId": resource.id,
+                    "action": statement["Action"],
+                    "function": function,
+                    "principal": statement["Principal"]["Service"],
+                    "sourceArn": statement["Condition"]["ArnLike"]["AWS:SourceArn"],
+                }
+        return None
+
+    def delete(self, cloud: Cloud, resource: Resource) -> None:
+        cloud.client("lambda").remove_permission(
+            FunctionName=resource.inputs["function"], StatementId=resource.id
+        )
 
 
 def _zipped(inputs: Mapping[str, Any]) -> bytes:

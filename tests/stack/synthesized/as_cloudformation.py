@@ -411,6 +411,10 @@ _TYPES: dict[str, tuple[str, Callable[..., Values]]] = {
         _compute_environment,
     ),
     "aws:lambda/function:Function": ("AWS::Lambda::Function", _function),
+    "aws:lambda/permission:Permission": (
+        "AWS::Lambda::Permission",
+        renamed({"function": "FunctionName"}, dropped=("statementId",)),
+    ),
     "aws:sfn/stateMachine:StateMachine": ("AWS::StepFunctions::StateMachine", _state_machine),
     "aws:ec2/vpc:Vpc": ("AWS::EC2::VPC", renamed({})),
     "aws:ec2/subnet:Subnet": ("AWS::EC2::Subnet", renamed({})),

@@ -93,7 +93,6 @@ CONFIGS: dict[str, dict[str, Any]] = {
                     "drain_within_seconds": 1800,
                     "task_seconds": 5,
                     "break_even": 2,
-                    "pulse_minutes": 1,
                     "round_seconds": 15,
                     "breaker_failures": 3,
                     "breaker_cooldown_seconds": 600,
