@@ -198,7 +198,20 @@ class Handler:
                 observation = replace(observation, visible_before=memory.visible)
                 memory = replace(memory, visible=observation.visible)
             decision = settled(decide(self._settings.limits, observation), memory)
-        return self._logged(output(decision, memory, trouble), memory, observation)
+        answer = output(decision, memory, trouble)
+        if answer["verb"] == "cancel":
+            answer |= self._cancelled()
+        return self._logged(answer, memory, observation)
+
+    def _cancelled(self) -> dict[str, Any]:
+        """Names the job, or waits where none can be named: the next round looks again."""
+        try:
+            job_id = self._observer.newest_runnable()
+        except Exception as error:  # noqa: BLE001 - whatever it is: a job that is left costs a start
+            return {"verb": "wait", "reason": f"ListJobs: {type(error).__name__}: {error}"}
+        if job_id is None:
+            return {"verb": "wait", "reason": "the jobs that waited for machines have started"}
+        return {"cancel_job": job_id}
 
     def _paused_since(self) -> str | None:
         """When and why the deployment was paused; None when it is not."""

@@ -70,17 +70,28 @@ class Ended:
         return self.stopped_at if self.started_at is None else self.started_at
 
 
+@dataclass(frozen=True, order=True)
+class Runnable:
+    """A job that waits for a machine, or an array job with so many children that do."""
+
+    created_at: float
+    job_id: str
+    children: int = 0
+
+
 @dataclass
 class Workers:
     """A deployment's workers now, and those that ended within a day.
 
     Attributes:
         starting_since: When each that is not RUNNING yet was submitted, in seconds since 1970.
+        runnable: The jobs of these that wait for a machine, and the array jobs that have such.
         running_since: When each that is RUNNING began to be.
         ended: The others.
     """
 
     starting_since: list[float] = field(default_factory=list[float])
+    runnable: list[Runnable] = field(default_factory=list["Runnable"])
     running_since: list[float] = field(default_factory=list[float])
     ended: list[Ended] = field(default_factory=list[Ended])
 
@@ -91,6 +102,10 @@ class Workers:
     def worked_between(self, begin: float, end: float) -> float:
         """Sums the seconds for which the RUNNING workers ran between two moments."""
         return sum(max(0.0, end - max(begin, since)) for since in self.running_since)
+
+    def runnable_since(self, moment: float) -> int:
+        """Counts the jobs that wait for a machine since then or longer."""
+        return sum(each.children or 1 for each in self.runnable if each.created_at <= moment)
 
     def at_work_before(self, moment: float) -> bool:
         """Tells whether a worker that had started before then was at work after it."""
@@ -177,11 +192,32 @@ class JobBook:
                 workers.running_since.append(_started(job, now))
             else:
                 workers.starting_since.append(_created(job))
+                if job["status"] == "RUNNABLE":
+                    workers.runnable.append(Runnable(_created(job), job["jobId"]))
         self._read_arrays(arrays, workers, now)
         for each in submitted:
             if each.job_id not in jobs and now - each.at_seconds < LISTED_WITHIN_SECONDS:
                 workers.starting_since += [each.at_seconds] * each.workers
         return workers
+
+    def newest_runnable(self, runnable: Iterable[Runnable], before: float) -> str | None:
+        """Returns the id of the newest job that waits for a machine, of an array its last child.
+
+        Args:
+            runnable: As they were read.
+            before: Only those that were submitted until then, in seconds since 1970.
+
+        Returns:
+            None when all have started meanwhile.
+        """
+        newest = max((each for each in runnable if each.created_at <= before), default=None)
+        if newest is None:
+            return None
+        if not newest.children:
+            return newest.job_id
+        waiting = list(self._pages(arrayJobId=newest.job_id, jobStatus="RUNNABLE"))
+        waiting.sort(key=lambda child: child["arrayProperties"]["index"])
+        return waiting[-1]["jobId"] if waiting else None
 
     def _all_jobs(self) -> Iterator[Mapping[str, Any]]:
         for status in (*_NOT_RUNNING, "RUNNING", *_ENDED):
@@ -215,6 +251,8 @@ class JobBook:
                     workers.running_since += [now] * (running - len(since))
                 gone = sum(known.get(status, 0) for status in _ENDED)
                 workers.starting_since += [_created(job)] * (size - running - gone)
+                if waiting := known.get("RUNNABLE", 0):
+                    workers.runnable.append(Runnable(_created(job), job_id, waiting))
                 ended = self._ended_children(job_id, at_least=gone)
             workers.ended += [each for each in ended if each.stopped_at > now - DAY_SECONDS]
         listed = {job["jobId"] for job in arrays}

@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from launcher import learning
-from launcher.jobs import Excuses, JobBook, Submitted, Workers
+from launcher.jobs import Excuses, JobBook, Runnable, Submitted, Workers
 from launcher.policy import Ending, Observation
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ class Observer:
         self._clients = clients
         self._now = now
         self._deadline = 0.0
+        self._runnable: Sequence[Runnable] = ()
         self._jobs = JobBook(
             self._batch,
             job_queue=settings.job_queue,
@@ -87,10 +88,16 @@ class Observer:
             # counted as waiting. The other way round, one that takes the last message and leaves
             # would be missed, and another started for nothing.
             workers = self._jobs.read(submitted, began)
+            self._runnable = workers.runnable
             counts = self._counts()
             return self._observation(workers, counts, began)
         except Exception as error:  # noqa: BLE001 - whatever it is: nothing is started on half a view
             return Observation(complete=False, problem=f"{type(error).__name__}: {error}")
+
+    def newest_runnable(self) -> str | None:
+        """Returns the id of the job that `Observation.runnable` counts and that is the newest."""
+        patience = self._settings.limits.patience_seconds
+        return self._jobs.newest_runnable(self._runnable, self._now() - patience)
 
     def _observation(
         self, workers: Workers, counts: tuple[int, int, int], began: float
@@ -111,6 +118,7 @@ class Observer:
             in_flight=in_flight,
             delayed=delayed,
             starting=len(workers.starting_since),
+            runnable=workers.runnable_since(began - patience),
             running=len(workers.running_since),
             young=workers.younger_than(patience, began),
             endings=endings,

@@ -67,6 +67,13 @@ def decide(limits: Limits, observation: Observation) -> Decision:
 
     if problem := _doubt(observation):
         return decision("wait", f"nothing is started on doubtful figures: {problem}")
+    if (unneeded := _unneeded(limits, observation)) > 0:
+        return decision(
+            "cancel",
+            f"the newest of {unneeded} of {observation.runnable} jobs that wait for machines, and "
+            f"that no message needs, is cancelled; {observation.visible} messages are visible",
+            wait_seconds=SECOND_LOOK_SECONDS,
+        )
     if not observation.visible:
         verb, reason = _without_messages(observation)
         pause = limits.round_seconds * IDLE_ROUNDS if verb == "wait" else 0
@@ -96,6 +103,7 @@ def _doubt(observation: Observation) -> str:
         ("starting", observation.starting),
         ("running", observation.running),
         ("young", observation.young),
+        ("runnable", observation.runnable),
         ("oldest_age_seconds", observation.oldest_age_seconds or 0),
         ("recently_done", observation.recently_done or 0),
         ("task_seconds", observation.task_seconds or 0),
@@ -103,6 +111,15 @@ def _doubt(observation: Observation) -> str:
         ("vcpu_hours_last_day", observation.vcpu_hours_last_day),
     )
     return "; ".join(f"{name} is {value}" for name, value in numbers if not (0 <= value < math.inf))
+
+
+def _unneeded(limits: Limits, observation: Observation) -> int:
+    """Returns how many jobs wait for machines beyond what two looks, and hidden messages, need."""
+    if observation.visible_before is None:
+        return 0
+    visible = max(observation.visible, observation.visible_before)
+    hidden = max(0, observation.in_flight - observation.running * limits.processes)
+    return observation.runnable - limits.workers_for(visible + hidden)
 
 
 def _without_messages(observation: Observation) -> tuple[Verb, str]:

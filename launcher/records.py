@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-Verb = Literal["start", "wait", "done", "halt"]
+Verb = Literal["start", "cancel", "wait", "done", "halt"]
 HaltedBy = Literal["breaker", "cap", "pause"]
 SLOW_START: Final = 1.5
 """Nineteen of twenty start-ups take less than so many times the median, as they are simulated."""
@@ -142,6 +142,7 @@ class Observation(Record):
         recently_done: Messages done in the last start_within_seconds; None when
             unknown. It tells a message that waits from one whose task takes long.
         starting: Workers from SUBMITTED to STARTING; an array's children count one by one.
+        runnable: Of these, jobs that have waited for a machine for `Limits.patience_seconds`.
         running: Workers that are RUNNING.
         young: Of both, those that have not had `Limits.patience_seconds` since their submission,
             or since they run, to take a message.
@@ -172,6 +173,7 @@ class Observation(Record):
     waited: int | None = None
     recently_done: int | None = None
     starting: int = 0
+    runnable: int = 0
     running: int = 0
     young: int = 0
     task_seconds: float | None = None
@@ -199,7 +201,8 @@ class Decision(Record):
     """An action to take now, and its reason.
 
     Attributes:
-        verb: `start` workers and ask again; `wait` and ask again; `done`; or `halt`.
+        verb: `start` workers and ask again; `cancel` the newest job that waits for a machine and
+            ask again; `wait` and ask again; `done`; or `halt`.
         start: How many workers, 0 unless the verb is `start`.
         desired: How many should be active.
         active: How many are.

@@ -54,6 +54,7 @@ def summary(run: Run, load: Load, limits: Limits) -> dict[str, Any]:
         "vcpu_hours": figures.billed_seconds * limits.vcpus / 3600,
         "workers_started": figures.started,
         "workers_surplus": figures.surplus,
+        "workers_cancelled": figures.cancelled,
         "workers_taken_by_spot": figures.taken,
         "decisions": figures.decisions,
         "api_calls": figures.api_calls,

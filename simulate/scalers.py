@@ -162,7 +162,10 @@ class LauncherLoop:
         if decision.start:
             world.figures.api_calls += 1
             world.start(decision.start)
-        if decision.verb in ("start", "wait"):
+        if decision.verb == "cancel":
+            world.figures.api_calls += 1
+            world.cancel_newest()
+        if decision.verb in ("start", "cancel", "wait"):
             world.at(world.now + decision.wait_seconds, self._round)
         else:
             self._looping = False
@@ -180,6 +183,7 @@ class LauncherLoop:
             waited=waited,
             recently_done=world.done_within(limits.start_within_seconds),
             starting=world.starting,
+            runnable=world.waiting(limits.patience_seconds),
             running=world.running,
             young=world.younger_than(limits.patience_seconds),
             task_seconds=world.learned_task_seconds(),

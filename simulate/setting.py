@@ -62,6 +62,8 @@ class Figures:
     started: int = 0
     surplus: int = 0
     """Workers that never got a task."""
+    cancelled: int = 0
+    """Jobs of those started that were cancelled before they had a machine."""
     taken: int = 0
     """Workers that Spot took away."""
     api_calls: int = 0

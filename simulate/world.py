@@ -154,6 +154,18 @@ class World:
         self.starting += workers
         self._place()
 
+    def waiting(self, seconds: float) -> int:
+        """How many jobs have waited for a machine for so many seconds."""
+        return sum(self.now - self._begun[worker] >= seconds for worker in self._runnable)
+
+    def cancel_newest(self) -> None:
+        """Cancels the job that was the last to begin to wait for a machine."""
+        worker = self._runnable.pop()
+        self._state[worker] = _DONE
+        self.starting -= 1
+        self.figures.cancelled += 1
+        self._worked[worker] = True  # no surplus: it cost nothing
+
     def stop(self, workers: int, *, spare_busy: bool) -> None:
         """Ends workers from outside, as a service that scales in does: idle ones first.
 

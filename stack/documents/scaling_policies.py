@@ -32,8 +32,13 @@ def submit(job_queue_arn: str, job_definition_arn: str) -> dict[str, Any]:
 
 def _submit(job_queue_arn: str, job_definition_arn: str) -> dict[str, Any]:
     definition = job_definition_arn
-    jobs = f"{definition.partition(':job-definition/')[0]}:job/*"
+    jobs = _jobs(definition)
     return allow(["batch:SubmitJob"], [job_queue_arn, definition, f"{definition}:*", jobs])
+
+
+def _jobs(job_definition_arn: str) -> str:
+    """All jobs of the account and region: nobody knows an id before."""
+    return f"{job_definition_arn.partition(':job-definition/')[0]}:job/*"
 
 
 def launcher(
@@ -63,11 +68,12 @@ def launcher(
 
 
 def controller(launcher_arn: str, job_queue_arn: str, job_definition_arn: str) -> dict[str, Any]:
-    """Returns what the state machine does: ask the launcher, submit workers, keep its log."""
+    """Returns what the state machine does: ask the launcher, submit and cancel jobs, keep a log."""
     return document(
         [
             allow(["lambda:InvokeFunction"], [launcher_arn]),
             _submit(job_queue_arn, job_definition_arn),
+            allow(["batch:CancelJob"], [_jobs(job_definition_arn)]),
             # A log delivery has no resource that could be named:
             # https://docs.aws.amazon.com/step-functions/latest/dg/cw-logs.html
             allow(

@@ -2,6 +2,7 @@
 
                      ┌────────────────────────────────────────────┐
     any input ──▶ Decide ──▶ Act ───▶ StartOne / StartArray ──▶ Wait
+                     │         ├──▶ Cancel ──▶ Wait
                      │         ├──▶ Done, Halt, StandDown
                      │         ├──▶ Renew: a successor goes on
                      │         └──▶ GaveUp
@@ -14,6 +15,8 @@ that an execution that finds nothing to do costs three transitions.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
+
+from taskpacks.contract import ENDED_REASON
 
 if TYPE_CHECKING:
     from stack.model import StackContext
@@ -119,6 +122,7 @@ def definition(
                         "Next": "Renew",
                     },
                     _when("wait", "Wait"),
+                    _when("cancel", "Cancel"),
                     {
                         "And": [
                             {"Variable": "$.verb", "StringEquals": "start"},
@@ -132,6 +136,20 @@ def definition(
             },
             "StartOne": _start(services, job),
             "StartArray": _start(services, {**job, "ArrayProperties": {"Size.$": "$.start"}}),
+            "Cancel": {
+                "Comment": "A job that waits for a machine; one that has started is left alone.",
+                "Type": "Task",
+                "Resource": f"{services}aws-sdk:batch:cancelJob",
+                "Parameters": {
+                    "JobId.$": "$.cancel_job",
+                    "Reason": f"{ENDED_REASON} no message needs it",
+                },
+                "ResultPath": None,
+                "TimeoutSeconds": SUBMIT_TIMEOUT_SECONDS,
+                "Retry": [_retry(THROTTLED_ERRORS, times=5)],
+                "Catch": [{"ErrorEquals": ["States.ALL"], "ResultPath": None, "Next": "Wait"}],
+                "Next": "Wait",
+            },
             "Wait": {"Type": "Wait", "SecondsPath": "$.wait_seconds", "Next": "Decide"},
             "Renew": {
                 "Comment": f"Before the history is full ({HISTORY_EVENTS_MAX} events).",

@@ -86,6 +86,16 @@ class Deployed:
             "jobSummaryList"
         ]
 
+    def reasons_of_ended_children(self):
+        """The status reasons of the failed children of the newest array job."""
+        batch = self.client("batch")
+        parent = max(
+            (job for job in self._listed("FAILED") if "size" in job.get("arrayProperties", {})),
+            key=lambda job: job["createdAt"],
+        )
+        children = batch.list_jobs(arrayJobId=parent["jobId"], jobStatus="FAILED")
+        return [job["statusReason"] for job in children["jobSummaryList"]]
+
     def send(self, messages):
         sqs = self.client("sqs")
         for first in range(0, messages, 10):

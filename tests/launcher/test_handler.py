@@ -200,6 +200,48 @@ def test_what_an_idle_worker_takes_between_two_looks_gets_no_other(aws, ask):
     assert ask(answer)["start"] == 0
 
 
+def waits(aws, ask, seconds_ago=1000):
+    """Two jobs and an array that wait for machines, and nothing to do."""
+    created = {"createdAt": int((NOW - seconds_ago) * 1000)}
+    aws.job("older", "RUNNABLE", createdAt=int((NOW - seconds_ago - 60) * 1000))
+    aws.array("array", [("RUNNABLE", {}), ("STARTING", {}), ("RUNNABLE", {})])
+    aws.jobs[-1] |= created
+    return ask(ask())
+
+
+def test_the_newest_job_that_nobody_needs_is_cancelled_and_none_that_has_started(aws, ask):
+    answer = waits(aws, ask)
+    cancelled = []
+    while answer["verb"] == "cancel":
+        job_id = answer["cancel_job"]
+        cancelled.append(job_id)
+        ended = {"status": "FAILED", "statusReason": "taskpacks: no message needs it"}
+        for job in (*aws.jobs, *aws.children["array"]):
+            if job["jobId"] == job_id:
+                job.update(ended)
+        answer = ask(answer)
+    assert cancelled == ["array:2", "array:0", "older"]
+    assert (answer["verb"], answer["active"]) == ("wait", 1)
+
+
+def test_a_job_that_starts_before_it_can_be_named_is_left_alone(aws, ask, monkeypatch):
+    whole = aws.list_jobs
+
+    def started_meanwhile(**arguments):
+        if arguments.get("arrayJobId") and arguments["jobStatus"] == "RUNNABLE":
+            return {"jobSummaryList": []}
+        return whole(**arguments)
+
+    monkeypatch.setattr(aws, "list_jobs", started_meanwhile)
+    answer = waits(aws, ask)
+    assert (answer["verb"], answer["wait_seconds"]) == ("wait", 3)
+    assert "cancel_job" not in answer
+
+
+def test_jobs_that_are_young_are_left_alone(aws, ask):
+    assert waits(aws, ask, seconds_ago=250)["cancel_job"] == "older"
+
+
 def test_without_metrics_workers_start_by_what_is_declared(aws, ask):
     aws.visible = 100
     aws.fails["get_metric_data"] = throttled("get_metric_data")

@@ -196,6 +196,18 @@ def test_before_the_history_is_full_a_successor_goes_on_where_it_was(deploy):
     assert deployed.jobs == [None]  # over eight rounds in two executions
 
 
+def test_jobs_that_wait_for_machines_are_cancelled_when_no_message_needs_them(deploy):
+    deployed = deploy()
+    deployed.send(7)
+    deployed.start()
+    deployed.until(lambda: deployed.jobs)
+    deployed.client("sqs").purge_queue(QueueUrl=deployed.outputs["queue_url"])
+    deployed.until(lambda: deployed.lines[-1]["Verb"] == "done", seconds=60)
+    assert deployed.jobs == [7]
+    cancelled = deployed.reasons_of_ended_children()
+    assert cancelled == ["taskpacks: no message needs it"] * 7
+
+
 def test_workers_that_always_die_halt_it_and_one_probes_after_the_cool_down(deploy, cloud):
     deployed = deploy("dies")
     deployed.send(5)

@@ -46,6 +46,7 @@ some_observations = st.builds(
     recently_done=st.none() | counts,
     waited=st.none() | counts,
     starting=few,
+    runnable=few,
     running=few,
     young=few,
     task_seconds=st.none() | seconds,
@@ -177,6 +178,23 @@ def test_messages_that_have_just_come_are_looked_at_twice_while_workers_run():
     # Nobody else takes them; and a first look has the second of its own.
     assert decide(LIMITS, Observation(visible=10, visible_before=0, task_seconds=600)).start == 10
     assert decide(LIMITS, replace(hidden, visible_before=None)).start == 8
+
+
+def test_a_job_that_waits_for_a_machine_is_cancelled_when_no_message_needs_it():
+    outlived = Observation(visible=3, visible_before=3, starting=90, runnable=90)
+    decision = decide(LIMITS, outlived)
+    assert (decision.verb, decision.start, decision.wait_seconds) == ("cancel", 0, 3)
+    assert "87 of 90" in decision.reason
+    drained = Observation(visible_before=0, starting=2, runnable=2)
+    assert decide(LIMITS, drained).verb == "cancel"
+    for needed in (
+        {"visible_before": 90},  # the count may lag
+        {"visible_before": None},
+        {"visible": 90},
+        {"runnable": 3},  # the others are young, or about to run
+        {"in_flight": 87},  # held by no worker: they come back
+    ):
+        assert decide(LIMITS, replace(outlived, **needed)).verb != "cancel"
 
 
 def test_an_old_task_is_no_late_message_while_others_come_and_go():

@@ -142,6 +142,16 @@ def test_the_daily_cap_stops_the_starting():
     )
 
 
+def test_jobs_that_outlive_the_backlog_are_cancelled_and_cost_nothing():
+    limits = limits_with(max_workers=100, max_vcpus=100)
+    for seed in range(3):
+        few_machines = Setting(capacity=10, seed=seed)
+        figures = run(at_once(300, durations(60)), LauncherLoop(limits), few_machines)
+        assert figures.cancelled > 40
+        assert figures.surplus <= 10
+        assert figures.never == 0
+
+
 def test_the_controller_never_passes_its_limit():
     limits = limits_with(max_workers=7, max_vcpus=100)
     scaler = LauncherLoop(limits)

@@ -160,9 +160,13 @@ def test_the_launcher_looks_and_starts_nothing():
 def test_the_controller_asks_one_function_and_submits_to_one_queue():
     definition = "arn:aws:batch:us-east-1:1:job-definition/pi-worker"
     document = scaling_policies.controller("arn:function", "arn:q", f"{definition}:7")
-    invoke, submit, deliver = document["Statement"]
+    invoke, submit, cancel, deliver = document["Statement"]
     assert (invoke["Action"], invoke["Resource"]) == (["lambda:InvokeFunction"], ["arn:function"])
     assert submit == scaling_policies.submit("arn:q", f"{definition}:7")["Statement"][0]
+    assert (cancel["Action"], cancel["Resource"]) == (
+        ["batch:CancelJob"],
+        ["arn:aws:batch:us-east-1:1:job/*"],
+    )
     assert deliver["Resource"] == ["*"]
     assert all(name.startswith("logs:") for name in deliver["Action"])
 

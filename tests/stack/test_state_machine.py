@@ -9,6 +9,7 @@ from cfnlint.config import ManualArgs
 
 from launcher.policy import IDLE_ROUNDS
 from stack.documents import state_machine
+from taskpacks.contract import ENDED_REASON
 from tests.stack.contexts import CONTEXT
 
 MADE = state_machine.definition(
@@ -101,6 +102,8 @@ def chosen(decision):
         ("start", 7, 500, "Renew"),
         ("wait", 0, 1, "Wait"),
         ("wait", 0, 500, "Renew"),
+        ("cancel", 0, 1, "Cancel"),
+        ("cancel", 0, 500, "Renew"),
         ("done", 0, 500, "Done"),
         ("halt", 0, 500, "Halt"),
         ("stand_down", 0, 1, "StandDown"),
@@ -125,6 +128,13 @@ def test_only_a_refusal_for_the_rate_is_tried_again_in_place():
         assert not {"States.ALL", "States.TaskFailed", "States.Timeout"} & set(retry["ErrorEquals"])
         (catch,) = STATES[name]["Catch"]
         assert (catch["ErrorEquals"], catch["Next"]) == (["States.ALL"], "Wait")
+
+
+def test_a_job_is_cancelled_for_a_reason_that_is_no_failure():
+    parameters = STATES["Cancel"]["Parameters"]
+    assert parameters["JobId.$"] == "$.cancel_job"
+    assert parameters["Reason"].startswith(ENDED_REASON)
+    assert set(transitions(STATES["Cancel"])) == {"Wait"}
 
 
 def test_a_successor_is_told_who_it_takes_over_from():
@@ -176,5 +186,5 @@ def test_other_partitions_name_their_own_services():
         context=replace(CONTEXT, partition="aws-cn"),
     )
     resources = [state["Resource"] for state in made["States"].values() if "Resource" in state]
-    assert len(resources) == 4
+    assert len(resources) == 5
     assert all(resource.startswith("arn:aws-cn:states:::") for resource in resources)
