@@ -44,7 +44,7 @@ def register(app: Celery[Any]) -> None:
 
     @app.task(name="probe.count", bind=True, ignore_result=True)
     def count(self: Task[..., None]) -> None:
-        note(self.request.id or "")
+        note(f"{self.request.id}/{os.getpid()}/{os.getppid()}")
 
     @app.task(name="probe.sleep", ignore_result=True)
     def sleep(seconds: float) -> None:

@@ -1,11 +1,11 @@
 """How Taskpacks' worker does beside a plain Celery worker, on this machine.
 
-    python -m benchmarks.worker [--turns N] [--long]
+    python -m benchmarks.worker [--turns N] [--long [--seed N]]
 
 Both serve queues of one SQS server on loopback, taking turns; prints medians. Plain Celery is
 first tried with several settings, and enters twice: with the fastest of all, and with the
 fastest of those that promise what Taskpacks does, one message held and deleted after its task.
-`--long` does something else: 10 000 tasks, three workers, faults; each task done once.
+`--long` does something else: 10 000 tasks, three workers, faults and kills; see `long_run`.
 
 kombu's asynchronous SQS path needs pycurl, which this project does not install:
 `PYTHONPATH=FOLDER`, with pycurl in it, adds that path to what is tried.
@@ -264,7 +264,8 @@ def main() -> None:
     """Reads the arguments and prints what they ask for."""
     parser = argparse.ArgumentParser(description="Taskpacks' worker beside plain Celery's.")
     parser.add_argument("--turns", type=int, default=3, help="of each worker; 3 by default")
-    parser.add_argument("--long", action="store_true", help="10 000 tasks, with faults")
+    parser.add_argument("--long", action="store_true", help="10 000 tasks, faults and kills")
+    parser.add_argument("--seed", type=int, default=1, help="of the faults and kills")
     arguments = parser.parse_args()
     console = Console(width=None if sys.stdout.isatty() else WIDTH)
     with tempfile.TemporaryDirectory() as scratch, running_server() as server:
@@ -272,7 +273,7 @@ def main() -> None:
         site = Site(server, folder)
         os.environ.update(site.aws)
         if arguments.long:
-            long_run(site, taskpacks(folder / "site"), console)
+            long_run(site, taskpacks(folder / "site"), console, arguments.seed)
         else:
             compare(site, folder / "site", max(1, arguments.turns), console)
 

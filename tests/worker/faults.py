@@ -295,7 +295,11 @@ class _Handler(BaseHTTPRequestHandler):
             super().finish()
 
     def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        size = int(self.headers.get("Content-Length", 0))
+        body = self.rfile.read(size)
+        if len(body) < size:  # its client was killed
+            self.close_connection = True
+            return
         target = self.headers.get("X-Amz-Target", "")
         proxy = self.server.proxy
         service, _, action = target.partition(".")
