@@ -67,8 +67,8 @@ MESSAGES_PER_CALL_MAX: Final = 10
 
 PROCESSES_MAX: Final = 32
 """The most of one worker. It extends their messages' leases one after another, from a third of
-the visibility time-out on: at 0.1 s each, and with the pauses of `worker.leases`, 32 take 5.5 s, and
-the shortest has 6.7 s left then."""
+the visibility time-out on: at 0.1 s each, and with the pauses of `worker.leases`, 32 take 5.5 s,
+and the shortest has 6.7 s left then."""
 PROCESSES_PER_VCPU_MAX: Final = 4
 """A task that computes gets a quarter of a vCPU then, and takes four times as long as the launcher
 and the time limits are set for; a task that waits so much more than that has threads for it."""
