@@ -95,6 +95,7 @@ def test_a_service_that_is_not_there_costs_the_name_alone():
 
 def test_every_state_says_where_it_is_from(site, metadata, journal, wait_until):
     """Done, failed, killed, timed out, refused, cancelled before and while it runs."""
+    site.configure_queue(max_receives=10)  # a long one gives back what was received ahead of it
     run = {"journal": str(journal), "name": "s"}
     sent = {
         "SUCCESS": (site.send("add", left=1, right=1), "probe.add", 1),

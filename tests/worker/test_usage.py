@@ -113,13 +113,13 @@ def test_each_task_is_told_its_own_peak_and_not_an_earlier_ones(greedy):
     assert abs(nothing["PeakMemoryBytes"] - idle) < 30 * MIB
 
 
-def test_the_second_run_of_a_program_is_seen_too(greedy):
+def test_a_program_smaller_than_an_earlier_tasks_is_seen_too(greedy):
     first, second = run(
         greedy,
         ("program", {"mib": 300, "seconds": 2.5}),
-        ("program", {"mib": 300, "seconds": 2.5}),
+        ("program", {"mib": 200, "seconds": 2.5}),
     )
-    assert abs(first["PeakMemoryBytes"] - second["PeakMemoryBytes"]) < 30 * MIB
+    assert 90 * MIB < first["PeakMemoryBytes"] - second["PeakMemoryBytes"] < 130 * MIB
 
 
 def test_processor_time_is_the_tasks_own(greedy):
@@ -193,6 +193,14 @@ def test_tasks_that_ended_ahead_of_their_reports_are_told_apart(meter, tmp_path)
         4096 * number for number in range(RECORDS)
     ]
     assert meter.take(names[0]) == TaskUsage()
+
+
+def test_a_task_whose_process_lives_when_it_is_reported_is_looked_at_once_more(meter):
+    meter.begin("exceeds its time limit")
+    used = meter.take("exceeds its time limit")
+    assert used.peak_memory_bytes > 10 * MIB
+    assert (used.cpu_seconds, used.scratch_bytes) >= (0, 0)
+    assert meter.take("exceeds its time limit") == TaskUsage()
 
 
 def test_it_takes_less_than_a_millisecond(meter, tmp_path):
