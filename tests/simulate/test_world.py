@@ -2,6 +2,7 @@ import math
 from collections import Counter
 from dataclasses import replace
 from random import Random
+from statistics import fmean
 
 from simulate.bound import clairvoyant
 from simulate.loads import Load, at_once, durations, tree
@@ -176,6 +177,7 @@ def test_what_tasks_take_is_known_on_the_second_night():
     """Forty tasks of 20 minutes a night, thought to take a minute."""
     arrivals = [0.0] * 40 + [NIGHT_SECONDS] * 40
     limits = limits_with(max_workers=100, max_vcpus=100)
+    p95 = []
     for seed in range(5):
         setting = Setting(capacity=100, seed=seed)
         first, both = (
@@ -184,7 +186,8 @@ def test_what_tasks_take_is_known_on_the_second_night():
         )
         second = sorted((Counter(both) - Counter(first)).elements())
         assert len(second) == 40
-        assert percentile(second, 0.95) <= 310  # the alarm up to 125 s, and a slow start-up
+        p95.append(percentile(second, 0.95))
+    assert fmean(p95) <= 250
 
 
 def test_the_mean_of_a_mix_is_not_that_of_its_short_tasks():
