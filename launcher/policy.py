@@ -42,7 +42,8 @@ def decide(limits: Limits, observation: Observation) -> Decision:
 
     Returns:
         The decision. It never starts more than the limits allow or than visible messages could
-        occupy, and none at all when the observation is stale, partial or failed.
+        occupy (but for one in place of a worker that takes nothing), and none at all when the
+        observation is stale, partial or failed.
     """
     figures = {**observation.as_json(), "limit": limits.workers}
     figures["endings"] = len(observation.endings)

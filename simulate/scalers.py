@@ -93,8 +93,9 @@ class _Minute:
 class LauncherLoop:
     """This project's own: a doorman and an alarm wake a loop that asks `launcher.policy`."""
 
-    API_CALLS: Final = 10
-    """The calls of one decision: executions, counts, metrics, the jobs in each of seven states."""
+    API_CALLS: Final = 12
+    """The calls of one decision: executions, the pause, counts, metrics by the minute and by the
+    hour, the jobs in each of seven states."""
 
     def __init__(self, limits: Limits) -> None:
         """Prepares it.
