@@ -207,8 +207,9 @@ class TaskRequest(Request):
         end_task(self, CLEANUP_SECONDS)
         if refusal.reason is Reason.CANCELLED:
             self._outcome = "cancelled"
-            with self._services.slots.acting_for(self.slot):
-                self.task.backend.mark_as_revoked(self.id, "cancelled", request=self._what_follows)
+            context = self._what_follows
+            with self._services.slots.acting_for(self.slot), on_behalf_of(context):
+                self.task.backend.mark_as_revoked(self.id, "cancelled", request=context)
         if refusal.reason in (Reason.CANCELLED, Reason.DONE):
             self.acknowledge()
         else:
@@ -237,7 +238,8 @@ class TaskRequest(Request):
         if ours._success_was_stored():  # noqa: SLF001 -- Celery's, which its stub lacks
             # Killed before it said so: what follows is done again, and not the task.
             if context.chord:
-                self.task.backend.on_chord_part_return(context, states.SUCCESS, None)
+                with on_behalf_of(context):
+                    self.task.backend.on_chord_part_return(context, states.SUCCESS, None)
             self._outcome = "done"
             self.acknowledge()
             return

@@ -298,7 +298,8 @@ class _Worker:
     def _revoke(self, message: Envelope) -> None:
         """Tells who waits for a task that was cancelled before it began."""
         context = Context(request_of(message.payload))
-        current_app.backend.mark_as_revoked(message.task_id, "cancelled", request=context)
+        with routes.on_behalf_of(context):
+            current_app.backend.mark_as_revoked(message.task_id, "cancelled", request=context)
 
     def _settle(self) -> None:
         """After the last task: what was done is deleted, what was not is given back."""

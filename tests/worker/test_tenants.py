@@ -6,6 +6,7 @@ import boto3
 import pytest
 from celery import chain, chord, signature
 
+from taskpacks.cancel import cancel
 from taskpacks.contract import ExitCode
 
 TENANT = "customer-7"
@@ -92,4 +93,23 @@ def test_the_errback_of_a_task_whose_process_was_killed_belongs_to_its_tenant(si
     killed = task(site, "probe.kill", link_error=task(site, "notes.note", "error"))
     killed.apply_async(MessageGroupId=TENANT)
     assert start(TASKPACKS_MAX_ATTEMPTS="1").wait() == ExitCode.DRAINED
+    assert sent(site, notes) == [("notes.note", TENANT)]
+
+
+@pytest.mark.parametrize("runs", [False, True])
+def test_the_errback_of_a_chord_belongs_to_the_tenant_of_its_cancelled_part(
+    site, notes, start, journal, wait_until, runs
+):
+    site.configure_queue(lease_seconds=10)
+    part = task(site, "probe.sleep", 40, str(journal), "s")
+    body = task(site, "notes.note", "body").on_error(task(site, "notes.note", "error"))
+    header = [part.set(MessageGroupId=TENANT), task(site, "probe.add", 1, 1)]
+    chord(header, body).apply_async()
+    if runs:
+        worker = start()
+        wait_until(lambda: journal.lines("begin"))
+    cancel(boto3.client("dynamodb"), f"{site.name}-results", site.name, part.id)
+    if not runs:
+        worker = start()
+    assert worker.wait() == ExitCode.DRAINED
     assert sent(site, notes) == [("notes.note", TENANT)]
