@@ -2,6 +2,7 @@
 
 settings ─▶ Network, ResultStore, DataBucket, ImageRepository, Notices   once per stack
          ├▶ Doorman: looks where messages wait, wakes Controllers        once per stack
+         ├▶ SendEvents ─▶ Doorman                                        where one wakes on send
          ├▶ Machines                                                     per deployment, or hardware
          ├▶ PackDeployment: its TaskQueue                                once per deployment
          ├▶ Producer                                                     where all queues are
@@ -27,6 +28,7 @@ from stack.components.notices import Notices, NoticesArgs
 from stack.components.pack_deployment import PackDeployment, PackDeploymentArgs
 from stack.components.producer import Producer, ProducerArgs
 from stack.components.result_store import ResultStore
+from stack.components.send_events import SendEvents
 from stack.documents import endpoint_policies
 from stack.hardware import offerings
 from stack.model import StackContext
@@ -85,6 +87,8 @@ doorman = Doorman(
         modes={each.scaling.mode for each in specs}, topic_arn=notices.topic_arn, context=context
     ),
 )
+woken = any(each.scaling.wake_on_send for each in specs)
+sends = SendEvents("sends", doorman=doorman) if woken else None
 machines = machines_of(
     stack, offered=offered, network=network, images=images, guards=guards, context=context
 )
@@ -101,6 +105,7 @@ deployments = {
             data=data,
             images=images,
             notices=notices,
+            sends=sends,
             guards=guards,
             context=context,
         ),
@@ -113,6 +118,7 @@ producer = Producer(
         deployments=stack.deployments,
         queues={name: made.queue for name, made in deployments.items()},
         results=results,
+        sends=sends,
         guards=guards,
         context=context,
     ),
@@ -123,6 +129,7 @@ for made in deployments.values():
 rows = [made.dashboard_row for made in deployments.values()]
 dashboard = Dashboard("dashboard", rows=rows, context=context)
 shared = [network, results, data, images, notices, doorman, dashboard, producer.parameter]
+shared += [sends] if sends else []
 producer.allow([made.record(shared) for made in deployments.values()])
 
 pulumi.export("images", images.url)
@@ -134,3 +141,5 @@ pulumi.export("producer_policy", producer.policy_arn)
 pulumi.export(
     "producer_policies", {name: made.producer_policy_arn for name, made in deployments.items()}
 )
+if sends:
+    pulumi.export("sends_bus", sends.bus_name)

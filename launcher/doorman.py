@@ -1,8 +1,8 @@
 """The doorman: a Lambda function that looks once a minute where a stack's messages wait.
 
 It counts, and starts what decides: an execution of a deployment's state machine, or in mode
-`alarms` one worker. It never says how many workers there should be. Where nothing waits it makes
-one call for a deployment.
+`alarms` one worker. It never says how many workers there should be. A sender's event has it start
+an execution at once. Where nothing waits it makes one call for a deployment.
 """
 
 from __future__ import annotations
@@ -19,8 +19,13 @@ from typing import TYPE_CHECKING, Any, Final
 from launcher.settings import FOLDER_VARIABLE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
+SENT: Final = "send"
+"""The value of "woken_by" in an execution's input when a sender's event started it."""
+_CLOCK: Final = "aws.events"
+"""The source of scheduled events; any other is a sender's.
+https://docs.aws.amazon.com/eventbridge/latest/ref/events-ref-scheduled-events.html"""
 _MINUTE_SECONDS: Final = 60
 _VISIBLE: Final = "ApproximateNumberOfMessages"
 _ACTIVE: Final = ("RUNNING", "STARTING", "RUNNABLE", "SUBMITTED", "PENDING")
@@ -40,6 +45,7 @@ class Deployment:
         job_queue: Its Batch job queue's ARN.
         job_definition: Its job definition's name.
         state_machine: ARN of what asks its launcher; None in mode `alarms`.
+        wake_source: The source of senders' events for it; None where it listens to none.
     """
 
     name: str
@@ -47,6 +53,7 @@ class Deployment:
     job_queue: str
     job_definition: str
     state_machine: str | None
+    wake_source: str | None
 
     @classmethod
     def from_record(cls, parameter: Mapping[str, Any]) -> Deployment:
@@ -58,6 +65,7 @@ class Deployment:
             job_queue=facts["job_queue"],
             job_definition=facts["job_definition"],
             state_machine=facts.get("state_machine"),
+            wake_source=facts.get("wake_source"),
         )
 
 
@@ -79,9 +87,14 @@ class Doorman:
         self._clients = clients
         self._now = now
         self._known: dict[str, Deployment] = {}
+        self._read_at: int | None = None
+        self._woken: dict[str, int] = {}
 
-    def look(self) -> dict[str, str]:
-        """Looks at all deployments.
+    def answer(self, event: Mapping[str, Any]) -> dict[str, str]:
+        """Looks at all deployments, or starts an execution of the one that was sent to.
+
+        Args:
+            event: EventBridge's: the clock's, or a sender's.
 
         Returns:
             What was done, by deployment; nothing where nothing was.
@@ -91,8 +104,11 @@ class Doorman:
                 minute looks again.
         """
         problems: dict[str, str] = {}
-        self._read_records(problems)
-        done = self._at_all(self._look, problems)
+        if event["source"] == _CLOCK:
+            self._read_records(problems)
+            done = self._at_all(self._look, self._known.values(), problems)
+        else:
+            done = self._at_all(self._sent, self._sent_to(event["source"], problems), problems)
         if done or problems:
             sys.stdout.write(f"{json.dumps({'Doorman': done, 'Problems': problems})}\n")
         if problems:
@@ -101,6 +117,7 @@ class Doorman:
 
     def _read_records(self, problems: dict[str, str]) -> None:
         """Reads which deployments there are; when SSM fails, those known before stay."""
+        self._read_at = self._minute
         known: dict[str, Deployment] = {}
         arguments = {"Path": self._records}
         try:
@@ -119,10 +136,11 @@ class Doorman:
     def _at_all(
         self,
         act: Callable[[Deployment], str],
+        deployments: Iterable[Deployment],
         problems: dict[str, str],
     ) -> dict[str, str]:
         """Does the same at all deployments at once; one that fails does not stop the others."""
-        chosen = list(self._known.values())
+        chosen = list(deployments)
 
         def safely(deployment: Deployment) -> str:
             try:
@@ -145,7 +163,7 @@ class Doorman:
         if self._paused(deployment):
             return ""
         if deployment.state_machine:
-            return self._start(deployment.state_machine)
+            return self._start(deployment.state_machine, "look")
         return self._submit(deployment)
 
     def _paused(self, deployment: Deployment) -> bool:
@@ -155,7 +173,32 @@ class Doorman:
         marks = [json.loads(each["Value"]) for each in answer["Parameters"]]
         return any(mark["queue_url"] == deployment.queue_url for mark in marks)
 
-    def _start(self, machine: str) -> str:
+    def _sent_to(self, source: str, problems: dict[str, str]) -> list[Deployment]:
+        """Returns the deployment that a sender's event is for, or none.
+
+        Whatever comes, the records are read once a minute at most.
+        """
+        found = [each for each in self._known.values() if each.wake_source == source]
+        if not found and self._read_at != self._minute:
+            self._read_records(problems)
+            found = [each for each in self._known.values() if each.wake_source == source]
+        return found
+
+    def _sent(self, deployment: Deployment) -> str:
+        """Starts an execution that knows of a message, whatever the counts say.
+
+        Once a minute at most, however many events come: a process remembers the minute, and
+        executions of the same minute have the same name.
+        """
+        minute = self._minute
+        if not deployment.state_machine or self._woken.get(deployment.name) == minute:
+            return ""
+        paused = self._paused(deployment)
+        outcome = "" if paused else self._start(deployment.state_machine, SENT)
+        self._woken[deployment.name] = minute
+        return outcome
+
+    def _start(self, machine: str, why: str) -> str:
         """Starts an execution unless one is at work.
 
         A name is taken for 90 days, and the same name and input while it runs is the same one:
@@ -167,9 +210,11 @@ class Doorman:
         )
         if running["executions"]:
             return ""
-        name = f"look-{int(self._now() // _MINUTE_SECONDS)}"
+        name = f"{why}-{self._minute}"
         try:
-            client.start_execution(stateMachineArn=machine, name=name)
+            client.start_execution(
+                stateMachineArn=machine, name=name, input=json.dumps({"woken_by": why})
+            )
         except client.exceptions.ExecutionAlreadyExists:
             return ""  # started in this minute already, and it has ended
         return f"started execution {name}"
@@ -187,6 +232,10 @@ class Doorman:
             jobDefinition=deployment.job_definition,
         )
         return f"submitted job {job['jobId']}"
+
+    @property
+    def _minute(self) -> int:
+        return int(self._now() // _MINUTE_SECONDS)
 
 
 def _in_words(error: Exception) -> str:
@@ -214,10 +263,13 @@ def _doorman() -> Doorman:
     )
 
 
-def handle(_event: object, _context: object) -> dict[str, str]:
+def handle(event: Mapping[str, Any], _context: object) -> dict[str, str]:
     """Lambda's entry.
 
+    Args:
+        event: As `Doorman.answer` takes it.
+
     Returns:
-        As `Doorman.look` says.
+        As `Doorman.answer` says.
     """
-    return _doorman().look()
+    return _doorman().answer(event)

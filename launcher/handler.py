@@ -17,6 +17,7 @@ from datetime import datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
+from launcher.doorman import SENT
 from launcher.jobs import LISTED_WITHIN_SECONDS, Submitted
 from launcher.observe import NAMESPACE, Observer
 from launcher.policy import SECOND_LOOK_SECONDS, Decision, decide
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 
 ARRAY_SIZE_MAX: Final = 10_000
 """https://docs.aws.amazon.com/batch/latest/userguide/array_jobs.html: more start round by round."""
+SENT_LOOK_SECONDS: Final = 60
+"""An execution that a sender's event started knows that there is a message: so long it looks again
+where SQS's counts do not show one yet."""
 TROUBLES_MAX: Final = 5
 """So many rounds in a row that could not observe or submit end the execution as failed, which
 raises an alarm; the doorman begins a new execution."""
@@ -45,6 +49,8 @@ class Memory:
         visible: Messages that were visible at its last look; None before the first.
         troubles: Rounds in a row in which something went wrong.
         decided_at_seconds: Since 1970.
+        sent_at_seconds: When a sender's event started the execution, since 1970; None where
+            something else did.
     """
 
     round: int = 1
@@ -53,6 +59,7 @@ class Memory:
     visible: int | None = None
     troubles: int = 0
     decided_at_seconds: float = 0
+    sent_at_seconds: float | None = None
 
 
 def recall(state: object, now: float) -> tuple[Memory, str]:
@@ -67,7 +74,8 @@ def recall(state: object, now: float) -> tuple[Memory, str]:
         The memory, and what went wrong with the last submission in words, or "".
     """
     if not isinstance(state, dict) or not isinstance(state.get("memory"), dict):
-        return Memory(decided_at_seconds=now), ""
+        sent = isinstance(state, dict) and state.get("woken_by") == SENT
+        return Memory(decided_at_seconds=now, sent_at_seconds=now if sent else None), ""
     memory = state["memory"]
     submitted = [Submitted(**each) for each in memory["submitted"]]
     if job := state.get("submitted"):
@@ -90,6 +98,8 @@ def recall(state: object, now: float) -> tuple[Memory, str]:
             visible=memory.get("visible"),
             troubles=memory["troubles"],
             decided_at_seconds=now,
+            # An execution that began with an older launcher has none.
+            sent_at_seconds=memory.get("sent_at_seconds"),
         ),
         f"SubmitJob: {trouble.get('Error')}: {trouble.get('Cause')}" if trouble else "",
     )
@@ -100,7 +110,18 @@ def settled(decision: Decision, memory: Memory) -> Decision:
 
     Executions that are woken at the same moment may not see each other at once: the listing of
     executions lags. None starts anything before its second look.
+    An execution that knows of a message that was sent does not end before it was counted.
     """
+    if decision.verb == "done" and memory.sent_at_seconds is not None:
+        passed = memory.decided_at_seconds - memory.sent_at_seconds
+        if passed < SENT_LOOK_SECONDS:
+            return replace(
+                decision,
+                verb="wait",
+                # 3, 6, 12, 24 s and what is left: most counts are right after seconds.
+                wait_seconds=max(SECOND_LOOK_SECONDS, min(passed, SENT_LOOK_SECONDS - passed)),
+                reason=f"a message was sent {passed:.0f} s ago and is not counted yet",
+            )
     if decision.verb != "start":
         return decision
     if memory.round == 1 and memory.predecessor is None:

@@ -81,6 +81,15 @@ def metric_dimensions(stack: str, deployment: str) -> dict[str, str]:
     return {"Stack": stack, "Deployment": deployment}
 
 
+SENT_DETAIL_TYPE: Final = "Task Sent"
+"""The detail type of the event by which an application says that it has sent a task."""
+
+
+def sent_source(deployment: str) -> str:
+    """Returns the source of that event: a producer's policy can tell deployments apart by it."""
+    return f"taskpacks.{deployment}"
+
+
 class Variable(StrEnum):
     """The worker's environment, as the job definition sets it; what is empty is left out."""
 

@@ -172,6 +172,9 @@ class Scaling(_Record):
     break_even: float = Field(default=1.5, gt=0)
     """How many times its own cost, start-up and idle end, a worker's share of the work should
     be worth: higher starts fewer workers for short tasks. The deadline comes first."""
+    wake_on_send: bool = False
+    """An application may put an event on the stack's bus when it has sent a task, and the launcher
+    is asked at once."""
     round_seconds: int = Field(default=30, ge=1, le=600)
     """The pause between two decisions while there is work."""
     breaker_failures: int = Field(default=5, ge=1)
@@ -193,6 +196,11 @@ class Scaling(_Record):
             raise ValueError(
                 f"high_workers is {self.high_workers}: it is the size of an array job, and AWS "
                 f"Batch takes {low} to {high:_} children; choose a number in that range"
+            )
+        if self.wake_on_send and self.mode == "alarms":
+            raise ValueError(
+                "wake_on_send is True in mode alarms: an event wakes the state machine of mode "
+                "controller; set mode: controller, or leave wake_on_send out"
             )
         least = self.startup_seconds + limits.METRIC_PERIOD_SECONDS
         if self.start_within_seconds < least:

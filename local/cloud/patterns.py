@@ -1,4 +1,4 @@
-"""EventBridge's event patterns, as far as the stack uses them: values to be equal to.
+"""EventBridge's event patterns, as far as the stack uses them: values, and how one begins.
 
 moto's own matcher ignores operators that it does not know and cannot see into arrays of
 objects, so this one stands in its place.
@@ -41,10 +41,14 @@ def _check(pattern: Mapping[str, Any]) -> None:
                 f"'{name}' is {value!r} in an event pattern; it must be an object or an array "
                 "that is not empty, and the local cloud does not know '$or'"
             )
-        elif operators := [condition for condition in value if isinstance(condition, dict)]:
+        elif operators := [
+            condition
+            for condition in value
+            if isinstance(condition, dict) and list(condition) != ["prefix"]
+        ]:
             raise BadPatternError(
-                f"'{name}': the local cloud knows no operators, such as {operators[0]}. List the "
-                "values themselves."
+                f"'{name}': the local cloud knows the operator prefix and no other, such as "
+                f"{operators[0]}. List the values themselves."
             )
 
 
@@ -66,7 +70,9 @@ def _matches_leaf(wanted: list[Any], found: Any) -> bool:
     """Equality is JSON's: true is not 1."""
     values = found if isinstance(found, list) else [found]
     return any(
-        each == value and isinstance(each, bool) == isinstance(value, bool)
+        isinstance(value, str) and value.startswith(each["prefix"])
+        if isinstance(each, dict)
+        else each == value and isinstance(each, bool) == isinstance(value, bool)
         for each in wanted
         for value in values
     )

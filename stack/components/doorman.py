@@ -9,10 +9,9 @@ import pulumi
 import pulumi_aws as aws
 
 from launcher.settings import FOLDER_VARIABLE
-from stack.components.python_function import python_function
+from stack.components.python_function import invoked_by, python_function
 from stack.components.watch import failed_invocations
 from stack.documents import scaling_policies
-from stack.documents.trust import EVENTS
 from taskpacks import limits
 
 if TYPE_CHECKING:
@@ -47,6 +46,8 @@ class Doorman(pulumi.ComponentResource):
     every minute, its target, and the function's leave for it; two alarms for people.
     """
 
+    function: aws.lambda_.Function
+
     def __init__(
         self, name: str, args: DoormanArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
@@ -70,7 +71,8 @@ class Doorman(pulumi.ComponentResource):
             schedule_expression="rate(1 minute)",
             opts=child,
         )
-        self._invoked_by(name, rule, made.function)
+        invoked_by(name, rule, made.function, parent=self)
+        self.function = made.function
         aws.cloudwatch.MetricAlarm(
             f"{name}-failed",
             alarm_description=pulumi.Output.format(
@@ -107,26 +109,3 @@ class Doorman(pulumi.ComponentResource):
             opts=child,
         )
         self.register_outputs({})
-
-    def _invoked_by(
-        self, name: str, rule: aws.cloudwatch.EventRule, function: aws.lambda_.Function
-    ) -> None:
-        """Makes a function a rule's target. It needs leave of the function, and no role.
-
-        https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-use-resource-based.html
-        """
-        leave = aws.lambda_.Permission(
-            name,
-            action="lambda:InvokeFunction",
-            function=function.name,
-            principal=EVENTS,
-            source_arn=rule.arn,
-            opts=pulumi.ResourceOptions(parent=self),
-        )
-        aws.cloudwatch.EventTarget(
-            name,
-            rule=rule.name,
-            event_bus_name=rule.event_bus_name,
-            arn=function.arn,
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[leave]),
-        )

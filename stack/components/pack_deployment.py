@@ -20,7 +20,7 @@ from stack.components.watch import Watch, WatchArgs
 from stack.components.worker_fleet import WorkerFleet, WorkerFleetArgs
 from stack.components.worker_roles import WorkerRoles, WorkerRolesArgs
 from stack.hardware import costs, shapes
-from taskpacks.contract import WORKER_COMMAND, InfrastructureContext, Variable
+from taskpacks.contract import WORKER_COMMAND, InfrastructureContext, Variable, sent_source
 from taskpacks.errors import RefusedDeclarationError
 from taskpacks.types import RESERVED_PREFIXES
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from stack.components.machines import Machines
     from stack.components.notices import Notices
     from stack.components.result_store import ResultStore
+    from stack.components.send_events import SendEvents
     from stack.model import Deployment, StackContext, StackSettings
     from taskpacks.types import PackSpec
 
@@ -49,6 +50,7 @@ class PackDeploymentArgs:
     data: DataBucket
     images: ImageRepository
     notices: Notices
+    sends: SendEvents | None
     guards: Guards
     context: StackContext
 
@@ -187,6 +189,7 @@ class PackDeployment(pulumi.ComponentResource):
             name,
             [self.queue.arn],
             args.results,
+            sends=args.sends if spec.scaling.wake_on_send else None,
             guards=args.guards,
             context=context,
             opts=child,
@@ -201,6 +204,7 @@ class PackDeployment(pulumi.ComponentResource):
             "job_definition": fleet.job_definition_name,
             "log_group": log_group.name,
             **({"sends_to": ",".join(spec.sends_to)} if spec.sends_to else {}),
+            **({"wake_source": sent_source(name)} if spec.scaling.wake_on_send else {}),
             **scaling.summary,
         }
         self.dashboard_row = pulumi.Output.all(

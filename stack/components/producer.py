@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from stack.before_delete import Guards
     from stack.components.result_store import ResultStore
+    from stack.components.send_events import SendEvents
     from stack.components.task_queue import TaskQueue
     from stack.model import Deployment, StackContext
 
@@ -68,6 +69,7 @@ class ProducerArgs:
         deployments: All of the stack.
         queues: Their task queues, by their names.
         results: The stack's.
+        sends: Where events of senders are listened to; None where no deployment wants any.
         guards: Asked before the policy is deleted.
         context: Of the stack.
     """
@@ -75,6 +77,7 @@ class ProducerArgs:
     deployments: Sequence[Deployment]
     queues: Mapping[str, TaskQueue]
     results: ResultStore
+    sends: SendEvents | None
     guards: Guards
     context: StackContext
 
@@ -126,6 +129,7 @@ class Producer(pulumi.ComponentResource):
             "*",
             [queue.arn for queue in args.queues.values()],
             args.results,
+            sends=args.sends,
             guards=args.guards,
             context=args.context,
             opts=pulumi.ResourceOptions(parent=self, depends_on=records),
@@ -140,6 +144,7 @@ def sending_policy(
     queue_arns: Sequence[pulumi.Input[str]],
     results: ResultStore,
     *,
+    sends: SendEvents | None,
     guards: Guards,
     context: StackContext,
     opts: pulumi.ResourceOptions,
@@ -152,6 +157,7 @@ def sending_policy(
         deployments: The name of the deployment whose tasks may be cancelled; "*" for all.
         queue_arns: The task queues.
         results: Where the results are.
+        sends: Where it may say that it has sent a task; None where nobody listens.
         guards: What has to be so before the policy is deleted.
         context: Of the stack.
         opts: The policy's own.
@@ -160,9 +166,11 @@ def sending_policy(
         name,
         description=f"Send tasks to {receiver} and read their results",
         policy=as_json(
-            pulumi.Output.all(queue_arns, results.table_arn).apply(
+            pulumi.Output.all(
+                queue_arns, results.table_arn, sends.bus_arn if sends else None
+            ).apply(
                 lambda arns: policies.producer(
-                    arns[0], arns[1], deployments=deployments, context=context
+                    arns[0], arns[1], deployments=deployments, bus_arn=arns[2], context=context
                 )
             )
         ),

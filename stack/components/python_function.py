@@ -94,3 +94,37 @@ def python_function(
         opts=pulumi.ResourceOptions(parent=parent, depends_on=[rights]),
     )
     return PythonFunction(function=function, role=role, log_group=log_group)
+
+
+def invoked_by(
+    name: str,
+    rule: aws.cloudwatch.EventRule,
+    function: aws.lambda_.Function,
+    *,
+    parent: pulumi.Resource,
+) -> None:
+    """Makes a function the target of a rule, which needs the function's leave and no role.
+
+    https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-use-resource-based.html
+
+    Args:
+        name: The logical name of the target and of the leave.
+        rule: On any bus.
+        function: What it invokes.
+        parent: The component that they belong to.
+    """
+    leave = aws.lambda_.Permission(
+        name,
+        action="lambda:InvokeFunction",
+        function=function.name,
+        principal=trust.EVENTS,
+        source_arn=rule.arn,
+        opts=pulumi.ResourceOptions(parent=parent),
+    )
+    aws.cloudwatch.EventTarget(
+        name,
+        rule=rule.name,
+        event_bus_name=rule.event_bus_name,
+        arn=function.arn,
+        opts=pulumi.ResourceOptions(parent=parent, depends_on=[leave]),
+    )

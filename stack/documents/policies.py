@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Any, Final
 from stack.documents import key_policies
 from stack.documents.iam import allow, bucket_and_key, document, secret_arn
 from stack.documents.registry import may_have_token
-from taskpacks.contract import CELERY_RESULT_KEYS, attempts_key, cancels_key
+from taskpacks.contract import (
+    CELERY_RESULT_KEYS,
+    SENT_DETAIL_TYPE,
+    attempts_key,
+    cancels_key,
+    sent_source,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -261,7 +267,12 @@ def execution(
 
 
 def producer(
-    queue_arns: Sequence[str], results_arn: str, *, deployments: str, context: StackContext
+    queue_arns: Sequence[str],
+    results_arn: str,
+    *,
+    deployments: str,
+    bus_arn: str | None = None,
+    context: StackContext,
 ) -> dict[str, Any]:
     """Returns what an application needs that sends and cancels tasks and reads their results.
 
@@ -269,6 +280,7 @@ def producer(
         queue_arns: The task queues that it may send to.
         results_arn: The stack's table of results.
         deployments: The name of the deployment that it may cancel tasks of; "*" for all.
+        bus_arn: Where it may say that it has sent a task; None where no event is listened to.
         context: Of the stack.
     """
     statements = [
@@ -280,5 +292,17 @@ def producer(
         _cancelling(deployments, results_arn),
         allow(["ssm:GetParameter"], [context.producer_parameter_arn]),
     ]
+    if bus_arn:
+        # https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-use-conditions.html
+        statements.append(
+            allow(
+                ["events:PutEvents"],
+                [bus_arn],
+                Condition={
+                    "StringLike": {"events:source": sent_source(deployments)},
+                    "StringEquals": {"events:detail-type": SENT_DETAIL_TYPE},
+                },
+            )
+        )
     statements += key_policies.stored_data(("sqs", "dynamodb"), context)
     return document(statements)

@@ -27,6 +27,9 @@ EVENT = {
         ({"source": ["aws.cloudwatch"]}, True),
         ({"source": ["aws.ec2", "aws.cloudwatch"]}, True),
         ({"source": ["aws.ec2"]}, False),
+        ({"source": [{"prefix": "aws."}]}, True),
+        ({"source": ["shop", {"prefix": "aws.ec2"}]}, False),
+        ({"detail": {"count": [{"prefix": "5"}]}}, False),
         ({"detail": {"state": {"value": ["ALARM"]}}}, True),
         ({"detail": {"state": {"value": ["OK"]}}}, False),
         ({"source": ["aws.cloudwatch"], "detail": {"state": {"value": ["OK"]}}}, False),
@@ -48,7 +51,7 @@ def test_an_event_matches_as_eventbridge_documents(pattern, expected):
 @pytest.mark.parametrize(
     ("pattern", "named"),
     [
-        ({"source": [{"prefix": "aws"}]}, "prefix"),
+        ({"source": [{"suffix": "watch"}]}, "suffix"),
         ({"other": [{"exists": False}]}, "exists"),
         ({"$or": [{"source": ["aws.ec2"]}]}, r"\$or"),
         ({"source": "aws.ec2"}, "an object or an array"),

@@ -341,3 +341,35 @@ def test_the_cap_halts(aws, ask):
         aws.ended(f"long-{index}", 10, exit_code=0, seconds=24 * 3600)
     answer = ask()
     assert (answer["verb"], answer["halted_by"]) == ("halt", "cap")
+
+
+def woken_by_a_send(ask, aws):
+    """Each wait until the execution ends, with what it waited for."""
+    answer, waits = ask({"woken_by": "send"}), []
+    while answer["verb"] == "wait":
+        waits.append(answer["wait_seconds"])
+        aws.now += answer["wait_seconds"]
+        answer = ask(answer)
+    return answer, waits
+
+
+def test_an_execution_that_a_send_woke_looks_again_for_a_minute_before_it_is_done(ask, aws):
+    answer, waits = woken_by_a_send(ask, aws)
+    assert (answer["verb"], answer["start"]) == ("done", 0)
+    assert waits == [3, 3, 6, 12, 24, 12]
+    assert ask({"woken_by": "look"})["verb"] == "done"
+
+
+def test_it_starts_a_worker_as_soon_as_the_message_is_counted(ask, aws):
+    first = ask({"woken_by": "send"})
+    assert "a message was sent 0 s ago and is not counted yet" in first["reason"]
+    aws.now += first["wait_seconds"]
+    aws.visible = 1
+    assert (ask(first)["verb"], ask(first)["start"]) == ("start", 1)
+
+
+def test_an_execution_that_began_with_an_older_launcher_goes_on(ask, aws):
+    aws.in_flight = 1
+    answer = ask({})
+    del answer["memory"]["sent_at_seconds"]
+    assert ask(answer)["verb"] == "wait"

@@ -54,6 +54,9 @@ LISTS = {
     "aws:cloudwatch/dashboard:Dashboard": Listed(
         "cloudwatch", "list_dashboards", "DashboardEntries", "DashboardName"
     ),
+    "aws:cloudwatch/eventBus:EventBus": Listed(
+        "events", "list_event_buses", "EventBuses", "Name", {"NamePrefix": "sends-"}
+    ),
     "aws:cloudwatch/eventRule:EventRule": Listed("events", "list_rules", "Rules", "Name"),
     "aws:cloudwatch/logGroup:LogGroup": Listed(
         "logs", "describe_log_groups", "logGroups", "logGroupName"

@@ -1,8 +1,9 @@
-"""The doorman's rights."""
+"""The rights of the doorman, and of those who may wake it."""
 
 import pytest
 
-from stack.documents import scaling_policies
+from stack.documents import policies, scaling_policies
+from taskpacks.contract import SENT_DETAIL_TYPE, sent_source
 from tests.stack.contexts import CONTEXT
 from tests.stack.iam import allows
 
@@ -72,3 +73,27 @@ def test_it_may_do_all_that_it_does_and_no_more():
         "logs:CreateLogStream",
         "logs:PutLogEvents",
     }
+
+
+BUS = CONTEXT.arn("events", "event-bus/sends-0123abc")
+
+
+def may_put(source, detail_type=SENT_DETAIL_TYPE, *, deployments="pi", bus=BUS):
+    document = policies.producer(
+        [QUEUE], "table", deployments=deployments, bus_arn=bus, context=CONTEXT
+    )
+    context = {"source": source, "detail-type": detail_type}
+    return allows(document, "events:PutEvents", BUS, **context)
+
+
+def test_a_sender_may_say_that_it_has_sent_to_its_own_deployment_and_nothing_else():
+    assert may_put(sent_source("pi"))
+    assert not may_put(sent_source("sort"))
+    assert not may_put(sent_source("pi"), "Order Placed")
+    assert not may_put("aws.events")
+    assert not may_put(sent_source("pi"), bus=None)
+
+
+def test_a_sender_to_all_deployments_may_say_so_of_each():
+    assert may_put(sent_source("sort"), deployments="*")
+    assert not may_put("shop.orders", deployments="*")

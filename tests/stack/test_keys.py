@@ -39,7 +39,7 @@ def producer(context):
 
 
 def launcher(context):
-    return scaling_policies.launcher("arn:q", "arn:log", context=context)
+    return scaling_policies.launcher("pi", "arn:q", "arn:log", context=context)
 
 
 READ_AND_WRITE = ["kms:Decrypt", "kms:GenerateDataKey"]

@@ -13,12 +13,14 @@ def test_mode_alarms_has_nothing_of_the_controller(project):
 
 
 def test_a_second_up_changes_nothing_and_destroying_leaves_nothing(project):
-    engine = project.select({"small": CONTROLLER})
+    wakes = {"scaling": {"mode": "controller", "wake_on_send": True}}
+    engine = project.select({"small": CONTROLLER, "other": wakes})
     engine.up()
     assert set(engine.up().counts) == {Action.UNCHANGED}
     engine.destroy(run_program=True)
     assert not project.client("stepfunctions").list_state_machines()["stateMachines"]
     assert not project.client("lambda").list_functions()["Functions"]
+    assert len(project.client("events").list_event_buses()["EventBuses"]) == 1  # the default one
 
 
 def test_a_deployment_that_comes_or_goes_changes_nothing_of_another_nor_of_the_doorman(project):

@@ -42,7 +42,7 @@ class Quota:
     source: str
     place: str = "a region"
     fewer_by_sharing: bool = False
-    only: tuple[str, str] | None = None
+    only: tuple[str, str | None] | None = None
     """A property and its value, where not all of the type count."""
 
     def counts(self, resource: Registration) -> bool:
@@ -71,6 +71,7 @@ QUOTAS: Final = (
         300,
         True,
         "https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-quota.html",
+        only=("eventBusName", None),
     ),
     Quota(
         "alarms",

@@ -411,6 +411,7 @@ _TYPES: dict[str, tuple[str, Callable[..., Values]]] = {
         _compute_environment,
     ),
     "aws:lambda/function:Function": ("AWS::Lambda::Function", _function),
+    "aws:cloudwatch/eventBus:EventBus": ("AWS::Events::EventBus", renamed({})),
     "aws:lambda/permission:Permission": (
         "AWS::Lambda::Permission",
         renamed({"function": "FunctionName"}, dropped=("statementId",)),

@@ -92,6 +92,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
                     "max_workers": 20,
                     "drain_within_seconds": 1800,
                     "task_seconds": 5,
+                    "wake_on_send": True,
                     "break_even": 2,
                     "round_seconds": 15,
                     "breaker_failures": 3,
