@@ -33,6 +33,8 @@ logger = logging.getLogger(__name__)
 BEATS_PER_LEASE: Final = 3
 LOOK_SECONDS: Final = 0.2
 """How often each thread looks for what is due."""
+GATHER_SECONDS: Final = 0.01
+"""Messages whose tasks end within it are deleted in one call."""
 UNDELETED_MAX: Final = 2 * limits.MESSAGES_PER_CALL_MAX
 """Tasks that are done and not deleted: were the worker killed, so many might run again."""
 LEAST_EXTENSION_SECONDS: Final = 1
@@ -233,6 +235,7 @@ class Leases:
     def _run(self, do: Callable[[], None], woken: threading.Event) -> None:
         while not self._stopped.is_set():
             if woken.wait(LOOK_SECONDS) and woken is not self._stopped:
+                self._stopped.wait(GATHER_SECONDS)
                 woken.clear()
             try:
                 do()

@@ -2,8 +2,8 @@
 
 Each process that runs tasks has a pipe for standard output and standard error, which its programs
 inherit. The worker reads it, so that nothing is lost when that process is killed, and writes each
-line to the log. Where a task begins and ends, its process writes a mark into its pipe: a line is
-named by the mark before it, however late it is read.
+line to the log. Where a task begins, its process writes a mark into its pipe: a line is named by
+the mark before it, however late it is read.
 """
 
 from __future__ import annotations
@@ -68,15 +68,14 @@ class TaskOutput:
     def _begin(self, task: Any, task_id: str, **_: Any) -> None:
         if not task.request.is_eager:  # a task that a task calls is a part of it
             attempt = task.request.get(ATTEMPT_HEADER, 1)
-            self._name({"task_id": task_id, "task_name": task.name, "attempt": attempt})
+            fields = {"task_id": task_id, "task_name": task.name, "attempt": attempt}
+            logs.name_lines(fields)
+            self._mark(fields)
 
     def _end(self, task: Any, **_: Any) -> None:
+        # No mark: it would cost each task a switch to the thread that reads.
         if not task.request.is_eager:
-            self._name({})
-
-    def _name(self, fields: Mapping[str, Any]) -> None:
-        logs.name_lines(fields)
-        self._mark(fields)
+            logs.name_lines({})
 
     def _mark(self, fields: Mapping[str, Any] | None) -> None:
         os.write(self._writes, MARK + json.dumps(fields).encode() + b"\n")

@@ -40,6 +40,8 @@ RECEIVE_WAIT_SECONDS: Final = 1
 """The length of one long poll: short, because a worker looks at its stop flag between them."""
 SLOT_WAIT_SECONDS: Final = 0.1
 """While all slots are taken, how often to look at the stop flag; a task's end wakes at once."""
+BEHIND_SECONDS: Final = 0.01
+"""While deletions are behind, which wake nobody when they are done."""
 BACK_OFF_SECONDS: Final = (0.5, 1, 2, 4, 8)
 """After that many failed receives in a row; the last value repeats."""
 ATTRIBUTES: Final = ("ApproximateReceiveCount", "SentTimestamp", TENANT)
@@ -96,13 +98,14 @@ class Channel(SQS.Channel):
         now = time.monotonic()
         self._leave_if_hopeless(now)
         services = self._services
-        takes = self.qos.can_consume() and services.slots.any_free and not services.leases.behind
+        behind = services.leases.behind
+        takes = self.qos.can_consume() and services.slots.any_free and not behind
         if celery_state.should_stop is not None or not takes:
             services.drain.busy(now)
             if now - self._delivered_at > AHEAD_SECONDS:
                 self._give_back_unstarted()
             # Celery's loop settles between two passes what has ended before this is set.
-            if services.ended.wait(SLOT_WAIT_SECONDS):
+            if services.ended.wait(BEHIND_SECONDS if behind else SLOT_WAIT_SECONDS):
                 services.ended.clear()
             raise Empty
         super().drain_events(timeout=timeout, callback=callback)
