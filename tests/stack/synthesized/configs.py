@@ -34,6 +34,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
             "pi-urgent": {
                 "pack": "pi",
                 "resources": {
+                    "processes": 2,
                     "vcpus": 0.5,
                     "memory_mib": 1024,
                     "platform": "fargate",
