@@ -2,10 +2,10 @@
 
 settings ─▶ Network, ResultStore, DataBucket, ImageRepository, Notices   once per stack
          ├▶ Doorman: looks where messages wait, wakes Controllers        once per stack
-         ├▶ SendEvents ─▶ Doorman                                        where one wakes on send
+         ├▶ SendEvents ─▶ Doorman                                        if one has wake_on_send
          ├▶ Machines                                                     per deployment, or hardware
          ├▶ PackDeployment: its TaskQueue                                once per deployment
-         ├▶ Producer                                                     where all queues are
+         ├▶ Producer                                                     once all queues are made
          ├▶ PackDeployment.serve                                         once per deployment
          │    TaskQueue ─▶ Controller (or ScalingAlarms) ─▶ WorkerFleet;  Watch ─▶ Notices
          └▶ Dashboard                                                    about all of them
@@ -34,7 +34,7 @@ from stack.hardware import offerings
 from stack.model import StackContext
 from stack.preflight import enforcement
 
-gc.disable()  # the program lives for seconds, of which collecting garbage took a third
+gc.disable()  # the program runs for seconds; garbage collection took a third of them
 
 stack = settings.read(*settings.from_pulumi())
 context = StackContext(

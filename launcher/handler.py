@@ -118,7 +118,7 @@ def settled(decision: Decision, memory: Memory) -> Decision:
             return replace(
                 decision,
                 verb="wait",
-                # 3, 6, 12, 24 s and what is left: most counts are right after seconds.
+                # It looks after 3, 6, 12, 24, 48 and 60 s: most counts are right after seconds.
                 wait_seconds=max(SECOND_LOOK_SECONDS, min(passed, SENT_LOOK_SECONDS - passed)),
                 reason=f"a message was sent {passed:.0f} s ago and is not counted yet",
             )

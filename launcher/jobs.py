@@ -29,11 +29,12 @@ _DESCRIBED_AT_ONCE: Final = 100
 
 @dataclass(frozen=True)
 class Excuses:
-    """How a worker can end in FAILED without having failed: it was asked to leave.
+    """How a worker can end in FAILED without having failed: asked to leave, or ended on purpose.
 
     Attributes:
         exit_codes: The worker's own for it.
-        reasons: Patterns of the status reasons of machines that were taken away.
+        reasons: Patterns of the status reasons of machines that were taken away, and of jobs that
+            were cancelled or terminated on purpose.
     """
 
     exit_codes: frozenset[int]

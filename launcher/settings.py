@@ -33,7 +33,8 @@ class Settings(Record):
         job_definition: Its job definition's ARN without the revision.
         pause_parameter: Name of the SSM parameter that is there while it is paused.
         excused_exit_codes: With which a worker says that it was asked to leave.
-        excused_reasons: Patterns of Batch's status reasons for machines that were taken away.
+        excused_reasons: Patterns of Batch's status reasons for machines that were taken away, and
+            for jobs that were ended on purpose.
         limits: What it allows and aims at.
     """
 

@@ -147,7 +147,7 @@ class ExitCode(IntEnum):
     """Its environment, its pack or its scratch cannot be used: starting it again would not help."""
     QUEUE_UNUSABLE = 69
     """SQS does not serve it: the task queue does not answer, is not ours to serve, or has no
-    dead-letter queue."""
+    dead-letter queue. Or the result table does not answer."""
     STOPPED = 75
     """A signal or a Spot notice asked it to leave before the queue was drained; what it held is
     given back."""

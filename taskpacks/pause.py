@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def pause(client: Callable[[str], Any], stack: str, deployment: str, reason: str) -> None:
     """Keeps a deployment from starting workers; may be repeated.
 
-    The launcher reads the pause in every round, and the doorman every minute. In scaling mode
+    The launcher reads the pause in every round, and the doorman before it wakes it. In scaling mode
     `alarms` nobody asks before a start, so the job queue is disabled. Alarms that would ring only
     because nothing is started are muted.
 

@@ -26,7 +26,8 @@ class TaskReport:
     """How one receive of a task's message went. No arguments, no results.
 
     Attributes:
-        outcome: done, retried, rejected, failed, timed_out, lost or interrupted.
+        outcome: done, retried, rejected, failed, timed_out, lost, escalated, cancelled or
+            interrupted.
         receives: How often the message was received, this time included.
         wait_seconds: From the sending of the message to the task's start; None when SQS did
             not say when it was sent.

@@ -1,6 +1,6 @@
 """When EventBridge is to act: alarms on a task queue, and rules that match them.
 
-Both scaling modes are woken this way; what a rule starts is their own.
+Both scaling modes have such rules; what a rule starts is their own. The doorman looks sooner.
 """
 
 from __future__ import annotations
