@@ -87,12 +87,14 @@ class Workers:
     Attributes:
         starting_since: When each that is not RUNNING yet was submitted, in seconds since 1970.
         runnable: The jobs of these that wait for a machine, and the array jobs that have such.
+        active: The ids of all jobs and array jobs that have not ended.
         running_since: When each that is RUNNING began to be.
         ended: The others.
     """
 
     starting_since: list[float] = field(default_factory=list[float])
     runnable: list[Runnable] = field(default_factory=list["Runnable"])
+    active: list[str] = field(default_factory=list[str])
     running_since: list[float] = field(default_factory=list[float])
     ended: list[Ended] = field(default_factory=list[Ended])
 
@@ -181,6 +183,7 @@ class JobBook:
         """
         jobs = {job["jobId"]: job for job in self._all_jobs()}
         workers = Workers()
+        workers.active += [job["jobId"] for job in jobs.values() if job["status"] not in _ENDED]
         arrays: list[Mapping[str, Any]] = []
         for job in jobs.values():
             if _ended_before(job, now - DAY_SECONDS):
@@ -199,6 +202,7 @@ class JobBook:
         for each in submitted:
             if each.job_id not in jobs and now - each.at_seconds < LISTED_WITHIN_SECONDS:
                 workers.starting_since += [each.at_seconds] * each.workers
+                workers.active.append(each.job_id)
         return workers
 
     def newest_runnable(self, runnable: Iterable[Runnable], before: float) -> str | None:

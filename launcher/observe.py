@@ -65,6 +65,8 @@ class Observer:
         self._now = now
         self._deadline = 0.0
         self._runnable: Sequence[Runnable] = ()
+        self.active_jobs: Sequence[str] = ()
+        """The ids of the jobs and array jobs that had not ended at the last look."""
         self._jobs = JobBook(
             self._batch,
             job_queue=settings.job_queue,
@@ -89,6 +91,7 @@ class Observer:
             # would be missed, and another started for nothing.
             workers = self._jobs.read(submitted, began)
             self._runnable = workers.runnable
+            self.active_jobs = workers.active
             counts = self._counts()
             return self._observation(workers, counts, began)
         except Exception as error:  # noqa: BLE001 - whatever it is: nothing is started on half a view

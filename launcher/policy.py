@@ -45,51 +45,75 @@ def decide(limits: Limits, observation: Observation) -> Decision:
         occupy (but for one in place of a worker that takes nothing), and none at all when the
         observation is stale, partial or failed.
     """
-    figures = {**observation.as_json(), "limit": limits.workers}
+    chosen = _chosen(limits, observation)
+    figures = {**observation.as_json(), "limit": limits.workers, **chosen.pop("figures", {})}
     figures["endings"] = len(observation.endings)
-    capped = observation.vcpu_hours_last_day >= limits.vcpu_hours_per_day
-    used = (
-        f"the cap is reached: {observation.vcpu_hours_last_day:.1f} vCPU-hours in the last day, "
-        f"and vcpu_hours_per_day is {limits.vcpu_hours_per_day:g}"
-    )
+    if chosen["verb"] == "wait" and _capped(limits, observation) and observation.active:
+        # Nothing has to be started for people to hear of it.
+        chosen["halted_by"] = "cap"
+        chosen["reason"] += f"; {_used(limits, observation)}; {observation.active} workers go on"
+    defaults: dict[str, Any] = {
+        "desired": observation.active,
+        "wait_seconds": limits.round_seconds if chosen["verb"] in ("start", "wait") else 0,
+    }
+    return Decision(active=observation.active, figures=figures, **defaults | chosen)
 
-    def decision(verb: Verb, reason: str, **more: Any) -> Decision:
-        defaults: dict[str, Any] = {
-            "desired": observation.active,
-            "wait_seconds": limits.round_seconds if verb in ("start", "wait") else 0,
-        }
-        if verb == "wait" and capped and observation.active:
-            # Nothing has to be started for people to hear of it.
-            defaults["halted_by"] = "cap"
-            reason += f"; {used}; {observation.active} workers go on"
-        return Decision(
-            verb=verb, reason=reason, active=observation.active, figures=figures, **defaults | more
-        )
 
+def _chosen(limits: Limits, observation: Observation) -> dict[str, Any]:
+    """Returns the fields of the decision, but for those that all decisions share."""
     if problem := _doubt(observation):
-        return decision("wait", f"nothing is started on doubtful figures: {problem}")
-    if (unneeded := _unneeded(limits, observation)) > 0:
-        return decision(
-            "cancel",
-            f"the newest of {unneeded} of {observation.runnable} jobs that wait for machines, and "
-            f"that no message needs, is cancelled; {observation.visible} messages are visible",
-            wait_seconds=SECOND_LOOK_SECONDS,
-        )
+        return {"verb": "wait", "reason": f"nothing is started on doubtful figures: {problem}"}
+    if job := _job_to_end(limits, observation):
+        return job
     if not observation.visible:
         verb, reason = _without_messages(observation)
         pause = limits.round_seconds * IDLE_ROUNDS if verb == "wait" else 0
-        return decision(verb, reason, wait_seconds=pause)
+        return {"verb": verb, "reason": reason, "wait_seconds": pause}
     if _tripped(limits, observation):
-        return decision(**_after_failures(limits, observation))
+        return _after_failures(limits, observation)
     want = wanted(limits, observation)
-    figures.update(want.figures)
-    if want.start and capped:
-        return decision(
-            "halt",
-            f"{used}; {observation.visible} messages wait; raise it, or wait until usage falls",
-            halted_by="cap",
-        )
-    return decision(**_looked_at_twice(limits, observation, want))
+    if want.start and _capped(limits, observation):
+        return {
+            "verb": "halt",
+            "reason": f"{_used(limits, observation)}; {observation.visible} messages wait; "
+            "raise it, or wait until usage falls",
+            "halted_by": "cap",
+            "figures": want.figures,
+        }
+    return {**_looked_at_twice(limits, observation, want), "figures": want.figures}
+
+
+def _job_to_end(limits: Limits, observation: Observation) -> dict[str, Any] | None:
+    """Returns the end of a job: of any, where the cap stops workers, or of one that none needs."""
+    if limits.cap == "stop" and _capped(limits, observation) and observation.active:
+        # One that starts meanwhile is seen, and ended, in a later round.
+        return {
+            "verb": "stop",
+            "reason": f"{_used(limits, observation)}; a job is ended in each round until none of "
+            f"the {observation.active} workers is left",
+            "wait_seconds": SECOND_LOOK_SECONDS,
+            "halted_by": "cap",
+        }
+    if (unneeded := _unneeded(limits, observation)) > 0:
+        return {
+            "verb": "cancel",
+            "reason": f"the newest of {unneeded} of {observation.runnable} jobs that wait for "
+            f"machines, and that no message needs, is cancelled; {observation.visible} messages "
+            "are visible",
+            "wait_seconds": SECOND_LOOK_SECONDS,
+        }
+    return None
+
+
+def _capped(limits: Limits, observation: Observation) -> bool:
+    return observation.vcpu_hours_last_day >= limits.vcpu_hours_per_day
+
+
+def _used(limits: Limits, observation: Observation) -> str:
+    return (
+        f"the cap is reached: {observation.vcpu_hours_last_day:.1f} vCPU-hours in the last day, "
+        f"and vcpu_hours_per_day is {limits.vcpu_hours_per_day:g}"
+    )
 
 
 def _doubt(observation: Observation) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-Verb = Literal["start", "cancel", "wait", "done", "halt"]
+Verb = Literal["start", "cancel", "stop", "wait", "done", "halt"]
 HaltedBy = Literal["breaker", "cap", "pause"]
 SLOW_START: Final = 1.5
 """Nineteen of twenty start-ups take less than so many times the median, as they are simulated."""
@@ -62,6 +62,7 @@ class Limits(Record):
         breaker_failures: So many workers in a row that end in failure halt the launcher.
         breaker_cooldown_seconds: From the newest failure until one probe worker may start.
         vcpu_hours_per_day: The cap: reached, nothing more is started.
+        cap: `stop` ends the workers that run then; `halt` lets them go on.
         round_seconds: The pause between two decisions.
         processes: The tasks that one worker runs at a time.
     """
@@ -78,6 +79,7 @@ class Limits(Record):
     breaker_failures: int
     breaker_cooldown_seconds: float
     vcpu_hours_per_day: float
+    cap: Literal["halt", "stop"]
     round_seconds: float
     processes: int
 
@@ -202,7 +204,8 @@ class Decision(Record):
 
     Attributes:
         verb: `start` workers and ask again; `cancel` the newest job that waits for a machine and
-            ask again; `wait` and ask again; `done`; or `halt`.
+            ask again; `stop` one of the active jobs and ask again; `wait` and ask again;
+            `done`; or `halt`.
         start: How many workers, 0 unless the verb is `start`.
         desired: How many should be active.
         active: How many are.

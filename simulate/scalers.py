@@ -166,7 +166,10 @@ class LauncherLoop:
         if decision.verb == "cancel":
             world.figures.api_calls += 1
             world.cancel_newest()
-        if decision.verb in ("start", "cancel", "wait"):
+        if decision.verb == "stop":
+            world.figures.api_calls += 1
+            world.stop(1, spare_busy=False)
+        if decision.verb in ("start", "cancel", "stop", "wait"):
             world.at(world.now + decision.wait_seconds, self._round)
         else:
             self._looping = False

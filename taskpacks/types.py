@@ -19,6 +19,7 @@ Architecture = Literal["x86_64", "arm64"]
 Platform = Literal["fargate", "ec2"]
 Purchase = Literal["on_demand", "spot", "spot_then_on_demand"]
 ScalingMode = Literal["alarms", "controller"]
+Cap = Literal["halt", "stop"]
 Death = Literal["memory", "time_limit"]
 """A cause of a task's end: the memory of its worker, or the time limit."""
 
@@ -183,6 +184,9 @@ class Scaling(_Record):
     """How long after the last of these failures one worker is started to try again."""
     vcpu_hours_per_day: float = Field(default=200, gt=0)
     """The vCPU hours of all workers in any 24 hours; when they are used, no more are started."""
+    cap: Cap = "halt"
+    """What happens then: `halt` lets the workers that run go on; `stop` ends them too, and their
+    tasks wait for others."""
 
     @model_validator(mode="after")
     def _makes_sense_together(self) -> Self:
@@ -196,6 +200,11 @@ class Scaling(_Record):
             raise ValueError(
                 f"high_workers is {self.high_workers}: it is the size of an array job, and AWS "
                 f"Batch takes {low} to {high:_} children; choose a number in that range"
+            )
+        if self.cap == "stop" and self.mode == "alarms":
+            raise ValueError(
+                "cap is stop in mode alarms: nobody looks at what workers used there; leave cap "
+                "out, or set mode to controller"
             )
         if self.wake_on_send and self.mode == "alarms":
             raise ValueError(

@@ -136,7 +136,11 @@ class Controller(pulumi.ComponentResource):
             trust.STATES,
             pulumi.Output.all(
                 launcher.arn, args.fleet.job_queue_arn, args.fleet.job_definition_arn
-            ).apply(lambda arns: scaling_policies.controller(arns[0], arns[1], arns[2])),
+            ).apply(
+                lambda arns: scaling_policies.controller(
+                    arns[0], arns[1], arns[2], cap=args.spec.scaling.cap
+                )
+            ),
             args.context,
         )
 

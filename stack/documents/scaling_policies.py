@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from stack.model import StackContext
-    from taskpacks.types import ScalingMode
+    from taskpacks.types import Cap, ScalingMode
 
 
 def submit(job_queue_arn: str, job_definition_arn: str) -> dict[str, Any]:
@@ -67,13 +67,23 @@ def launcher(
     )
 
 
-def controller(launcher_arn: str, job_queue_arn: str, job_definition_arn: str) -> dict[str, Any]:
-    """Returns what the state machine does: ask the launcher, submit and cancel jobs, keep a log."""
+def controller(
+    launcher_arn: str, job_queue_arn: str, job_definition_arn: str, *, cap: Cap
+) -> dict[str, Any]:
+    """Returns what the state machine does: ask the launcher, submit and end jobs, keep a log.
+
+    Args:
+        launcher_arn: The launcher's function.
+        job_queue_arn: The job queue.
+        job_definition_arn: The job definition's ARN without a revision.
+        cap: With `stop` it may end jobs that run, too.
+    """
+    end = ["batch:CancelJob", *(["batch:TerminateJob"] if cap == "stop" else [])]
     return document(
         [
             allow(["lambda:InvokeFunction"], [launcher_arn]),
             _submit(job_queue_arn, job_definition_arn),
-            allow(["batch:CancelJob"], [_jobs(job_definition_arn)]),
+            allow(end, [_jobs(job_definition_arn)]),
             # A log delivery has no resource that could be named:
             # https://docs.aws.amazon.com/step-functions/latest/dg/cw-logs.html
             allow(

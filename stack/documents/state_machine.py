@@ -2,7 +2,7 @@
 
                      ┌────────────────────────────────────────────┐
     any input ──▶ Decide ──▶ Act ───▶ StartOne / StartArray ──▶ Wait
-                     │         ├──▶ Cancel ──▶ Wait
+                     │         ├──▶ Cancel, Stop ──▶ Wait
                      │         ├──▶ Done, Halt, StandDown
                      │         ├──▶ Renew: a successor goes on
                      │         └──▶ GaveUp
@@ -123,6 +123,7 @@ def definition(
                     },
                     _when("wait", "Wait"),
                     _when("cancel", "Cancel"),
+                    _when("stop", "Stop"),
                     {
                         "And": [
                             {"Variable": "$.verb", "StringEquals": "start"},
@@ -138,17 +139,11 @@ def definition(
             "StartArray": _start(services, {**job, "ArrayProperties": {"Size.$": "$.start"}}),
             "Cancel": {
                 "Comment": "A job that waits for a machine; one that has started is left alone.",
-                "Type": "Task",
-                "Resource": f"{services}aws-sdk:batch:cancelJob",
-                "Parameters": {
-                    "JobId.$": "$.cancel_job",
-                    "Reason": f"{ENDED_REASON} no message needs it",
-                },
-                "ResultPath": None,
-                "TimeoutSeconds": SUBMIT_TIMEOUT_SECONDS,
-                "Retry": [_retry(THROTTLED_ERRORS, times=5)],
-                "Catch": [{"ErrorEquals": ["States.ALL"], "ResultPath": None, "Next": "Wait"}],
-                "Next": "Wait",
+                **_end(services, "cancelJob", "$.cancel_job", "no message needs it"),
+            },
+            "Stop": {
+                "Comment": "A job or array job: its workers give back their tasks.",
+                **_end(services, "terminateJob", "$.stop_job", "the cap is reached"),
             },
             "Wait": {"Type": "Wait", "SecondsPath": "$.wait_seconds", "Next": "Decide"},
             "Renew": {
@@ -171,7 +166,7 @@ def definition(
             "Done": {"Type": "Succeed"},
             "StandDown": {"Comment": "An older execution is at work.", "Type": "Succeed"},
             "Halt": {
-                "Comment": "By the breaker or the cap; the launcher's metric raises the alarm.",
+                "Comment": "By the breaker, the cap or a pause, as the launcher's metric says.",
                 "Type": "Succeed",
             },
             "GaveUp": {"Type": "Fail", "Error": "GaveUp", "CausePath": "$.reason"},
@@ -199,6 +194,20 @@ def _start(services: str, job: dict[str, Any]) -> dict[str, Any]:
         "Retry": [_retry(THROTTLED_ERRORS, times=5)],
         # The next round sees what came of it.
         "Catch": [{"ErrorEquals": ["States.ALL"], "ResultPath": "$.trouble", "Next": "Wait"}],
+        "Next": "Wait",
+    }
+
+
+def _end(services: str, operation: str, job_id: str, why: str) -> dict[str, Any]:
+    return {
+        "Type": "Task",
+        "Resource": f"{services}aws-sdk:batch:{operation}",
+        "Parameters": {"JobId.$": job_id, "Reason": f"{ENDED_REASON} {why}"},
+        "ResultPath": None,
+        "TimeoutSeconds": SUBMIT_TIMEOUT_SECONDS,
+        "Retry": [_retry(THROTTLED_ERRORS, times=5)],
+        # The next round sees what came of it.
+        "Catch": [{"ErrorEquals": ["States.ALL"], "ResultPath": None, "Next": "Wait"}],
         "Next": "Wait",
     }
 

@@ -218,6 +218,12 @@ def test_fargate_takes_exactly_the_pairs_of_its_table(vcpus, memory_mib):
     assert taken == (memory_mib in limits.FARGATE_MEMORY_MIB_BY_VCPUS[vcpus])
 
 
+def test_a_cap_that_stops_workers_needs_the_mode_that_counts_what_they_used():
+    text = refusal(scaling={"mode": "alarms", "cap": "stop"})
+    assert "cap is stop in mode alarms" in text
+    assert "set mode to controller" in text
+
+
 def test_waking_on_send_needs_the_mode_that_can_be_woken():
     text = refusal(scaling={"mode": "alarms", "wake_on_send": True})
     assert "wake_on_send is True in mode alarms" in text

@@ -17,7 +17,12 @@ def aws():
 @pytest.fixture
 def ask(aws):
     """Asks the launcher as the state machine does."""
-    launcher = Handler(SETTINGS, aws, now=lambda: aws.now)
+    return asking(aws, SETTINGS)
+
+
+def asking(aws, settings):
+    """Asks a launcher with these settings."""
+    launcher = Handler(settings, aws, now=lambda: aws.now)
 
     def ask(state=None, **more):
         event = {

@@ -1,9 +1,11 @@
 """The launcher's answers, round by round."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
+from tests.launcher.conftest import asking
 from tests.launcher.fakes import EXECUTION, NOW, SETTINGS, throttled
 
 
@@ -373,3 +375,39 @@ def test_an_execution_that_began_with_an_older_launcher_goes_on(ask, aws):
     answer = ask({})
     del answer["memory"]["sent_at_seconds"]
     assert ask(answer)["verb"] == "wait"
+
+
+def stopping(aws):
+    """A launcher whose cap stops workers, and workers that have used it up."""
+    limits = replace(SETTINGS.limits, cap="stop", vcpu_hours_per_day=1)
+    aws.job("long", "RUNNING", startedAt=int((NOW - 3600) * 1000))
+    aws.array("array", [("RUNNING", {"startedAt": int((NOW - 3600) * 1000)}), ("RUNNABLE", {})])
+    return asking(aws, replace(SETTINGS, limits=limits))
+
+
+def test_a_cap_that_stops_names_every_job_in_turn_one_that_is_told_twice_too(aws):
+    ask = stopping(aws)
+    answer, named = None, []
+    for _ in range(4):  # a job that ends is listed for a while
+        answer = ask(answer)
+        assert (answer["verb"], answer["halted_by"]) == ("stop", "cap")
+        named.append(answer["stop_job"])
+    assert sorted(named[:2]) == ["array", "long"]
+    assert named[2:] == named[:2]
+
+
+def test_a_job_that_starts_while_a_cap_stops_others_is_stopped_too(aws):
+    ask = stopping(aws)
+    first = ask()
+    aws.jobs.clear()
+    # Submitted before the cap was reached, and not listed yet.
+    memory = {**first["memory"], "submitted": [{"job_id": "late", "workers": 1, "at_seconds": NOW}]}
+    answer = ask({**first, "memory": memory})
+    assert answer["verb"] != "stop"  # what the others used is not known of jobs that are not listed
+    aws.job("long", "FAILED", startedAt=int((NOW - 7200) * 1000), stoppedAt=int(NOW * 1000))
+    answer = ask({**first, "memory": memory})
+    assert (answer["verb"], answer["stop_job"]) == ("stop", "late")
+    aws.job("late", "RUNNING", startedAt=int(NOW * 1000))
+    assert ask(answer)["stop_job"] == "late"
+    aws.jobs[-1] |= {"status": "FAILED", "stoppedAt": int(NOW * 1000)}
+    assert ask(answer)["verb"] in ("wait", "done")

@@ -1,5 +1,7 @@
 """The controller as it is deployed, run by the local cloud: machine, launcher, jobs."""
 
+import sys
+
 import pytest
 
 from local.cloud import LocalCloud, NoticeSent
@@ -34,6 +36,7 @@ def outputs(tmp_path_factory, cloud):
                 },
                 "dies": {"pack": "small", "scaling": {**plenty, **dies}},
                 "capped": {"pack": "small", "scaling": {**plenty, **capped}},
+                "stops": {"pack": "small", "scaling": {**plenty, **capped, "cap": "stop"}},
             }
         )
         engine.up()
@@ -50,7 +53,7 @@ def deploy(cloud, outputs):
     opened = []
 
     def deploy(name="small"):
-        for each in ("small", "dies", "capped"):
+        for each in ("small", "dies", "capped", "stops"):
             opened.append(Deployed(cloud, each, outputs[each]))
             opened[-1].open()
         return next(each for each in opened if each.name == name)
@@ -232,6 +235,28 @@ def test_the_daily_cap_halts_it(deploy, cloud):
         lambda: [line for line in deployed.lines if line.get("HaltedBy") == "cap"], seconds=60
     )
     told(cloud, "capped-halted-by-cap")
+
+
+def test_a_cap_that_stops_ends_the_workers_that_run(deploy):
+    deployed = deploy("stops")
+    deployed.wake()
+    batch = deployed.client("batch")
+    runs = {"command": [sys.executable, "-c", "import time; time.sleep(600)"]}
+    queue = {"jobQueue": deployed.outputs["job_queue"]}
+    job = {"jobDefinition": deployed.outputs["job_definition"], "containerOverrides": runs}
+    sent = [batch.submit_job(jobName=f"long-{n}", **queue, **job)["jobId"] for n in range(2)]
+
+    def listed(status):
+        return {
+            each["jobId"] for each in batch.list_jobs(**queue, jobStatus=status)["jobSummaryList"]
+        }
+
+    deployed.until(lambda: listed("RUNNING") == {*sent}, seconds=60)
+    deployed.start()
+    deployed.until(lambda: listed("FAILED") == {*sent}, seconds=60)
+    ended = batch.describe_jobs(jobs=sent)["jobs"]
+    assert {each["statusReason"] for each in ended} == {"taskpacks: the cap is reached"}
+    assert {line["HaltedBy"] for line in deployed.lines if line["Verb"] == "stop"} == {"cap"}
 
 
 @pytest.mark.timeout(300)

@@ -346,6 +346,20 @@ def test_people_hear_of_the_cap_while_workers_go_on_and_none_has_to_be_started(o
     assert "the cap is reached: 200.0 vCPU-hours in the last day" in reached.reason
 
 
+def test_a_cap_that_stops_ends_workers_until_none_is_left_and_then_halts():
+    stops = limits_with(cap="stop")
+    over = Observation(visible=9, in_flight=3, running=3, starting=1, vcpu_hours_last_day=200)
+    decision = decide(stops, over)
+    assert (decision.verb, decision.start, decision.halted_by) == ("stop", 0, "cap")
+    assert decision.wait_seconds == 3
+    assert decide(stops, replace(over, visible=0)).verb == "stop"
+    assert decide(stops, replace(over, running=0)).verb == "stop"  # one may have started meanwhile
+    assert decide(stops, replace(over, running=0, starting=0)).verb == "halt"
+    assert decide(stops, replace(over, vcpu_hours_last_day=199)).verb != "stop"
+    assert decide(stops, replace(over, complete=False, problem="x")).verb == "wait"
+    assert decide(limits_with(cap="halt"), over).verb != "stop"
+
+
 def test_a_limit_of_no_worker_starts_none():
     assert decide(limits_with(max_workers=0), Observation(visible=9)).start == 0
 

@@ -143,6 +143,17 @@ def test_the_daily_cap_stops_the_starting():
     )
 
 
+def test_a_cap_that_stops_holds_what_runs_too():
+    limits = limits_with(max_workers=10, max_vcpus=10, vcpu_hours_per_day=1)
+    load = Load("a burst", [0.0] * 100, [1800] * 100)
+
+    def hours(cap):
+        figures = run(load, LauncherLoop(replace(limits, cap=cap)))
+        return figures.billed_seconds * limits.vcpus / 3600
+
+    assert hours("stop") < 1.2 < 10 < hours("halt")
+
+
 def test_jobs_that_outlive_the_backlog_are_cancelled_and_cost_nothing():
     limits = limits_with(max_workers=100, max_vcpus=100)
     for seed in range(3):

@@ -159,7 +159,7 @@ def test_the_launcher_looks_and_starts_nothing():
 
 def test_the_controller_asks_one_function_and_submits_to_one_queue():
     definition = "arn:aws:batch:us-east-1:1:job-definition/pi-worker"
-    document = scaling_policies.controller("arn:function", "arn:q", f"{definition}:7")
+    document = scaling_policies.controller("arn:function", "arn:q", f"{definition}:7", cap="halt")
     invoke, submit, cancel, deliver = document["Statement"]
     assert (invoke["Action"], invoke["Resource"]) == (["lambda:InvokeFunction"], ["arn:function"])
     assert submit == scaling_policies.submit("arn:q", f"{definition}:7")["Statement"][0]
@@ -169,6 +169,8 @@ def test_the_controller_asks_one_function_and_submits_to_one_queue():
     )
     assert deliver["Resource"] == ["*"]
     assert all(name.startswith("logs:") for name in deliver["Action"])
+    stops = scaling_policies.controller("arn:function", "arn:q", f"{definition}:7", cap="stop")
+    assert actions(stops) - actions(document) == {"batch:TerminateJob"}
 
 
 def test_executions_are_started_and_listed_of_one_machine_only():

@@ -99,6 +99,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
                     "breaker_failures": 3,
                     "breaker_cooldown_seconds": 600,
                     "vcpu_hours_per_day": 10,
+                    "cap": "stop",
                 },
             },
         },
