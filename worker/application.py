@@ -253,6 +253,8 @@ def _results(settings: WorkerSettings) -> dict[str, Any]:
     return {
         "result_backend": results.backend_url(settings.result_backend),
         "result_extended": settings.store_arguments,
+        # One of each thread's own: `FencedBackend` keeps what it is doing in itself.
+        "result_backend_thread_safe": False,
         "task_serializer": "json",
         "result_serializer": "json",
         "accept_content": ["json"],

@@ -107,6 +107,8 @@ def _noting(task: Any) -> Generator[None]:
     except TaskPredicate:
         raise
     except Exception as error:
+        if _ending_on_request():  # its cleaning up failed: the attempt was cut, and does not count
+            raise SystemExit from error
         attempt.failed(error)
         raise
     finally:

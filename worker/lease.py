@@ -80,6 +80,8 @@ class Lease:
     """The visibility timeout that `GIVING_BACK` asks SQS for."""
     settle_at: float = field(default=0, repr=False)
     failures: int = field(default=0, repr=False)
+    noted: bool = field(default=False, repr=False)
+    """That its task is done was told, before its deletion was first tried."""
     calling: threading.Lock = field(default_factory=threading.Lock, repr=False)
     """One call about a message at a time: an extension must not overtake its giving back."""
 

@@ -243,7 +243,10 @@ class Leases:
                 logger.exception("%s failed, and the next one comes", do.__name__)
 
     def _delete_all(self, leases: list[Lease]) -> None:
-        self._on_deleting([lease for lease in leases if not lease.failures])
+        fresh = [lease for lease in leases if not lease.noted]
+        for lease in fresh:
+            lease.noted = True
+        self._on_deleting(fresh)
         entries = [
             {"Id": str(index), "ReceiptHandle": lease.receipt_handle}
             for index, lease in enumerate(leases)

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from worker.deadline import Ending
-from worker.lease import boot_seconds
+from worker.lease import LeaseState, boot_seconds
 from worker.leases import BEATS_PER_LEASE
 from worker.task_table import Claim, Reason, Receive, Refusal, TableUnavailableError
 
@@ -233,6 +233,8 @@ class Locks:
 
     def _due(self, lock: TaskLock) -> Refusal | None:
         if self.table is None or lock.runs_since is None or _is_ending(lock):
+            return None
+        if lock.lease.state is LeaseState.LOST:  # it is being ended
             return None
         if not lock.fence:
             if boot_seconds() - lock.runs_since < RUNS_SECONDS:

@@ -145,7 +145,7 @@ def write(text: str, fields: Mapping[str, Any]) -> None:
 
 
 def _name_task(record: logging.LogRecord) -> bool:
-    for name, value in _task.items():
+    for name, value in tuple(_task.items()):
         vars(record).setdefault(name, value)  # not over what the line says itself
     return True
 

@@ -102,8 +102,19 @@ class TaskRequest(Request):
         lease = self.lease
         if lease is not None:
             self._services.leases.delete(lease)
-        super().acknowledge()  # frees the slot, also when the message was lost just now
-        self._end(lease)
+        if self._already_cancelled and not self.acknowledged and self.worker_pid is not None:
+            end_task(self, 0)  # it lives on: later, the next task would be killed with it
+        try:
+            self._end(lease)  # what is the slot's, before another task has it
+        finally:
+            super().acknowledge()  # frees the slot, also when the message was lost just now
+
+    def reject(self, requeue: bool = False) -> None:
+        """Has the message given back, or left to its lease."""
+        try:
+            self._end(self.lease)  # as above
+        finally:
+            super().reject(requeue=requeue)
 
     def on_failure(
         self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False
@@ -118,7 +129,9 @@ class TaskRequest(Request):
             self._lock.replaced = True
         try:
             over = lease is None or self._ending.locked() or self._already_cancelled
-            if over or not self._settled(cast("Lease", lease), error, exc_info):
+            if over and isinstance(error, AttemptFailedError):
+                task_ready(self)  # Celery would delete the message, as of one that was sent again
+            elif over or not self._settled(cast("Lease", lease), error, exc_info):
                 return super().on_failure(
                     exc_info, send_failed_event=send_failed_event, return_ok=return_ok
                 )
@@ -131,6 +144,7 @@ class TaskRequest(Request):
             if not (self.acknowledged or self._already_cancelled):
                 self.reject(requeue=True)
             self._end(lease)
+            self._services.running.discard(self._receipt_handle)
 
     def _settled(self, lease: Lease, error: Any, exc_info: Any) -> bool:
         """Settles an attempt that did not end well; False leaves what is left to Celery."""
@@ -145,10 +159,11 @@ class TaskRequest(Request):
             return True
         if self._outcome not in ("failed", "rejected"):
             return False
+        reported = False
         if isinstance(error, AttemptFailedError):
             verdict, error = Verdict[error.verdict], error.exc
         elif self.slot.deadline.ending is Ending.FAILED:
-            verdict = Verdict.FINAL  # the task's process has noted and reported it
+            verdict, reported = Verdict.FINAL, True  # by the task's process, which has noted it
         else:
             verdict = self._failed(lease, error)
         if verdict is not Verdict.FINAL:
@@ -158,9 +173,10 @@ class TaskRequest(Request):
             else:
                 self._come_back(lease, error, verdict)
             return True
-        if isinstance(error, Reject):
-            rejected: Any = error
-            rejected.requeue = False  # Celery stores a FAILURE then, for whoever waits
+        if not reported:
+            task_ready(self)
+            self._report(lease, error, exc_info)
+            return True
         self._dead(lease, error)
         return False
 
@@ -174,6 +190,13 @@ class TaskRequest(Request):
             except TimeLimitExceeded:
                 self.on_failure(ExceptionInfo())
         return None
+
+    def _announce_revoked(self, *args: Any) -> None:
+        """Called when the task has expired: what follows it belongs to its tenant, too."""
+        celery: Any = super()
+        self._outcome = "cancelled"
+        with on_behalf_of(self._what_follows):
+            celery._announce_revoked(*args)  # noqa: SLF001 -- overridden
 
     def on_accepted(self, pid: Any, time_accepted: float) -> None:
         """Called when a process has begun the task."""
@@ -192,10 +215,12 @@ class TaskRequest(Request):
             return
         logger.error("task %s: its message is lost, cancelling it", self.id, extra=self._fields)
         self._outcome = "interrupted"
-        self._end(self._taken)
-        end_task(self, CLEANUP_SECONDS)
-        message: Any = self.message
-        message.channel.basic_reject(self._receipt_handle)
+        try:
+            end_task(self, CLEANUP_SECONDS)
+            self._end(self._taken)
+        finally:
+            message: Any = self.message
+            message.channel.basic_reject(self._receipt_handle)
 
     def refused(self, refusal: Refusal) -> None:
         """Ends the running task, for a reason that the result table gave."""
@@ -210,6 +235,8 @@ class TaskRequest(Request):
             context = self._what_follows
             with self._services.slots.acting_for(self.slot), on_behalf_of(context):
                 self.task.backend.mark_as_revoked(self.id, "cancelled", request=context)
+        if self._lock is not None and refusal.reason is Reason.DONE:
+            self._lock.replaced = True  # another is, whose item is to stay
         if refusal.reason in (Reason.CANCELLED, Reason.DONE):
             self.acknowledge()
         else:
@@ -280,16 +307,16 @@ class TaskRequest(Request):
             self.task.backend.mark_as_failure(
                 self.id, error, request=context, store_result=self.store_errors
             )
-        self.task.on_failure(error, self.id, self.args, self.kwargs, exc_info)
-        signals.task_failure.send(
-            sender=self.task,
-            task_id=self.id,
-            exception=error,
-            args=self.args,
-            kwargs=self.kwargs,
-            traceback=exc_info.traceback,
-            einfo=exc_info,
-        )
+            self.task.on_failure(error, self.id, self.args, self.kwargs, exc_info)
+            signals.task_failure.send(
+                sender=self.task,
+                task_id=self.id,
+                exception=error,
+                args=self.args,
+                kwargs=self.kwargs,
+                traceback=exc_info.traceback,
+                einfo=exc_info,
+            )
         self._dead(lease, error)
         self.reject(requeue=True)
 
@@ -334,11 +361,9 @@ class TaskRequest(Request):
         """Notes that nothing more will happen; what settles the message is on its way."""
         if self._lock is not None:
             self._services.locks.end(self._lock)
-        self._services.running.discard(self._receipt_handle)
-        self._services.ended.set()
         if lease is None or not self._ending.acquire(blocking=False):  # once, by one thread
             return
-        if self._outcome in ("lost", "timed_out", "interrupted"):
+        if self._outcome in ("lost", "timed_out", "interrupted", "cancelled"):
             # Its process was killed: what it would have removed itself is removed here.
             for folder in self.slot.scratch_root.iterdir():
                 shutil.rmtree(folder, ignore_errors=True)

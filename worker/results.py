@@ -13,7 +13,7 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 from celery import states
 from celery.backends.dynamodb import DynamoDBBackend
 from kombu.exceptions import EncodeError
@@ -23,6 +23,7 @@ from taskpacks import limits
 from worker.envelope import ONCE_HEADER
 from worker.outcomes import FencedOutError, ResultNotStoredError
 from worker.services import services_of
+from worker.sqs import FAULTS
 from worker.storable import UnstorableResultError
 from worker.task_table import CONDITION_FAILED, client
 
@@ -213,7 +214,7 @@ class FencedBackend(DynamoDBBackend):
                         "TASKPACKS_DATA_URI, and its address here."
                     ) from error
                 said: Exception = error
-            except BotoCoreError as error:
+            except FAULTS as error:
                 said = error
             pause = PAUSES_SECONDS[min(failures, len(PAUSES_SECONDS) - 1)]
             failures += 1

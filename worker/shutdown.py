@@ -174,7 +174,7 @@ class Shutdown:
 
     def _beginning(self) -> bool:
         """Whether a task was handed to its process that has not been ended."""
-        return bool(self._running - {request.message.delivery_tag for request in self._cut})
+        return bool(self._running - {request.message.delivery_tag for request in tuple(self._cut)})
 
     def _give_back_unstarted(self) -> None:
         for received in self._prefetched.close():
@@ -220,6 +220,7 @@ def end_task(request: Any, cleanup_seconds: float) -> None:
     for member in (pid, *family):
         if alive(member):
             _signal(member, signal.SIGKILL)
+    request.worker_pid = None  # it may be another process's by and by
 
 
 def descendants(pid: int) -> set[int]:
@@ -227,11 +228,15 @@ def descendants(pid: int) -> set[int]:
     found: set[int] = set()
     pending = [pid]
     while pending:
-        for tasks in Path(f"/proc/{pending.pop()}/task").glob("*/children"):
+        try:  # listed at once: up to Python 3.12 a glob raises when one of them ends meanwhile
+            threads = [*Path(f"/proc/{pending.pop()}/task").iterdir()]
+        except OSError:
+            continue  # it has ended meanwhile
+        for thread in threads:
             try:
-                children = {int(child) for child in tasks.read_text().split()}
+                children = {int(child) for child in (thread / "children").read_text().split()}
             except OSError:
-                continue  # it has ended meanwhile
+                continue  # as above
             pending += children - found
             found |= children
     return found

@@ -8,6 +8,7 @@ until Celery's account of the message is closed; before that, its process may st
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +25,9 @@ from worker.usage import SAMPLE_SECONDS, UsageMeter
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
     from pathlib import Path
+
+
+logger = logging.getLogger(__name__)
 
 
 class Slot:
@@ -144,4 +148,7 @@ class Slots:
     def _look(self) -> None:
         while not self._stopped.wait(SAMPLE_SECONDS):
             for slot in self._all:
-                slot.usage.sample()
+                try:
+                    slot.usage.sample()
+                except Exception:  # whatever it is, the other tasks are to be measured
+                    logger.exception("what a task uses cannot be seen")

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 
 from taskpacks.contract import TASK_ITEM_SECONDS, attempts_key, cancels_key
 from taskpacks.errors import TaskpacksError
-from worker.sqs import checked
+from worker.sqs import FAULTS, checked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -131,6 +131,7 @@ class TaskTable:
             "SET #owner = :owner, #until = :until, #generation = :generation, #ttl = :ttl"
             " ADD #fence :one",
             "(attribute_not_exists(#done) OR #done < :generation)"
+            " AND (attribute_not_exists(#generation) OR #generation <= :generation)"
             " AND attribute_not_exists(#cancelled)"
             # The run that has sent this message in its own place is at its end.
             " AND (attribute_not_exists(#until) OR #until < :now OR #owner = :owner"
@@ -245,7 +246,7 @@ class TaskTable:
                     self._table: [{"PutRequest": {"Item": each}} for each in items.values()]
                 }
             )
-        except (ClientError, BotoCoreError) as error:
+        except FAULTS as error:
             raise TableUnavailableError(f"result table {self._table}: {error}") from error
         if answer.get("UnprocessedItems"):
             raise TableUnavailableError(
@@ -261,7 +262,8 @@ class TaskTable:
             receive,
             "SET #done = :generation, #ttl = :ttl"
             " REMOVE #owner, #until, #attempts, #reported, #dead, #failure",
-            "attribute_not_exists(#generation) OR #generation <= :generation",
+            "(attribute_not_exists(#generation) OR #generation <= :generation)"
+            " AND (attribute_not_exists(#done) OR #done < :generation)",
             {":generation": {"N": str(receive.generation)}},
         )
 
@@ -273,7 +275,7 @@ class TaskTable:
                 Key={"id": {"S": cancels_key(self._deployment)}},
                 ConsistentRead=True,
             )
-        except (ClientError, BotoCoreError) as error:
+        except FAULTS as error:
             raise TableUnavailableError(f"result table {self._table}: {error}") from error
         latest = answer.get("Item", {}).get("latest", {"N": "0"})["N"]
         return float(latest) > time.time() - TASK_ITEM_SECONDS
@@ -310,7 +312,7 @@ class TaskTable:
             if error.response.get("Error", {}).get("Code") == CONDITION_FAILED:
                 return _Failed(error.response.get("Item", {}))
             raise TableUnavailableError(f"result table {self._table}: {error}") from error
-        except BotoCoreError as error:
+        except FAULTS as error:
             raise TableUnavailableError(f"result table {self._table}: {error}") from error
 
 
@@ -338,7 +340,9 @@ class _Failed:
 
 
 def _refusal(item: Mapping[str, Any], receive: Receive, now: float) -> Refusal:
-    if "done" in item and _number(item, "done") >= receive.generation:
+    # Who has sent a message in the place of its own is done, also where that is not noted.
+    sent_again = _number(item, "generation") > receive.generation
+    if sent_again or ("done" in item and _number(item, "done") >= receive.generation):
         return Refusal(Reason.DONE)
     if "cancelled" in item:
         return Refusal(Reason.CANCELLED)

@@ -104,7 +104,7 @@ class Channel(SQS.Channel):
             services.drain.busy(now)
             if now - self._delivered_at > AHEAD_SECONDS:
                 self._give_back_unstarted()
-            # Celery's loop settles between two passes what has ended before this is set.
+            # A slot is free before this is set.
             if services.ended.wait(BEHIND_SECONDS if behind else SLOT_WAIT_SECONDS):
                 services.ended.clear()
             raise Empty
@@ -140,8 +140,12 @@ class Channel(SQS.Channel):
             # message only, and must be known.
             logger.exception("message %s could not be started", lease.message_id)
             reason = f"Celery refuses it: {type(error).__name__}"
-            self._poison(lease, reason, envelope.request_of(payload))
-            self._release(lease.receipt_handle)
+            if lease.lock is not None:  # else its end would be told to the slot's next processes
+                services.locks.end(lease.lock)
+            try:
+                self._poison(lease, reason, envelope.request_of(payload))
+            finally:
+                self._release(lease.receipt_handle)
 
     def _receive_ahead(self, queue: str) -> Received:
         """Receives, and keeps what does not start at once.
@@ -295,17 +299,21 @@ class Channel(SQS.Channel):
         """Frees the slot; the message is deleted by its `TaskRequest` alone, whose task is done."""
         del multiple
         lease = self._services.leases.find(delivery_tag)
-        if lease is not None and lease.state is LeaseState.HELD:
-            self._poison(lease, "Celery could not decode it")
-        self._release(delivery_tag)
+        try:
+            if lease is not None and lease.state is LeaseState.HELD:
+                self._poison(lease, "Celery could not decode it")
+        finally:
+            self._release(delivery_tag)
 
     def basic_reject(self, delivery_tag: str, requeue: bool = False) -> None:
         """Gives the message back, to be visible when its lease says."""
         del requeue
         lease = self._services.leases.find(delivery_tag)
-        if lease is not None:
-            self._services.leases.give_back(lease)
-        self._release(delivery_tag)
+        try:
+            if lease is not None:
+                self._services.leases.give_back(lease)
+        finally:
+            self._release(delivery_tag)
 
     def _release(self, delivery_tag: str) -> None:
         """Frees the slot, once: kombu's own bookkeeping, without its calls to SQS.
@@ -316,6 +324,7 @@ class Channel(SQS.Channel):
         """
         self._services.running.discard(delivery_tag)
         self._services.slots.release(delivery_tag)
+        self._services.ended.set()
         delivered: Any = self.qos._delivered  # noqa: SLF001 -- kombu does not ask itself
         if delivery_tag in delivered:
             virtual.Channel.basic_ack(self, delivery_tag)

@@ -204,8 +204,8 @@ def folder_bytes(folder: Path) -> int:
                         pending.append(entry.path)
                     else:
                         total += entry.stat(follow_symlinks=False).st_blocks * 512
-        except FileNotFoundError:
-            continue  # it was removed meanwhile
+        except OSError:
+            continue  # it was removed meanwhile, or may not be read
     return total
 
 

@@ -22,7 +22,9 @@ def test_a_duplicate_urn_is_refused_by_name(project):
 
 def test_a_type_without_a_handler_is_refused_with_the_nearest_and_all_known_ones(project):
     engine = project.write('aws.cloudwatch.EventArchive("work", event_source_arn="arn")')
-    with pytest.raises(UnsupportedError, match="aws:cloudwatch/eventArchive:EventArchive") as caught:
+    with pytest.raises(
+        UnsupportedError, match="aws:cloudwatch/eventArchive:EventArchive"
+    ) as caught:
         engine.preview()
     assert "Did you mean 'aws:cloudwatch/event" in str(caught.value)
     assert "aws:sqs/queue:Queue" in str(caught.value)

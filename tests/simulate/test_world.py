@@ -151,7 +151,8 @@ def test_a_cap_that_stops_holds_what_runs_too():
         figures = run(load, LauncherLoop(replace(limits, cap=cap)))
         return figures.billed_seconds * limits.vcpus / 3600
 
-    assert hours("stop") < 1.2 < 10 < hours("halt")
+    assert hours("stop") < 1.2
+    assert hours("halt") > 10
 
 
 def test_jobs_that_outlive_the_backlog_are_cancelled_and_cost_nothing():

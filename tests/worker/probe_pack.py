@@ -98,6 +98,18 @@ def register_hazards(app, context):
             note(journal, name="reject", event="begin")
         raise Reject("not this one", requeue=requeue)
 
+    @app.task(name="probe.untidy")
+    def untidy(journal):
+        """Fails while it cleans up; its second run is done at once."""
+        again = Path(journal).exists()
+        note(journal, name="untidy", event="begin")
+        if again:
+            return "done"
+        try:
+            time.sleep(50)
+        finally:
+            raise OSError("cannot clean up")
+
     @app.task(name="probe.fill")
     def fill():
         with context.scratch_folder(needs_bytes=2**60):

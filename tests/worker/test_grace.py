@@ -77,6 +77,21 @@ def test_a_task_that_is_cancelled_after_the_grace_cleans_up_and_runs_again(
     assert (site.depth(), site.depth(site.dead_url)) == ((0, 0), (0, 0))
 
 
+@pytest.mark.parametrize("attempts", ["1", "3"])
+def test_a_cancelled_task_whose_cleaning_up_fails_comes_back_and_is_no_attempt(
+    site, journal, wait_until, attempts
+):
+    result = site.send("untidy", journal=str(journal))
+    first = site.start(TASKPACKS_STOP_GRACE_SECONDS="0", TASKPACKS_MAX_ATTEMPTS=attempts)
+    wait_until(lambda: journal.lines("begin"))
+    first.signal(signal.SIGTERM)
+    assert first.wait(30) == ExitCode.STOPPED
+    assert site.depth() == (1, 0)
+    assert site.start(TASKPACKS_MAX_ATTEMPTS=attempts).wait(30) == ExitCode.DRAINED
+    assert result.get(timeout=1) == "done"
+    assert (site.depth(), site.depth(site.dead_url)) == ((0, 0), (0, 0))
+
+
 def test_a_task_ends_well_although_credentials_expire_meanwhile(site, proxy, journal, wait_until):
     site.configure_queue(lease_seconds=6)
     task = site.send("sleep", seconds=8, journal=str(journal), name="long")

@@ -108,6 +108,30 @@ def test_a_deletion_that_fails_is_tried_again_until_it_is_done(leases, sqs, cloc
     assert leases.held == ()
 
 
+def test_what_is_done_is_noted_once_also_after_an_extension_that_failed(sqs, clock, lost):
+    noted = []
+    leases = Leases(
+        sqs,
+        URL,
+        settling=sqs,
+        lease_seconds=90,
+        on_lost=lost.append,
+        on_deleting=noted.extend,
+        clock=clock,
+    )
+    lease = leases.hold(message())
+    sqs.errors = [DROPPED]
+    clock.now += 30
+    leases.beat()
+    sqs.errors = [DROPPED]
+    leases.delete(lease)
+    leases.settle()
+    clock.now += 1
+    leases.settle()
+    assert sqs.calls[-2:] == [("delete", "handle")] * 2
+    assert noted == [lease]
+
+
 def test_what_is_done_is_deleted_in_calls_of_ten_and_each_is_settled_by_itself(leases, sqs, clock):
     messages = [leases.hold(message(f"handle {n}")) for n in range(12)]
     sqs.refused = {"handle 3": "ReceiptHandleIsInvalid", "handle 4": "InternalError"}

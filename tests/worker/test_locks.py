@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 import time
+from dataclasses import replace
 
 import boto3
 import pytest
@@ -268,6 +269,19 @@ def test_a_retry_is_not_held_up_by_the_run_that_sent_it_nor_unlocked_by_its_end(
     table.finish([(retry, 2)])
     assert table.claim(twin, until).reason is Reason.DONE
     assert table.claim(sender, until).reason is Reason.DONE
+
+
+def test_the_end_of_a_run_that_was_sent_again_takes_nothing_back(table):
+    sender = Receive("task", "first", 0, "sender")
+    retry = Receive("task", "second", 1, "retry")
+    twin = Receive("task", "third", 1, "twin")
+    until = time.time() + 60
+    table.finish([(retry, 0)])  # a short one, which was not locked
+    table.replaced(sender)
+    assert table.claim(twin, until).reason is Reason.DONE
+    other, again = replace(sender, task_id="other"), replace(retry, task_id="other")
+    assert isinstance(table.claim(again, until), Claim)
+    assert table.claim(other, until).reason is Reason.DONE  # it has sent the other one
 
 
 def test_a_retry_that_is_sent_twice_because_no_answer_came_runs_once(site, proxy, journal):

@@ -1,11 +1,13 @@
 import inspect
 import json
 import signal
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from billiard.pool import TimeoutHandler
 from celery.worker.request import Request
 from kombu.transport import SQS, virtual
 
@@ -203,6 +205,9 @@ def test_settings_say_every_number_in_its_unit(site):
         (Request, "acknowledge", "self"),
         (Request, "on_failure", "self, exc_info, send_failed_event, return_ok"),
         (Request, "on_timeout", "self, soft, timeout"),
+        (Request, "reject", "self, requeue"),
+        (Request, "_announce_revoked", "self, reason, terminated, signum, expired"),
+        (TimeoutHandler, "on_hard_timeout", "self, job"),
     ],
 )
 def test_what_is_overridden_still_has_its_signature(owner, method, parameters):
@@ -213,7 +218,7 @@ def test_a_message_that_is_released_twice_frees_the_slot_of_no_other():
     channel = transport.Channel.__new__(transport.Channel)
     channel._qos = virtual.QoS(channel, prefetch_count=1)
     slots = SimpleNamespace(release=lambda _: None)
-    services = SimpleNamespace(running=set(), slots=slots)
+    services = SimpleNamespace(running=set(), slots=slots, ended=threading.Event())
     channel.connection = SimpleNamespace(
         client=SimpleNamespace(transport_options={transport.SERVICES_OPTION: services})
     )
