@@ -281,11 +281,6 @@ class Channel(SQS.Channel):
         # Once for a message, though it comes again. Its receive count would not do: a first
         # receive whose answer was lost, or that was a postponement, was reported to nobody.
         reported = lease.message_id in self._reported
-        options: dict[str, Any] = self.transport_options or {}
-        if request is not None:
-            request = {**request, FACTS_HEADER: {"message_id": lease.message_id}}
-        if not reported and (request is None or options[REFUSALS_OPTION].store(request, reason)):
-            self._reported.append(lease.message_id)
         logger.log(
             logging.DEBUG if reported else logging.ERROR,
             "poison: message %s (receive %d) cannot be run: %s",
@@ -293,6 +288,11 @@ class Channel(SQS.Channel):
             lease.receives,
             reason,
         )
+        options: dict[str, Any] = self.transport_options or {}
+        if request is not None:
+            request = {**request, FACTS_HEADER: {"message_id": lease.message_id}}
+        if not reported and (request is None or options[REFUSALS_OPTION].store(request, reason)):
+            self._reported.append(lease.message_id)
         self._services.leases.give_back(lease, 0)
 
     def basic_ack(self, delivery_tag: str, multiple: bool = False) -> None:
