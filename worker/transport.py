@@ -140,7 +140,7 @@ class Channel(SQS.Channel):
             # message only, and must be known.
             logger.exception("message %s could not be started", lease.message_id)
             reason = f"Celery refuses it: {type(error).__name__}"
-            if lease.lock is not None:  # else its end would be told to the slot's next processes
+            if lease.lock is not None:  # else it would end the slot's later tasks
                 services.locks.end(lease.lock)
             try:
                 self._poison(lease, reason, envelope.request_of(payload))
