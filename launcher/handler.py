@@ -223,7 +223,7 @@ class Handler:
         if answer["verb"] == "cancel":
             answer |= self._cancelled()
         if answer["verb"] == "stop":
-            # Each in its turn: a job that was told to end takes a while, and is listed meanwhile.
+            # Each in its turn: a job takes a while to end, and is listed meanwhile.
             jobs = self._observer.active_jobs
             answer["stop_job"] = jobs[memory.round % len(jobs)]
         return self._logged(answer, memory, observation)

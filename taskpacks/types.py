@@ -185,8 +185,7 @@ class Scaling(_Record):
     vcpu_hours_per_day: float = Field(default=200, gt=0)
     """The vCPU hours of all workers in any 24 hours; when they are used, no more are started."""
     cap: Cap = "halt"
-    """What happens then: `halt` lets the workers that run go on; `stop` ends them too, and their
-    tasks wait for others."""
+    """With `halt` the workers that run go on then; `stop` ends them too, and their tasks wait."""
 
     @model_validator(mode="after")
     def _makes_sense_together(self) -> Self:

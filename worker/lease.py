@@ -81,7 +81,7 @@ class Lease:
     settle_at: float = field(default=0, repr=False)
     failures: int = field(default=0, repr=False)
     noted: bool = field(default=False, repr=False)
-    """That its task is done was told, before its deletion was first tried."""
+    """Its task was noted as done, before its deletion was first tried."""
     calling: threading.Lock = field(default_factory=threading.Lock, repr=False)
     """One call about a message at a time: an extension must not overtake its giving back."""
 
