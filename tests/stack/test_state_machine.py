@@ -186,5 +186,5 @@ def test_other_partitions_name_their_own_services():
         context=replace(CONTEXT, partition="aws-cn"),
     )
     resources = [state["Resource"] for state in made["States"].values() if "Resource" in state]
-    assert len(resources) == 5
+    assert len(resources) == 6
     assert all(resource.startswith("arn:aws-cn:states:::") for resource in resources)

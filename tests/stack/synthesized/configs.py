@@ -45,6 +45,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
                 },
                 "scaling": {
                     "mode": "alarms",
+                    "cap": "halt",
                     "low_depth": 1,
                     "low_workers": 2,
                     "high_depth": 20,
