@@ -57,8 +57,8 @@ def resume(client: Callable[[str], Any], stack: str, deployment: str) -> None:
     """Undoes `pause`; may be repeated, and for a deployment that is not paused.
 
     Args:
-        client: As `pause` takes it, with `ssm:DeleteParameters` and
-            `cloudwatch:EnableAlarmActions`.
+        client: As `pause` takes it, with rights to `ssm:GetParameter`, `ssm:DeleteParameters`,
+            `cloudwatch:EnableAlarmActions` and `batch:UpdateJobQueue`.
         stack: Name of the stack.
         deployment: Name of the deployment.
 
@@ -66,8 +66,8 @@ def resume(client: Callable[[str], Any], stack: str, deployment: str) -> None:
         UnknownDeploymentError: The stack has no such deployment here.
     """
     facts = _facts(client, stack, deployment)
-    if facts["scaling"] == "alarms":
-        client("batch").update_job_queue(jobQueue=facts["job_queue"], state="ENABLED")
+    # Whatever the mode is now: it may have been another when the deployment was paused.
+    client("batch").update_job_queue(jobQueue=facts["job_queue"], state="ENABLED")
     client("cloudwatch").enable_alarm_actions(AlarmNames=_muted(facts))
     client("ssm").delete_parameters(Names=[pause_parameter(stack, deployment)])
 

@@ -71,6 +71,9 @@ def outputs(tmp_path, cloud, monkeypatch):
                     "task_seconds": TASK_SECONDS * PACE,
                     "startup_seconds": 200,
                     "idle_seconds": IDLE_SECONDS,
+                    # Each second that this machine takes to wake the launcher is a minute here:
+                    # no message is to be late for that.
+                    "start_within_seconds": 1800,
                 },
                 "environment": {"PYTHONPATH": str(site)},
             }
@@ -199,6 +202,4 @@ def test_300_tasks_in_three_bursts_drain_with_as_many_workers_as_the_simulator_s
     told = f"{watch.started} workers started, {simulated:.1f} simulated"
     print(f"{told}; start-up {median(watch.startups):.1f} s, task {mean(watch.runs):.2f} s")
     starts = [decision.reason for decision in watch.decisions if decision.verb == "start"]
-    # A job is RUNNING here while its worker is made ready, which the simulator has before: at this
-    # pace that is 100 s, and the launcher takes it for work.
-    assert watch.started == pytest.approx(simulated, rel=0.4), (told, starts)
+    assert watch.started == pytest.approx(simulated, rel=0.2), (told, starts)

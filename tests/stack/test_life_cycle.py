@@ -451,6 +451,15 @@ def test_a_pause_outlives_up_and_refresh_and_ends_with_its_resumption(up, projec
     assert state() == untouched
 
 
+def test_a_deployment_that_got_another_mode_while_it_was_paused_is_resumed_as_a_whole(up, project):
+    up("alarms")
+    pause(project.client, "test", "small", "an upstream fault")
+    up("controller")
+    resume(project.client, "test", "small")
+    (queue,) = project.client("batch").describe_job_queues()["jobQueues"]
+    assert queue["state"] == "ENABLED"
+
+
 def test_only_a_deployment_that_is_there_is_paused(up, project):
     up("alarms")
     with pytest.raises(UnknownDeploymentError, match=r"no deployment 'smal'.*Did you mean 'small'"):

@@ -9,18 +9,10 @@ import pytest
 from faults import BLACK_HOLE, DELETE, DROP_BEFORE, EXPIRED, NOT_IN_FLIGHT, VISIBILITY, hang
 
 from taskpacks.contract import ExitCode
-from worker.shutdown import CLEANUP_SECONDS, RECEIVE_SECONDS, SETTLE_SECONDS
+from worker.shutdown import CLEANUP_SECONDS, RECEIVE_SECONDS, SETTLE_SECONDS, alive
 
 KILL_SECONDS = 30
 """Between SIGTERM and SIGKILL on Fargate."""
-
-
-def runs(pid):
-    """Says whether a process runs; one that nobody has collected yet does not."""
-    try:
-        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return False
 
 
 def outcomes(worker):
@@ -46,12 +38,12 @@ def test_after_the_grace_the_program_and_its_child_are_gone_and_the_message_visi
     site.send("program", journal=str(journal))
     worker = site.start(TASKPACKS_STOP_GRACE_SECONDS="1")
     (line,) = wait_until(lambda: journal.lines("begin"))
-    assert all(runs(pid) for pid in line["pids"])
+    assert all(alive(pid) for pid in line["pids"])
     asked_at = time.monotonic()
     worker.signal(signal.SIGTERM)
     assert worker.wait(KILL_SECONDS) == ExitCode.STOPPED
     print(f"left {time.monotonic() - asked_at:.1f} s after the signal, with 1 s of grace")
-    wait_until(lambda: not any(runs(pid) for pid in line["pids"]), 2)
+    wait_until(lambda: not any(alive(pid) for pid in line["pids"]), 2)
     wait_until(lambda: site.depth() == (1, 0), 2)
     assert journal.lines("cut"), "the task was never asked"
     assert not Path(line["folder"]).exists()
@@ -199,7 +191,7 @@ def test_a_task_that_begins_when_the_grace_is_over_is_ended_before_its_message_i
 
     def given_back(call):
         if call.parameters["VisibilityTimeout"] == 0:
-            running.append(runs(process))
+            running.append(alive(process))
 
     proxy.after(VISIBILITY, given_back)
     proxy.script(VISIBILITY, hang(1))

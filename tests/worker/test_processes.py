@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from taskpacks.contract import ExitCode
+from worker.shutdown import alive
 
 MIB = 1024 * 1024
 PACK = """
@@ -142,14 +143,6 @@ def held(several, meeting, wait_until):
     return Held(several, meeting, wait_until)
 
 
-def runs(pid):
-    """Whether a process runs; one that has ended and is not collected yet does not."""
-    try:
-        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return False
-
-
 def outcomes(worker):
     """How each task ended, by its id."""
     return {line["TaskId"]: line["Outcome"] for line in worker.reports if "Outcome" in line}
@@ -202,7 +195,7 @@ def test_a_process_that_is_killed_costs_its_own_task_only(several, held):
     assert again["pid"] not in [each["pid"] for each in facts.values()]
     assert not Path(facts["task-2"]["scratch"]).exists()
     for name in ("task-0", "task-1", "task-3"):
-        assert runs(facts[name]["pid"])
+        assert alive(facts[name]["pid"])
         assert Path(facts[name]["scratch"]).exists()
         assert held.runs(name) == 1
     held.end(*NAMES)
@@ -224,8 +217,8 @@ def test_a_time_limit_ends_its_own_task_only(several, held, wait_until):
     facts = {name: held.begun(name) for name in (*NAMES, "limited")}
     with pytest.raises(Exception, match=r"TimeLimitExceeded\(3"):
         limited.get(timeout=40)
-    wait_until(lambda: not runs(facts["limited"]["pid"]))
-    assert all(runs(facts[name]["pid"]) and runs(facts[name]["program"]) for name in NAMES)
+    wait_until(lambda: not alive(facts["limited"]["pid"]))
+    assert all(alive(facts[name]["pid"]) and alive(facts[name]["program"]) for name in NAMES)
     held.end(*NAMES)
     assert worker.wait() == ExitCode.DRAINED
     assert outcomes(worker)[limited.id] == "timed_out"
@@ -240,8 +233,8 @@ def test_sigterm_gives_all_of_them_back(several, held):
     assert worker.wait(20) == ExitCode.STOPPED
     assert several.depth() == (4, 0)
     for each in facts.values():
-        assert not runs(each["pid"])
-        assert not runs(each["program"])  # its `finally` clause ran
+        assert not alive(each["pid"])
+        assert not alive(each["program"])  # its `finally` clause ran
     second = several.start()
     for name in NAMES:
         held.begun(name, run=1)
@@ -279,9 +272,9 @@ def test_a_lease_that_is_lost_ends_its_own_task_only(several, held, wait_until):
     worker = several.start()
     facts = {name: held.begun(name) for name in NAMES}
     several.sqs.delete_message(QueueUrl=several.url, ReceiptHandle=facts["task-1"]["receipt"])
-    wait_until(lambda: not runs(facts["task-1"]["pid"]))
+    wait_until(lambda: not alive(facts["task-1"]["pid"]))
     others = ("task-0", "task-2", "task-3")
-    assert all(runs(facts[name]["pid"]) and runs(facts[name]["program"]) for name in others)
+    assert all(alive(facts[name]["pid"]) and alive(facts[name]["program"]) for name in others)
     held.end(*others)
     assert worker.wait() == ExitCode.DRAINED
     assert outcomes(worker)[held.results["task-1"].id] == "interrupted"
@@ -297,8 +290,8 @@ def test_the_tasks_of_a_worker_that_is_stopped_past_its_leases_end_themselves(
     facts = {name: held.begun(name) for name in NAMES}
     worker.signal(signal.SIGSTOP)
     # Each process ends itself, with all that it started.
-    wait_until(lambda: not any(runs(each["pid"]) for each in facts.values()))
-    wait_until(lambda: not any(runs(each["program"]) for each in facts.values()))
+    wait_until(lambda: not any(alive(each["pid"]) for each in facts.values()))
+    wait_until(lambda: not any(alive(each["program"]) for each in facts.values()))
     other = several.start()
     for name in NAMES:
         held.begun(name, run=1)
